@@ -1,0 +1,160 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+The quality flags of a measurement: one registry, from which the decoder and the table of the
+documentation are made, so that they cannot disagree.
+"""
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+import numpy as np
+
+__all__ = ['FATAL_FLAGS', 'FLAGS', 'Flag', 'MeasurementFlag', 'decode_flags', 'flags_table']
+
+
+@dataclass(frozen=True)
+class Flag:
+    """
+    One quality flag.
+
+    Parameters
+    ----------
+    bit : int
+        The value of the flag, a power of two.
+
+    name : str
+        The name, as `decode_flags` returns it.
+
+    description : str
+        What the flag says about the measurement, in one sentence.
+
+    fatal : bool
+        Whether the row holds no measurement: its flux is NaN.
+    """
+
+    bit: int
+    name: str
+    description: str
+    fatal: bool = False
+
+
+FLAGS = (
+    Flag(1, 'NOISE_ESTIMATED', 'The cutout came without noise: it was estimated from the pixels.'),
+    Flag(2, 'PSF_UNKNOWN', 'Neither a PSF image nor its FWHM was given.'),
+    Flag(4, 'MASKED_PIXELS', 'Some pixels are masked or not finite.'),
+    Flag(
+        8,
+        'MASKED_CORE',
+        'A masked pixel lies within one PSF FWHM of the galaxy (3 pixels when the PSF is unknown).',
+    ),
+    Flag(16, 'STAMP_CROPPED', 'Only the central part of a larger stamp was used.'),
+    Flag(32, 'OFF_CENTRE', 'The position is within 8 pixels of the edge of the stamp, or outside.'),
+    Flag(64, 'LOW_SNR', 'The detection has a signal-to-noise ratio below 5.'),
+    Flag(128, 'NEIGHBOUR', 'Another source affects the answer.'),
+    Flag(
+        256,
+        'OUT_OF_RANGE',
+        'The input lies outside what the method was made for, such as the width of the PSF.',
+    ),
+    Flag(
+        1024,
+        'BAD_INPUT',
+        'Not an image: of a wrong type, not 2-d, smaller than 8 pixels a side, or not numeric.',
+        fatal=True,
+    ),
+    Flag(2048, 'UNREADABLE', 'The file cannot be read.', fatal=True),
+    Flag(4096, 'NO_PIXELS', 'Every pixel is masked or not finite.', fatal=True),
+    Flag(8192, 'BAD_NOISE', 'No pixel has a positive, finite noise.', fatal=True),
+    Flag(
+        16384,
+        'BAD_PSF',
+        'The sum of the PSF is zero or not finite, or the PSF is larger than the stamp.',
+        fatal=True,
+    ),
+    Flag(32768, 'NOT_DETECTED', 'There is no source at the position.', fatal=True),
+    Flag(
+        65536,
+        'FAILED',
+        'The method failed or did not converge; the reason is in the metadata of the table.',
+        fatal=True,
+    ),
+)
+
+MeasurementFlag = IntFlag('MeasurementFlag', {flag.name: flag.bit for flag in FLAGS})
+MeasurementFlag.__module__ = __name__
+MeasurementFlag.__doc__ = 'The flags of a measurement as integers, combined with ``|``.'
+
+FATAL_FLAGS = sum(flag.bit for flag in FLAGS if flag.fatal)
+"""All fatal flags together: ``flags & FATAL_FLAGS`` is nonzero for a row without measurement."""
+
+_KNOWN = sum(flag.bit for flag in FLAGS)
+
+
+def decode_flags(flags):
+    """
+    Names of the flags set in a bit mask.
+
+    Parameters
+    ----------
+    flags : int or array_like of int
+        The bit mask of one measurement, or the column ``flags`` of a table of measurements.
+
+    Returns
+    -------
+    names : tuple of str or list of tuple of str
+        The names of the flags that are set, by increasing bit; one tuple for a scalar, a list
+        with one tuple per element for a 1-d array. The tuple is empty when no flag is set.
+
+    Raises
+    ------
+    TypeError
+        If ``flags`` is not of an integer type.
+
+    ValueError
+        If ``flags`` has more than one dimension, or a bit is set that is not in the registry.
+
+    Examples
+    --------
+    >>> from astroflux import decode_flags
+    >>> decode_flags(5)
+    ('NOISE_ESTIMATED', 'MASKED_PIXELS')
+    >>> decode_flags([0, 2])
+    [(), ('PSF_UNKNOWN',)]
+    """
+    array = np.asarray(flags)
+    if array.size == 0:
+        return []
+    if array.dtype.kind not in 'iu':
+        msg = f'flags must be integers, got an array of dtype {array.dtype}'
+        raise TypeError(msg)
+    if array.ndim > 1:
+        msg = f'flags must be a scalar or 1-d, got an array of {array.ndim} dimensions'
+        raise ValueError(msg)
+    if array.ndim == 0:
+        return _decode_one(int(array))
+    return [_decode_one(value) for value in array.tolist()]
+
+
+def _decode_one(value):
+    if value < 0 or value & ~_KNOWN:
+        msg = f'{value} is not a combination of known flags (the highest is {FLAGS[-1].bit})'
+        raise ValueError(msg)
+    return tuple(flag.name for flag in FLAGS if value & flag.bit)
+
+
+def flags_table():
+    """
+    All flags as a table, for the documentation.
+
+    Returns
+    -------
+    table : `~astropy.table.Table`
+        Columns ``bit``, ``name``, ``description`` and ``fatal``, one row per flag.
+    """
+    # imported here so that decoding needs numpy alone
+    from astropy.table import Table
+
+    return Table(
+        rows=[(flag.bit, flag.name, flag.description, flag.fatal) for flag in FLAGS],
+        names=('bit', 'name', 'description', 'fatal'),
+    )
