@@ -1,0 +1,158 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Collect the results of batches into rows, in order, so that no cutout is ever lost."""
+
+import numpy as np
+from astropy import units as u
+
+from astroflux.flags import FATAL_FLAGS, MeasurementFlag
+from astroflux.tables import FLUX_COLUMNS
+
+# a position nearer to the edge than this, in pixels, is flagged
+EDGE_DISTANCE = 8.0
+
+
+class RowCollector:
+    """
+    Rows of measurements, grown batch by batch.
+
+    Parameters
+    ----------
+    extra_units : dict of str to unit or None
+        Name and unit of the extra columns that the method gives, besides flux and flags.
+        Lengths are in ``pix``; they become arcsec when every pixel scale is known.
+
+    Attributes
+    ----------
+    n_rows : int
+        How many rows there are.
+
+    messages : dict of int to str
+        Row number and reason of each row without a measurement.
+
+    unit : `~astropy.units.UnitBase`
+        Unit of the fluxes.
+    """
+
+    def __init__(self, extra_units):
+        self._extra_units = {name: unit and u.Unit(unit) for name, unit in extra_units.items()}
+        self._names = (*FLUX_COLUMNS, *self._extra_units)
+        self._batches = {name: [] for name in (*self._names, 'flags', 'pixel_scale')}
+        self._labels = []
+        self._unit = None
+        self._first_unit = None
+        self.n_rows = 0
+        self.messages = {}
+
+    @property
+    def unit(self):
+        # a failed cutout may not know its unit: the first that can be measured decides
+        unit = self._unit if self._unit is not None else self._first_unit
+        return u.dimensionless_unscaled if unit is None else unit
+
+    def add(self, cutouts, measurable, results):
+        """
+        Append one row per cutout.
+
+        Parameters
+        ----------
+        cutouts : list of `~astroflux.cutouts.Cutout`
+            The batch, with failed ones.
+
+        measurable : list of int
+            Which of them were measured.
+
+        results : dict of str to array_like or None
+            One value per measured cutout: ``flux``, ``flux_err``, optionally ``flux_lower``,
+            ``flux_upper``, ``flags``, ``messages`` and the extra columns.
+
+        Raises
+        ------
+        ValueError
+            If a result is missing or of a wrong length (a fault of the estimator).
+        """
+        n_new = len(cutouts)
+        columns = {name: np.full(n_new, np.nan) for name in self._names}
+        flags = np.array([int(cutout.flags) for cutout in cutouts], dtype=np.int64)
+        messages = [cutout.message or None for cutout in cutouts]
+
+        if measurable:
+            self._place(columns, flags, messages, measurable, results)
+            if self._unit is None:
+                self._unit = cutouts[measurable[0]].unit
+        if self._first_unit is None:
+            self._first_unit = cutouts[0].unit
+
+        for index in measurable:
+            flags[index] |= _edge_flag(cutouts[index])
+        # a row holds a measurement or says why it does not: never NaN without a fatal flag
+        fatal = flags & FATAL_FLAGS != 0
+        unexplained = ~fatal & ~np.isfinite(columns['flux'])
+        flags[unexplained] |= int(MeasurementFlag.FAILED)
+        fatal |= unexplained
+        for values in columns.values():
+            values[fatal] = np.nan
+        for index in np.flatnonzero(fatal):
+            text = messages[index] or 'the method gave no finite flux'
+            self.messages[self.n_rows + int(index)] = text
+
+        for name, values in columns.items():
+            self._batches[name].append(values)
+        self._batches['flags'].append(flags.astype(np.int32))
+        scales = [np.nan if bad else cutout.pixel_scale for cutout, bad in zip(cutouts, fatal)]
+        self._batches['pixel_scale'].append(np.array(scales, dtype=float))
+        self._labels += [cutout.label for cutout in cutouts]
+        self.n_rows += n_new
+
+    def _place(self, columns, flags, messages, measurable, results):
+        results = dict(results)
+        flux, flux_err = (np.asarray(results[name], dtype=float) for name in FLUX_COLUMNS[:2])
+        results.setdefault('flux_lower', flux - flux_err)
+        results.setdefault('flux_upper', flux + flux_err)
+        flags[measurable] |= np.asarray(results.pop('flags', 0), dtype=np.int64)
+        for index, text in zip(measurable, results.pop('messages', ()), strict=False):
+            messages[index] = text
+        if unknown := set(results) ^ set(columns):
+            msg = f'the results of the method lack, or must not have, {sorted(unknown)}'
+            raise ValueError(msg)
+        for name, values in results.items():
+            if len(values) != len(measurable):
+                msg = f'{name} has {len(values)} values for {len(measurable)} cutouts'
+                raise ValueError(msg)
+            columns[name][measurable] = values
+
+    def column(self, name):
+        """One column as an array of shape ``(n_rows,)``, without unit."""
+        return np.concatenate(self._batches[name])
+
+    def columns(self):
+        """
+        All columns, for `~astroflux.tables.build_table`.
+
+        Returns
+        -------
+        columns : dict of str to `~numpy.ndarray` or `~astropy.units.Quantity`
+            The flux columns are without unit.
+        """
+        columns = {name: self.column(name) for name in (*FLUX_COLUMNS, 'flags')}
+        if any(label is not None for label in self._labels):
+            columns['name'] = np.array(['' if text is None else text for text in self._labels])
+        scale = self.column('pixel_scale')
+        measured = columns['flags'] & FATAL_FLAGS == 0
+        scale_known = measured.any() and np.isfinite(scale[measured]).all()
+        for name, unit in self._extra_units.items():
+            values = self.column(name)
+            if unit == u.pix and scale_known:
+                columns[name] = u.Quantity(values * scale, u.arcsec)
+            else:
+                columns[name] = values if unit is None else u.Quantity(values, unit)
+        return columns
+
+
+def _edge_flag(cutout):
+    """OFF_CENTRE if the position is near the edge of the stamp or outside, else 0."""
+    x, y = cutout.position
+    ny, nx = cutout.data.shape
+    # the stamp extends half a pixel beyond the centres of its outer pixels
+    distance = min(x + 0.5, nx - 0.5 - x, y + 0.5, ny - 0.5 - y)
+    # not (>=) rather than <, so that a NaN position is flagged too
+    return 0 if distance >= EDGE_DISTANCE else int(MeasurementFlag.OFF_CENTRE)

@@ -1,0 +1,334 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The contract that every estimator of total flux keeps."""
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from itertools import islice
+from numbers import Integral
+
+import numpy as np
+from astropy import units as u
+from astropy.utils.exceptions import AstropyUserWarning
+from sklearn.base import BaseEstimator, RegressorMixin
+
+from astroflux.cutouts import is_single, iter_cutouts
+from astroflux.estimators._rows import RowCollector
+from astroflux.flags import FATAL_FLAGS
+from astroflux.tables import build_meta, build_table
+
+__all__ = ['FluxEstimator']
+
+# seconds before a progress bar appears by itself
+_PROGRESS_DELAY = 2.0
+
+
+class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
+    """
+    Base class of the estimators of total flux.
+
+    A subclass stores its arguments in the constructor and does nothing else there
+    (scikit-learn's rule), and defines ``_measure_batch``, ``fit``, ``save`` and ``load``.
+
+    Notes
+    -----
+    What a subclass may set:
+
+    - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
+    - ``_packages``: names of the packages whose versions go into ``meta``;
+    - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
+      most (one, without);
+    - ``_check_params``: called before any cutout is touched, to raise for bad arguments;
+    - ``_more_meta``: what else goes into ``meta``.
+    """
+
+    _extra_units = {}
+    _packages = ()
+
+    @abstractmethod
+    def _measure_batch(self, cutouts):
+        """
+        Measure some cutouts.
+
+        Parameters
+        ----------
+        cutouts : list of `~astroflux.cutouts.Cutout`
+            At least one; never a failed one.
+
+        Returns
+        -------
+        results : dict of str to array_like
+            One value per cutout, in the unit of the cutouts: ``flux``, ``flux_err``, and every
+            name in ``_extra_units``; optionally ``flux_lower`` and ``flux_upper``, ``flags``
+            (those that the method adds; a fatal one makes the row NaN) and ``messages`` (str or
+            `None`).
+        """
+
+    def _check_params(self):
+        """Raise if the constructor's arguments make no sense; called before measuring."""
+
+    def _more_meta(self):
+        """Further metadata of the method, such as the name and hash of weights."""
+        return {}
+
+    def predict(self, cutouts, *, psf=None, psf_fwhm=None, positions=None):
+        """
+        Measure the total flux of one galaxy or many.
+
+        Parameters
+        ----------
+        cutouts : image or iterable of images
+            One cutout (`~astropy.nddata.CCDData`, `~astropy.nddata.NDData`,
+            `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, a 2-d array, the path of a
+            FITS file), a 3-d stack ``(n, ny, nx)`` of them, or an iterable of cutouts, which
+            may differ in shape. An iterator is read one batch at a time.
+
+        psf : array_like, optional
+            Image of the PSF for all cutouts, or an iterable with one per cutout. By default the
+            ``psf`` of each cutout.
+
+        psf_fwhm : float or `~astropy.units.Quantity`, optional
+            FWHM of the PSF in pixels or as an angle, one for all or one per cutout.
+
+        positions : array_like, optional
+            ``(x, y)`` of the galaxy in pixels, counted from 0, or one pair per cutout. By
+            default the centre of the cutout.
+
+        Returns
+        -------
+        flux : `~astropy.units.Quantity`
+            A scalar for one cutout, else an array of shape ``(n,)`` in the order of the
+            cutouts, in the unit of the first cutout. NaN where there is no measurement:
+            `measure` says why.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input as a whole is not what is wanted, for instance empty.
+
+        `~astropy.units.UnitsError`
+            If a unit is not one of flux, or the units of the cutouts are incompatible.
+        """
+        rows = self._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        flux = u.Quantity(rows.column('flux'), rows.unit)
+        return flux[0] if is_single(cutouts) else flux
+
+    def measure(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, progress=None):
+        """
+        Measure the total flux of galaxies, with errors and quality flags.
+
+        Parameters
+        ----------
+        cutouts, psf, psf_fwhm, positions
+            As for `predict`.
+
+        progress : bool, optional
+            Whether to show a progress bar on the standard error stream. By default it appears
+            when the call takes longer than two seconds.
+
+        Returns
+        -------
+        table : `~astropy.table.QTable`
+            One row per cutout, in order: ``id``, ``flux``, ``flux_err`` (1 sigma),
+            ``flux_lower`` and ``flux_upper`` (68 % interval), ``snr``, ``flags`` (see
+            `astroflux.decode_flags`) and the extra columns of the method. A cutout that cannot
+            be measured has a row of NaN, flags that say why, and a text in
+            ``meta['messages']``.
+
+        Raises
+        ------
+        TypeError, ValueError, `~astropy.units.UnitsError`
+            As for `predict`.
+        """
+        rows = self._collect(
+            cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions, progress=progress
+        )
+        meta = build_meta(
+            repr(self),
+            arguments={
+                'psf': _describe(psf),
+                'psf_fwhm': _describe(psf_fwhm),
+                'positions': _describe(positions),
+            },
+            messages=rows.messages,
+            packages=self._packages,
+        )
+        return build_table(rows.columns(), rows.unit, meta | self._more_meta())
+
+    @abstractmethod
+    def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+        """
+        Learn from cutouts of known flux.
+
+        Parameters
+        ----------
+        cutouts, psf, psf_fwhm, positions
+            As for `predict`.
+
+        flux : `~astropy.units.Quantity` or array_like, shape (n,)
+            True total flux of each cutout; without a unit only if the cutouts have none.
+
+        Returns
+        -------
+        self
+        """
+
+    @abstractmethod
+    def save(self, path):
+        """
+        Write the estimator, with what it has learned, to a file.
+
+        Parameters
+        ----------
+        path : str or `~pathlib.Path`
+            The file; it is overwritten.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path):
+        """
+        Read an estimator that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or `~pathlib.Path`
+            The file.
+
+        Returns
+        -------
+        estimator : same class
+        """
+
+    def score(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+        """
+        Coefficient of determination of ln(flux).
+
+        Parameters
+        ----------
+        cutouts, psf, psf_fwhm, positions
+            As for `predict`.
+
+        flux : `~astropy.units.Quantity` or array_like, shape (n,)
+            True total flux of each cutout, positive; without a unit only if the cutouts have
+            none.
+
+        Returns
+        -------
+        score : float
+            R2 over the cutouts measured with a positive flux; 1 is perfect. A warning says how
+            many were left out.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two cutouts were measured, or the number of fluxes differs from that of
+            cutouts.
+        """
+        rows = self._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        measured = rows.column('flux')
+        truth = _check_flux(flux, rows)
+        with np.errstate(invalid='ignore'):
+            usable = measured > 0
+        if usable.sum() < 2:
+            msg = (
+                f'the score needs at least 2 cutouts measured with a positive flux, got '
+                f'{usable.sum()} of {rows.n_rows}'
+            )
+            raise ValueError(msg)
+        if not usable.all():
+            msg = (
+                f'{(~usable).sum()} of {rows.n_rows} cutouts have no positive flux measured and '
+                'are left out of the score'
+            )
+            warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+        ln_truth = np.log(truth[usable])
+        residual = np.log(measured[usable]) - ln_truth
+        return float(1 - np.sum(residual**2) / np.sum((ln_truth - ln_truth.mean()) ** 2))
+
+    def _collect(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, progress=None):
+        """Measure all cutouts, a batch at a time, into a `RowCollector`."""
+        self._check_params()
+        batch_size = getattr(self, 'batch_size', 1)
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            msg = f'batch_size must be a positive integer, got {batch_size!r}'
+            raise ValueError(msg)
+        rows = RowCollector(self._extra_units)
+        stream = iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        with _progress_bar(cutouts, progress) as bar:
+            while batch := list(islice(stream, int(batch_size))):
+                measurable = [
+                    index
+                    for index, cutout in enumerate(batch)
+                    if cutout.data is not None and not cutout.flags & FATAL_FLAGS
+                ]
+                results = None
+                if measurable:
+                    results = self._measure_batch([batch[index] for index in measurable])
+                rows.add(batch, measurable, results)
+                bar.update(len(batch))
+        if not rows.n_rows:
+            msg = 'there are no cutouts to measure'
+            raise ValueError(msg)
+        return rows
+
+
+def _check_flux(flux, rows):
+    """
+    The true fluxes as an array in the unit of the rows.
+
+    Raises
+    ------
+    `~astropy.units.UnitsError`
+        If the unit is missing or incompatible with that of the cutouts.
+
+    ValueError
+        If there is not exactly one positive, finite flux per cutout.
+    """
+    unit = rows.unit
+    given = getattr(flux, 'unit', None)
+    flux = u.Quantity(flux)
+    if given is None:
+        given = flux.unit
+    if not given.is_equivalent(unit):
+        msg = f"flux has the unit '{given}', but the cutouts have '{unit}'"
+        raise u.UnitsError(msg)
+    values = np.atleast_1d(flux.to_value(unit)).astype(float)
+    if values.shape != (rows.n_rows,):
+        msg = (
+            f'flux must have one value per cutout: got shape {values.shape}, {rows.n_rows} cutouts'
+        )
+        raise ValueError(msg)
+    if not (np.isfinite(values) & (values > 0)).all():
+        msg = 'flux must be positive and finite for every cutout'
+        raise ValueError(msg)
+    return values
+
+
+def _progress_bar(cutouts, progress):
+    # imported here: only calls that measure need it
+    from tqdm import tqdm
+
+    total = None
+    if is_single(cutouts):
+        total = 1
+    elif hasattr(cutouts, '__len__'):
+        total = len(cutouts)
+    return tqdm(
+        total=total,
+        unit='cutout',
+        desc='measure',
+        disable=progress is False,
+        delay=_PROGRESS_DELAY if progress is None else 0,
+    )
+
+
+def _describe(argument):
+    """An argument of a call in a word that can be written into any table format."""
+    if argument is None:
+        return 'none'
+    if isinstance(argument, u.Quantity) and argument.isscalar:
+        return str(argument)
+    if np.isscalar(argument):
+        return float(argument)
+    shape = getattr(argument, 'shape', None)
+    return 'given' if shape is None else f'array of shape {tuple(shape)}'
