@@ -98,8 +98,8 @@ class RowCollector:
         for name, values in columns.items():
             self._batches[name].append(values)
         self._batches['flags'].append(flags.astype(np.int32))
-        scales = [np.nan if bad else cutout.pixel_scale for cutout, bad in zip(cutouts, fatal)]
-        self._batches['pixel_scale'].append(np.array(scales, dtype=float))
+        scales = np.array([cutout.pixel_scale for cutout in cutouts], dtype=float)
+        self._batches['pixel_scale'].append(scales)
         self._labels += [cutout.label for cutout in cutouts]
         self.n_rows += n_new
 
@@ -109,7 +109,8 @@ class RowCollector:
         results.setdefault('flux_lower', flux - flux_err)
         results.setdefault('flux_upper', flux + flux_err)
         flags[measurable] |= np.asarray(results.pop('flags', 0), dtype=np.int64)
-        for index, text in zip(measurable, results.pop('messages', ()), strict=False):
+        new_messages = results.pop('messages', None) or [None] * len(measurable)
+        for index, text in zip(measurable, new_messages, strict=True):
             messages[index] = text
         if unknown := set(results) ^ set(columns):
             msg = f'the results of the method lack, or must not have, {sorted(unknown)}'

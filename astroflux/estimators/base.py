@@ -16,7 +16,7 @@ from astroflux.estimators._rows import RowCollector
 from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
 
-__all__ = ['FluxEstimator']
+__all__ = ['FluxEstimator', 'check_flux']
 
 # seconds before a progress bar appears by itself
 _PROGRESS_DELAY = 2.0
@@ -226,7 +226,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
         rows = self._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
         measured = rows.column('flux')
-        truth = _check_flux(flux, rows)
+        truth = check_flux(flux, rows)
         with np.errstate(invalid='ignore'):
             usable = measured > 0
         if usable.sum() < 2:
@@ -272,7 +272,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return rows
 
 
-def _check_flux(flux, rows):
+def check_flux(flux, rows):
     """
     The true fluxes as an array in the unit of the rows.
 

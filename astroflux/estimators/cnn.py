@@ -1,0 +1,206 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The neural network as an estimator of total flux."""
+
+import numpy as np
+from astropy import units as u
+from sklearn.exceptions import NotFittedError
+
+from astroflux.estimators._canvas import Canvases
+from astroflux.estimators.base import FluxEstimator
+from astroflux.flags import MeasurementFlag
+
+__all__ = ['CNNFluxEstimator']
+
+# Below this S/N of the best matched filter there is nothing to measure (a
+# cutout of pure noise stays below it in 99 of 100 cases), and below the
+# second one the training had few examples.
+DETECTION_SNR = 2.5
+LOW_SNR = 5.0
+
+
+class CNNFluxEstimator(FluxEstimator):
+    """
+    Total flux by a convolutional neural network.
+
+    Parameters
+    ----------
+    weights : str, path-like or None
+        Name of weights in the package (see
+        `astroflux.networks.available_weights`), or the path of a file that
+        `save` wrote. `None`: untrained, for `fit`.
+    device : str
+        Where to compute: ``'cpu'``, ``'cuda'``, or ``'auto'`` for a GPU if
+        there is one.
+    batch_size : int
+        Cutouts per pass through the network.
+    epochs : int
+        Passes over the cutouts in `fit`.
+    learning_rate : float
+        Highest learning rate of `fit`.
+    random_state : int
+        Seed of `fit`.
+
+    Notes
+    -----
+    The flux is exactly proportional to the cutout: the network sees it in
+    units of its noise, and answers with a ratio to the flux of a matched
+    filter. Only the 147 x 147 pixels around the galaxy are used; the flag
+    ``STAMP_CROPPED`` says when there were more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    >>> from astroflux import CNNFluxEstimator
+    >>> y, x = np.mgrid[-30:31, -30:31]
+    >>> image = 50 / (2 * np.pi * 9) * np.exp(-(x**2 + y**2) / 18)
+    >>> noise = StdDevUncertainty(np.full(image.shape, 0.05))
+    >>> ccd = CCDData(image, unit='adu', uncertainty=noise)
+    >>> CNNFluxEstimator().predict(ccd, psf_fwhm=4.0).round(-1)
+    <Quantity 50. adu>
+    """
+
+    _extra_units = {'half_light_radius': u.pix}
+    _packages = ('torch',)
+
+    def __init__(
+        self,
+        weights='foveated-1',
+        *,
+        device='cpu',
+        batch_size=256,
+        epochs=20,
+        learning_rate=3e-4,
+        random_state=0,
+    ):
+        self.weights = weights
+        self.device = device
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def _check_params(self):
+        self._load()
+
+    def _load(self):
+        """Return the weights in use: fitted, or loaded once and kept."""
+        if hasattr(self, 'fitted_'):
+            return self.fitted_
+        if self.weights is None:
+            msg = 'CNNFluxEstimator(weights=None) is untrained: call fit first, or name weights'
+            raise NotFittedError(msg)
+        # Keyed by what they were loaded from: set_params may change it.
+        key = (str(self.weights), self.device)
+        if getattr(self, '_loaded', (None, None))[0] != key:
+            from astroflux.networks import load_weights
+
+            loaded = load_weights(self.weights)
+            loaded.network.to(self._torch_device())
+            self._loaded = (key, loaded)
+        return self._loaded[1]
+
+    def _torch_device(self):
+        import torch
+
+        if self.device == 'auto':
+            return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        return torch.device(self.device)
+
+    def _more_meta(self):
+        weights = self._load()
+        return {'weights': weights.name, 'weights_sha256': weights.sha256}
+
+    def _measure_batch(self, cutouts):
+        import torch
+
+        weights = self._load()
+        canvases = Canvases(cutouts)
+        device = self._torch_device()
+        with torch.inference_mode():
+            answer = weights.network(
+                *(
+                    torch.from_numpy(array).to(device)
+                    for array in (canvases.image, canvases.valid, canvases.psf_fwhm)
+                )
+            )
+        answer = {name: value.cpu().numpy().astype(float) for name, value in answer.items()}
+        flux = np.exp(answer['ln_flux']) * canvases.scale
+        lower, upper = flux * np.exp(-answer['below']), flux * np.exp(answer['above'])
+        flags = self._flags(canvases, answer['detection_snr'], weights)
+        missed = flags & int(MeasurementFlag.NOT_DETECTED) != 0
+        return {
+            'flux': flux,
+            'flux_err': (upper - lower) / 2,
+            'flux_lower': lower,
+            'flux_upper': upper,
+            'half_light_radius': np.exp(answer['ln_radius']),
+            'flags': flags,
+            'messages': [
+                f'no source at the position: S/N {snr:.1f} of the best matched filter' if m else None
+                for m, snr in zip(missed, answer['detection_snr'], strict=True)
+            ],
+        }
+
+    @staticmethod
+    def _flags(canvases, detection_snr, weights):
+        flags = np.zeros(len(detection_snr), np.int64)
+        flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
+        flags[detection_snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
+        flags[detection_snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
+        if trained := weights.metadata.get('psf_fwhm_range'):
+            # Comparisons with NaN, the unknown width, are false.
+            outside = (canvases.psf_fwhm < trained[0]) | (canvases.psf_fwhm > trained[1])
+            flags[outside] |= int(MeasurementFlag.OUT_OF_RANGE)
+        return flags
+
+    def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+        """
+        Train (``weights=None``) or fine-tune on cutouts of known flux.
+
+        All cutouts are held in memory, at 170 kB each. One that cannot be
+        measured is left out with a warning.
+
+        Parameters
+        ----------
+        cutouts, psf, psf_fwhm, positions
+            As for `predict`.
+        flux : `~astropy.units.Quantity` or array_like, shape (n,)
+            True total flux of each cutout; without a unit only if the cutouts
+            have none.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the fluxes are not positive or not one per cutout, or fewer
+            than two cutouts can be used.
+        `~astropy.units.UnitsError`
+            If the units of fluxes and cutouts do not agree.
+        """
+        from astroflux.networks.refine import Weights, new_network, refine
+
+        start = None if self.weights is None else self._start()
+        canvases, ln_flux = self._training_arrays(
+            cutouts, flux, psf=psf, psf_fwhm=psf_fwhm, positions=positions
+        )
+        network = refine(
+            new_network(self.random_state) if start is None else start.network,
+            canvases.image,
+            canvases.valid,
+            canvases.psf_fwhm,
+            ln_flux,
+            epochs=self.epochs,
+            batch_size=min(self.batch_size, 128),
+            learning_rate=self.learning_rate,
+            seed=self.random_state,
+            device=self._torch_device(),
+        )
+        name = 'fitted' if start is None else f'{start.name}, fine-tuned'
+        metadata = {} if start is None else dict(start.metadata)
+        metadata['n_fitted'] = len(ln_flux)
+        self.fitted_ = Weights(network=network, name=name, sha256='', metadata=metadata)
+        return self
