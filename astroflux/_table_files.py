@@ -1,0 +1,103 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Write a table of measurements to a file, in the format that its suffix names."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ['TABLE_FORMATS', 'check_table_path', 'write_table']
+
+# suffix -> astropy's name of the format
+TABLE_FORMATS = {
+    '.ecsv': 'ascii.ecsv',
+    '.parquet': 'parquet',
+    '.fits': 'fits',
+    '.csv': 'ascii.csv',
+}
+
+
+def check_table_path(path, *, overwrite=False):
+    """
+    Check that a table can be written, before the work of making it.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        The file.
+
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    format : str
+        Astropy's name of the format.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is unknown.
+
+    OSError
+        If the file exists and ``overwrite`` is not set, or its folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in TABLE_FORMATS:
+        msg = f'the name of a table must end in {", ".join(TABLE_FORMATS)}; got {path.name!r}'
+        raise ValueError(msg)
+    if path.is_dir():
+        msg = f'{path} is a folder, want a file'
+        raise IsADirectoryError(msg)
+    if not path.parent.is_dir():
+        msg = f'the folder {path.parent} does not exist'
+        raise FileNotFoundError(msg)
+    if path.exists() and not overwrite:
+        msg = f'{path} exists and overwrite is not set'
+        raise FileExistsError(msg)
+    return TABLE_FORMATS[path.suffix.lower()]
+
+
+def write_table(table, path, *, overwrite=False):
+    """
+    Write a table of measurements.
+
+    ECSV and Parquet keep everything: units, descriptions and metadata. FITS keeps the units; the
+    metadata stand in its keyword ``METADATA`` as JSON, and letters outside ASCII in names are
+    written as backslash escapes. CSV holds the numbers alone, without units.
+
+    Parameters
+    ----------
+    table : `~astropy.table.QTable`
+        The table.
+
+    path : str or `~pathlib.Path`
+        The file; its suffix, one of ``.ecsv``, ``.parquet``, ``.fits`` and ``.csv``, names the
+        format.
+
+    overwrite : bool, optional
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is unknown.
+
+    OSError
+        If the file exists and ``overwrite`` is not set, or its folder does not exist.
+    """
+    table_format = check_table_path(path, overwrite=overwrite)
+    if table_format == 'fits':
+        table = _for_fits(table)
+    table.write(path, format=table_format, overwrite=overwrite)
+
+
+def _for_fits(table):
+    """A copy that FITS can hold: ASCII text, and no nested metadata."""
+    table = table.copy()
+    table.meta = {'METADATA': json.dumps(table.meta, default=str)}
+    for name in table.colnames:
+        if table[name].dtype.kind == 'U':
+            texts = [text.encode('ascii', 'backslashreplace').decode() for text in table[name]]
+            table[name] = np.array(texts)
+    return table
