@@ -23,7 +23,9 @@ EXCEPTIONS = {'torch'}
 
 EXTRAS = ('simulate', 'compare', 'survey', 'test')
 
-REQUIREMENT = re.compile(r'(?P<name>[\w.-]+)(\[.*\])?>=(?P<floor>[\w.]+)\s*(?P<marker>;.*)?$')
+REQUIREMENT = re.compile(
+    r'(?P<name>[\w.-]+)(\[.*\])?>=(?P<floor>[\w.]+)(,<[\w.]+)?\s*(?P<marker>;.*)?$'
+)
 
 
 def oldest_pins(project):
@@ -43,7 +45,7 @@ def oldest_pins(project):
     Raises
     ------
     ValueError
-        If a requirement is not of the form ``name>=version``.
+        If a requirement is not of the form ``name>=version`` or ``name>=version,<version``.
     """
     requirements = list(project['dependencies'])
     for extra in EXTRAS:

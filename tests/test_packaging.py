@@ -1,0 +1,78 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Tests of what is not code: imports, pins, and the commands of the README."""
+
+import importlib.util
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import astroflux
+
+ROOT = Path(__file__).parents[1]
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def modules_after(code):
+    code += '; import sys; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize('code', ['import astroflux', 'import astroflux.cli'])
+def test_import_is_light(code):
+    heavy = {'torch', 'galsim', 'sklearn', 'photutils', 'scipy', 'matplotlib', 'pandas', 'astropy'}
+    assert not heavy & modules_after(code)
+
+
+def test_public_names_resolve():
+    for name in astroflux.__all__:
+        assert getattr(astroflux, name) is not None
+        assert name in dir(astroflux)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'astroflux' has no attribute 'unknown'"):
+        _ = astroflux.unknown
+
+
+def test_data_are_installed():
+    package = files('astroflux')
+    for pattern in ('networks/weights/*.safetensors', 'training/configs/*.toml', 'data/*'):
+        assert list(Path(str(package)).glob(pattern)), f'no {pattern} in the installed package'
+
+
+def test_oldest_constraints_are_current():
+    written = (ROOT / 'constraints-oldest.txt').read_text(encoding='utf-8')
+    assert written == load_tool('oldest_constraints').render()
+
+
+def test_oldest_constraints_want_floors():
+    tool = load_tool('oldest_constraints')
+    project = {'dependencies': ['numpy'], 'optional-dependencies': {key: [] for key in tool.EXTRAS}}
+    with pytest.raises(ValueError, match="want name>=version, got 'numpy'"):
+        tool.oldest_pins(project)
+
+
+@pytest.mark.parametrize(('name', 'end'), [('setup-demo', 'astroflux demo'), ('setup-test', '')])
+def test_readme_commands_exist(name, end):
+    text = (ROOT / 'README.rst').read_text(encoding='utf-8')
+    command = load_tool('readme_command').readme_command(text, name)
+    # without the constraints pip may download gigabytes
+    assert '-c constraints.txt' in command
+    assert command.endswith(end)
+
+
+def test_readme_command_is_missing():
+    with pytest.raises(
+        ValueError, match="want one command in the block 'x' of the README, found 0"
+    ):
+        load_tool('readme_command').readme_command('no block', 'x')
