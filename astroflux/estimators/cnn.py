@@ -1,13 +1,17 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The neural network as an estimator of total flux."""
 
+import warnings
+
 import numpy as np
 from astropy import units as u
+from astropy.utils.exceptions import AstropyUserWarning
 from sklearn.exceptions import NotFittedError
 
+from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
-from astroflux.estimators.base import FluxEstimator
-from astroflux.flags import MeasurementFlag
+from astroflux.estimators.base import FluxEstimator, check_flux
+from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
 __all__ = ['CNNFluxEstimator']
 
@@ -16,6 +20,8 @@ __all__ = ['CNNFluxEstimator']
 # second one the training had few examples.
 DETECTION_SNR = 2.5
 LOW_SNR = 5.0
+
+MINIMUM_FIT = 2
 
 
 class CNNFluxEstimator(FluxEstimator):
@@ -81,15 +87,18 @@ class CNNFluxEstimator(FluxEstimator):
         self.random_state = random_state
 
     def _check_params(self):
-        self._load()
+        self._weights_in_use()
 
-    def _load(self):
-        """Return the weights in use: fitted, or loaded once and kept."""
+    def _weights_in_use(self):
         if hasattr(self, 'fitted_'):
             return self.fitted_
         if self.weights is None:
             msg = 'CNNFluxEstimator(weights=None) is untrained: call fit first, or name weights'
             raise NotFittedError(msg)
+        return self._pretrained()
+
+    def _pretrained(self):
+        """Return the weights of the constructor, loaded once and kept."""
         # Keyed by what they were loaded from: set_params may change it.
         key = (str(self.weights), self.device)
         if getattr(self, '_loaded', (None, None))[0] != key:
@@ -108,13 +117,13 @@ class CNNFluxEstimator(FluxEstimator):
         return torch.device(self.device)
 
     def _more_meta(self):
-        weights = self._load()
+        weights = self._weights_in_use()
         return {'weights': weights.name, 'weights_sha256': weights.sha256}
 
     def _measure_batch(self, cutouts):
         import torch
 
-        weights = self._load()
+        weights = self._weights_in_use()
         canvases = Canvases(cutouts)
         device = self._torch_device()
         with torch.inference_mode():
@@ -137,7 +146,9 @@ class CNNFluxEstimator(FluxEstimator):
             'half_light_radius': np.exp(answer['ln_radius']),
             'flags': flags,
             'messages': [
-                f'no source at the position: S/N {snr:.1f} of the best matched filter' if m else None
+                f'no source at the position: S/N {snr:.1f} of the best matched filter'
+                if m
+                else None
                 for m, snr in zip(missed, answer['detection_snr'], strict=True)
             ],
         }
@@ -181,9 +192,11 @@ class CNNFluxEstimator(FluxEstimator):
         `~astropy.units.UnitsError`
             If the units of fluxes and cutouts do not agree.
         """
-        from astroflux.networks.refine import Weights, new_network, refine
+        from astroflux.networks import Weights
+        from astroflux.networks.refine import new_network, refine
+        from astroflux.networks.store import hash_of_tensors
 
-        start = None if self.weights is None else self._start()
+        start = None if self.weights is None else self._pretrained()
         canvases, ln_flux = self._training_arrays(
             cutouts, flux, psf=psf, psf_fwhm=psf_fwhm, positions=positions
         )
@@ -202,5 +215,50 @@ class CNNFluxEstimator(FluxEstimator):
         name = 'fitted' if start is None else f'{start.name}, fine-tuned'
         metadata = {} if start is None else dict(start.metadata)
         metadata['n_fitted'] = len(ln_flux)
-        self.fitted_ = Weights(network=network, name=name, sha256='', metadata=metadata)
+        self.fitted_ = Weights(network, name, hash_of_tensors(network.state_dict()), metadata)
         return self
+
+    def _training_arrays(self, cutouts, flux, **keywords):
+        """Return the usable cutouts' canvases and their ln flux in units of the noise."""
+        items = list(iter_cutouts(cutouts, **keywords))
+        usable = np.array([not c.flags & FATAL_FLAGS for c in items], bool)
+        if usable.sum() < MINIMUM_FIT:
+            n_usable = f'{usable.sum()} of {len(items)}'
+            msg = f'fit needs at least {MINIMUM_FIT} usable cutouts, got {n_usable}'raise ValueError(msg)
+        kept = [c for c, good in zip(items, usable, strict=True) if good]
+        values = check_flux(flux, kept[0].unit, len(items))[usable]
+        if len(kept) < len(items):
+            n_left_out = f'{len(items) - len(kept)} of {len(items)}'
+            msg = f'{n_left_out} cutouts cannot be measured and are left out of fit'warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        canvases = Canvases(kept)
+        return canvases, np.log(values / canvases.scale)
+
+    def save(self, path):
+        """
+        Write the weights in use to a safetensors file.
+
+        Parameters
+        ----------
+        path : str or `~pathlib.Path`
+            The file; it is overwritten.
+        """
+        from astroflux.networks import save_weights
+
+        weights = self._weights_in_use()
+        save_weights(path, weights.network, name=weights.name, metadata=weights.metadata)
+
+    @classmethod
+    def load(cls, path):
+        """
+        Return an estimator with the weights of a file; the same as ``weights=path``.
+
+        Parameters
+        ----------
+        path : str or `~pathlib.Path`
+            A file that `save` wrote.
+
+        Returns
+        -------
+        estimator : `CNNFluxEstimator`
+        """
+        return cls(weights=path)

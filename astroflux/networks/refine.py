@@ -1,0 +1,114 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Train a network on a user's own stamps."""
+
+import copy
+
+import numpy as np
+import torch
+
+from astroflux.networks.foveated import FoveatedNet
+from astroflux.networks.loss import flux_loss
+
+__all__ = ['new_network', 'refine']
+
+WEIGHT_DECAY = 1e-2
+GRADIENT_NORM = 1.0
+
+
+def new_network(seed):
+    """
+    Return an untrained network.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the initial weights.
+
+    Returns
+    -------
+    network : `~astroflux.networks.foveated.FoveatedNet`
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FoveatedNet()
+
+
+def _turned(images, rng):
+    """Return the images after one random flip or quarter turn."""
+    number = int(rng.integers(8))
+    turned = [torch.rot90(image, number % 4, (-2, -1)) for image in images]
+    return [image.transpose(-2, -1) if number >= 4 else image for image in turned]
+
+
+def refine(
+    network,
+    image,
+    valid,
+    psf_fwhm,
+    ln_flux,
+    *,
+    epochs,
+    batch_size,
+    learning_rate,
+    seed,
+    device='cpu',
+):
+    """
+    Train a copy of a network on stamps in memory.
+
+    The statistics that standardise the features stay as they are if the
+    network has been trained before. The learning rate rises over the first
+    tenth of the steps and falls along a cosine.
+
+    Parameters
+    ----------
+    network : `torch.nn.Module`
+        Where to start; it is not changed.
+    image, valid : `~numpy.ndarray`
+        ``(n, 147, 147)`` float32, as the network takes them.
+    psf_fwhm, ln_flux : `~numpy.ndarray`
+        ``(n,)``; the flux in units of the noise.
+    epochs : int
+        Passes over the stamps.
+    batch_size : int
+        Stamps per step.
+    learning_rate : float
+        Its highest value.
+    seed : int
+        Seed of order and turns.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    network : `torch.nn.Module`
+        In evaluation mode.
+    """
+    network = copy.deepcopy(network).to(device)
+    trained_before = int(network.standardise.num_batches_tracked) > 0
+    network.train()
+    if trained_before:
+        network.standardise.eval()
+    rng = np.random.default_rng(seed)
+    image, valid = torch.from_numpy(image), torch.from_numpy(valid)
+    psf_fwhm = torch.as_tensor(psf_fwhm, dtype=torch.float32)
+    ln_flux = torch.as_tensor(ln_flux, dtype=torch.float32)
+
+    steps_per_epoch = -(-len(image) // batch_size)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=epochs * steps_per_epoch, pct_start=0.1
+    )
+    for _ in range(epochs):
+        for rows in np.array_split(rng.permutation(len(image)), steps_per_epoch):
+            pictures = _turned((image[rows], valid[rows]), rng)
+            answer = network(*(p.to(device) for p in pictures), psf_fwhm[rows].to(device))
+            # The true S/N is not known here; the matched filter's is close.
+            snr = answer['detection_snr'].detach()
+            loss, _ = flux_loss(answer, ln_flux[rows].to(device), snr)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
+            optimiser.step()
+            schedule.step()
+    return network.eval()

@@ -1,0 +1,203 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Weights files: safetensors with their architecture, settings and hash."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from astroflux.networks.foveated import FoveatedNet
+
+__all__ = [
+    'Weights',
+    'WeightsError',
+    'available_weights',
+    'hash_of_tensors',
+    'load_weights',
+    'save_weights',
+]
+
+ARCHITECTURES = {'FoveatedNet': FoveatedNet}
+
+SUFFIX = '.safetensors'
+
+
+class WeightsError(ValueError):
+    """A weights file that is unknown, damaged or of another format."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """
+    A network and where it came from.
+
+    Attributes
+    ----------
+    network : `torch.nn.Module`
+        In evaluation mode.
+    name : str
+        Name of the weights.
+    sha256 : str
+        Hash of all tensors.
+    metadata : dict
+        What the file says of its making; among it ``psf_fwhm_range``, the
+        PSF widths in pixels that the training saw.
+    """
+
+    network: torch.nn.Module
+    name: str
+    sha256: str
+    metadata: dict
+
+
+def _folder():
+    return resources.files('astroflux.networks') / 'weights'
+
+
+def _registry():
+    """Return the names and hashes of the weights in the package."""
+    return json.loads((_folder() / 'registry.json').read_text())
+
+
+def available_weights():
+    """
+    Return the names of the weights that ship in the package.
+
+    Returns
+    -------
+    names : tuple of str
+        The default comes first.
+    """
+    return tuple(_registry())
+
+
+def hash_of_tensors(tensors):
+    """
+    Return the SHA-256 of tensors: names, types, shapes and values.
+
+    Parameters
+    ----------
+    tensors : dict of str to `torch.Tensor`
+        A state dictionary.
+
+    Returns
+    -------
+    sha256 : str
+        In hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].detach().cpu().contiguous().numpy()
+        digest.update(f'{name} {array.dtype} {array.shape} '.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(path, network, *, name, metadata=None):
+    """
+    Write a network to a safetensors file.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write.
+    network : `torch.nn.Module`
+        One of the architectures of this package.
+    name : str
+        Name of the weights.
+    metadata : dict, optional
+        What can be written as JSON about their making.
+
+    Returns
+    -------
+    sha256 : str
+        Hash of the tensors, as stored in the file.
+    """
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    sha256 = hash_of_tensors(tensors)
+    header = {
+        'format': 'astroflux-weights-1',
+        'architecture': type(network).__name__,
+        'settings': json.dumps(network.settings),
+        'name': name,
+        'sha256': sha256,
+        'metadata': json.dumps(metadata or {}),
+    }
+    save_file(tensors, path, metadata=header)
+    return sha256
+
+
+def _locate(weights):
+    """Return path and expected hash of weights given by name or path."""
+    registry = _registry()
+    if isinstance(weights, str) and weights in registry:
+        return _folder() / f'{weights}{SUFFIX}', registry[weights]
+    path = Path(weights)
+    if path.is_file():
+        return path, None
+    known = ', '.join(repr(name) for name in registry)
+    msg = f'unknown weights {str(weights)!r}: want one of {known}, or the path of a {SUFFIX} file'
+    raise WeightsError(msg)
+
+
+def _read(path):
+    try:
+        with safe_open(path, framework='pt') as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as exc:
+        msg = f'{path} is not a readable safetensors file: {exc}'
+        raise WeightsError(msg) from exc
+    if header.get('format') != 'astroflux-weights-1':
+        msg = f'{path} holds no astroflux weights: its format is {header.get("format")!r}'
+        raise WeightsError(msg)
+    return header, tensors
+
+
+def load_weights(weights=None):
+    """
+    Load a network by the name of its weights, or from a file.
+
+    Parameters
+    ----------
+    weights : str or path-like, optional
+        A name from `available_weights` (the first one if not given) or the
+        path of a file written by `save_weights`.
+
+    Returns
+    -------
+    weights : `Weights`
+
+    Raises
+    ------
+    WeightsError
+        If the name is unknown, the file is not readable, its tensors do not
+        have the hash that it or the package states, or do not fit the
+        architecture.
+    """
+    path, expected = _locate(available_weights()[0] if weights is None else weights)
+    header, tensors = _read(path)
+    sha256 = hash_of_tensors(tensors)
+    for stated in (header['sha256'], expected):
+        if stated is not None and sha256 != stated:
+            msg = (
+                f'{path} is damaged or was changed: its tensors have the hash '
+                f'{sha256[:12]}..., want {stated[:12]}...'
+            )
+            raise WeightsError(msg)
+    if header['architecture'] not in ARCHITECTURES:
+        msg = f'{path} is for the unknown architecture {header["architecture"]!r}'
+        raise WeightsError(msg)
+    network = ARCHITECTURES[header['architecture']](**json.loads(header['settings']))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as exc:
+        msg = f'{path} does not fit its architecture {header["architecture"]}: {exc}'
+        raise WeightsError(msg) from exc
+    network.eval()
+    return Weights(network, header['name'], sha256, json.loads(header['metadata']))

@@ -1,0 +1,113 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Draw galaxies through a point-spread function, with GalSim."""
+
+import math
+
+import numpy as np
+
+from astroflux._optional import import_optional
+
+__all__ = ['draw_galaxy', 'draw_psf', 'galaxy_profile', 'psf_profile']
+
+
+def galaxy_profile(truth):
+    """
+    Build the galaxy of one row of truth, with unit flux.
+
+    Parameters
+    ----------
+    truth : mapping
+        A row of `~astroflux.simulation.GalaxyPopulation.draw`.
+
+    Returns
+    -------
+    profile : `galsim.GSObject`
+        Untruncated, centred, flux 1; lengths in arcsec.
+    """
+    galsim = import_optional('galsim', extra='simulate')
+
+    def component(number):
+        return galsim.Sersic(
+            n=float(truth[f'sersic_index_{number}']),
+            half_light_radius=float(truth[f'half_light_radius_{number}']),
+        ).shear(
+            q=float(truth[f'axis_ratio_{number}']),
+            beta=float(truth[f'position_angle_{number}']) * galsim.degrees,
+        )
+
+    if truth['n_components'] == 1:
+        return component(1)
+    fraction = float(truth['bulge_to_total'])
+    return (1 - fraction) * component(1) + fraction * component(2)
+
+
+def psf_profile(truth):
+    """
+    Build the point-spread function of one row of truth, with unit flux.
+
+    Parameters
+    ----------
+    truth : mapping
+        A row of `~astroflux.simulation.PSFPopulation.draw`.
+
+    Returns
+    -------
+    profile : `galsim.GSObject`
+        Lengths in arcsec; the pixel is not included.
+    """
+    galsim = import_optional('galsim', extra='simulate')
+    fwhm = float(truth['psf_fwhm'])
+    if math.isnan(truth['moffat_beta']):
+        profile = galsim.Kolmogorov(fwhm=fwhm)
+    else:
+        profile = galsim.Moffat(beta=float(truth['moffat_beta']), fwhm=fwhm)
+    return profile.shear(g1=float(truth['psf_g1']), g2=float(truth['psf_g2']))
+
+
+def draw_galaxy(profile, psf, shape, pixel_scale, *, offset=(0.0, 0.0)):
+    """
+    Draw a profile through the PSF and the pixel, without noise.
+
+    Parameters
+    ----------
+    profile, psf : `galsim.GSObject`
+        Galaxy and point-spread function, lengths in arcsec.
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    pixel_scale : float
+        In arcsec per pixel.
+    offset : tuple of float
+        ``(x, y)`` of the profile's centre from the image's, in pixels.
+
+    Returns
+    -------
+    image : 2D `~numpy.ndarray` of float32
+        Its sum is below the profile's flux by what falls outside.
+    """
+    galsim = import_optional('galsim', extra='simulate')
+    ny, nx = shape
+    image = galsim.Convolve(profile, psf).drawImage(
+        nx=nx, ny=ny, scale=pixel_scale, offset=offset, dtype=np.float32
+    )
+    return image.array
+
+
+def draw_psf(psf, pixel_scale, *, size=43):
+    """
+    Draw the effective PSF (pixel included), normalised to a sum of one.
+
+    Parameters
+    ----------
+    psf : `galsim.GSObject`
+        Point-spread function, lengths in arcsec.
+    pixel_scale : float
+        In arcsec per pixel.
+    size : int
+        Width of the square image in pixels.
+
+    Returns
+    -------
+    image : 2D `~numpy.ndarray` of float32
+    """
+    image = psf.drawImage(nx=size, ny=size, scale=pixel_scale, dtype=np.float32).array
+    return image / image.sum()

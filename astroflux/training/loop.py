@@ -1,0 +1,269 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The training loop: steps, averages of the weights, checkpoints, resume."""
+
+import csv
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from astroflux.evaluation.metrics import summarise_by_snr
+from astroflux.networks.foveated import FoveatedNet
+from astroflux.networks.loss import flux_loss
+from astroflux.training.observe import observe
+
+__all__ = ['OptimiserSettings', 'Trainer']
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """
+    How the network is trained.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of the initial weights and of all observations.
+    steps : int
+        Number of steps.
+    batch_size : int
+        Stamps per step.
+    learning_rate : float
+        Its plateau. It rises over the first ``warmup`` steps and falls
+        linearly to a hundredth over the last ``decay_fraction`` of them.
+    warmup : int
+        Steps of rising.
+    decay_fraction : float
+        Share of falling.
+    weight_decay : float
+        Of AdamW.
+    gradient_norm : float
+        Gradients are clipped to this norm.
+    average_decay : float
+        Decay per step of the exponential moving average of the weights, which
+        is what is kept in the end.
+    half_precision_fraction : float
+        Share of the steps, the first ones, whose convolutions run in bfloat16.
+    radius_weight : float
+        Weight of the half-light radius in the loss.
+    """
+
+    seed: int = 1
+    steps: int = 20000
+    batch_size: int = 128
+    learning_rate: float = 1.5e-3
+    warmup: int = 500
+    decay_fraction: float = 0.35
+    weight_decay: float = 1e-2
+    gradient_norm: float = 1.0
+    average_decay: float = 0.999
+    half_precision_fraction: float = 0.65
+    radius_weight: float = 0.05
+
+    def rate_at(self, step):
+        """Return the learning rate of a step."""
+        rise = min(1.0, (step + 1) / self.warmup)
+        fall = max(0.01, min(1.0, (self.steps - step) / (self.decay_fraction * self.steps)))
+        return self.learning_rate * min(rise, fall)
+
+
+def _tensors(observation, device):
+    return {k: torch.from_numpy(v).to(device) for k, v in vars(observation).items()}
+
+
+class Trainer:
+    """
+    Train a `~astroflux.networks.foveated.FoveatedNet` on a stamp library.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder for checkpoints and the log.
+    library, validation : `~astroflux.training.library.Library`
+        Stamps to train on, and to follow the training with.
+    network_settings : dict
+        Keyword arguments of the network.
+    optimiser_settings : `OptimiserSettings`
+        How to train.
+    observation_settings : `~astroflux.training.observe.ObservationSettings`
+        How to observe the stamps.
+    validation_settings : `~astroflux.training.observe.ObservationSettings`
+        How to observe the stamps of the validation.
+    device : str
+        Where to run.
+    """
+
+    def __init__(
+        self,
+        directory,
+        library,
+        validation,
+        *,
+        network_settings,
+        optimiser_settings,
+        observation_settings,
+        validation_settings,
+        device='cpu',
+    ):
+        self.directory = Path(directory)
+        self.library, self.validation = library, validation
+        self.settings = optimiser_settings
+        self.observation_settings = observation_settings
+        self.validation_settings = validation_settings
+        self.device = device
+        with torch.random.fork_rng():
+            torch.manual_seed(optimiser_settings.seed)
+            network = FoveatedNet(**network_settings)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.average = AveragedModel(
+            self.network,
+            multi_avg_fn=get_ema_multi_avg_fn(optimiser_settings.average_decay),
+            use_buffers=True,
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=optimiser_settings.learning_rate,
+            weight_decay=optimiser_settings.weight_decay,
+        )
+        self.step = 0
+
+    @property
+    def checkpoint_path(self):
+        """Where the state of the training is kept."""
+        return self.directory / 'checkpoint.pt'
+
+    def save_checkpoint(self):
+        """Write the state; a crash while writing leaves the old one."""
+        state = {
+            'step': self.step,
+            'network': self.network.state_dict(),
+            'average': self.average.state_dict(),
+            'optimiser': self.optimiser.state_dict(),
+        }
+        self.directory.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoint_path.with_suffix('.partial')
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint_path)
+
+    def resume(self):
+        """Go on from this folder's checkpoint."""
+        # weights_only: tensors and plain numbers, no code.
+        state = torch.load(self.checkpoint_path, weights_only=True, map_location=self.device)
+        self.step = state['step']
+        self.network.load_state_dict(state['network'])
+        self.average.load_state_dict(state['average'])
+        self.optimiser.load_state_dict(state['optimiser'])
+
+    def _one_step(self):
+        settings = self.settings
+        # Seeded by the step, so that a resumed run sees what it would have seen.
+        rng = np.random.default_rng([settings.seed, self.step])
+        indices = rng.integers(0, len(self.library), settings.batch_size)
+        batch = _tensors(
+            observe(self.library, indices, self.observation_settings, rng), self.device
+        )
+        for group in self.optimiser.param_groups:
+            group['lr'] = settings.rate_at(self.step)
+        half = self.step < settings.half_precision_fraction * settings.steps
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=half):
+            answer = self.network(batch['image'], batch['valid'], batch['psf_fwhm'])
+        loss, flux_part = flux_loss(
+            answer,
+            batch['ln_flux'],
+            batch['snr'],
+            ln_radius=batch['ln_radius'],
+            radius_weight=settings.radius_weight,
+        )
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm)
+        self.optimiser.step()
+        self.average.update_parameters(self.network)
+        self.step += 1
+        return float(flux_part.detach())
+
+    @torch.inference_mode()
+    def validate(self):
+        """
+        Measure the validation stamps with the averaged weights.
+
+        Returns
+        -------
+        summary : list of dict
+            One per S/N bin, from `~astroflux.evaluation.metrics.summarise_by_snr`.
+        """
+        network = self.average.module.eval()
+        parts = []
+        for start in range(0, len(self.validation), 256):
+            rng = np.random.default_rng([self.settings.seed, 0, start])
+            indices = np.arange(start, min(start + 256, len(self.validation)))
+            batch = _tensors(
+                observe(self.validation, indices, self.validation_settings, rng), self.device
+            )
+            answer = network(batch['image'], batch['valid'], batch['psf_fwhm'])
+            error = answer['ln_flux'] - batch['ln_flux']
+            covered = (error < answer['below']) & (-error < answer['above'])
+            parts.append(torch.stack([batch['snr'], error, covered.float()]).cpu().numpy())
+        snr, error, covered = np.concatenate(parts, axis=1)
+        return summarise_by_snr(snr, error, covered.astype(bool))
+
+    def _log(self, loss, seconds):
+        path = self.directory / 'log.csv'
+        rows = [
+            {'step': self.step, 'loss': f'{loss:.5f}', 'seconds': f'{seconds:.0f}', **row}
+            for row in self.validate()
+        ]
+        new = not path.exists()
+        with path.open('a', newline='') as file:
+            writer = csv.DictWriter(file, fieldnames=rows[0])
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+
+    def run(self, *, minutes_per_checkpoint=4.0, steps_per_validation=1000, progress=True):
+        """
+        Train to the last step.
+
+        Parameters
+        ----------
+        minutes_per_checkpoint : float
+            Time between checkpoints.
+        steps_per_validation : int
+            Steps between rows of the log.
+        progress : bool
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        network : `~astroflux.networks.foveated.FoveatedNet`
+            With the averaged weights, in evaluation mode.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        started = saved = time.monotonic()
+        losses = []
+        self.network.train()
+        bar = tqdm(total=self.settings.steps, initial=self.step, desc='train', disable=not progress)
+        while self.step < self.settings.steps:
+            losses.append(self._one_step())
+            bar.update()
+            if self.step % steps_per_validation == 0 or self.step == self.settings.steps:
+                self._log(float(np.mean(losses)), time.monotonic() - started)
+                losses.clear()
+            if time.monotonic() - saved > 60 * minutes_per_checkpoint:
+                self.save_checkpoint()
+                saved = time.monotonic()
+        bar.close()
+        self.save_checkpoint()
+        return self.average.module.eval()
+
+    def describe(self):
+        """Return the settings, for the weights file."""
+        return {
+            'optimiser': asdict(self.settings),
+            'observation': asdict(self.observation_settings),
+        }

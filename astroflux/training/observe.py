@@ -1,0 +1,206 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""New observations of a library's noiseless stamps: neighbours, masks, noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from astroflux.networks.foveation import CANVAS_SIZE, REACH
+
+__all__ = ['Observation', 'ObservationSettings', 'observe']
+
+
+@dataclass(frozen=True)
+class ObservationSettings:
+    """
+    How stamps are observed. Fluxes and skies are in units of the noise.
+
+    Attributes
+    ----------
+    snr : tuple of float
+        Range of ``sqrt(sum(model**2)) / sigma``, log-uniform.
+    blend_fraction : float
+        Share of stamps with one to ``max_neighbours`` neighbours.
+    max_neighbours : int
+        Most neighbours.
+    neighbour_flux_ratio : tuple of float
+        Range of a neighbour's flux over the galaxy's, log-uniform.
+    neighbour_distance : tuple of float
+        Range of the first neighbour's distance in pixels, uniform; the
+        others lie anywhere from its lower end to the stamp's edge.
+    star_fraction : float
+        Share of point sources among the neighbours.
+    neighbour_mask_fraction : float
+        Share of the neighbours that come masked.
+    defect_fraction : float
+        Share of stamps with bad columns or masked blobs.
+    unknown_psf_fraction : float
+        Share of stamps whose PSF width is withheld.
+    psf_fwhm_error : float
+        Relative error of the PSF width given.
+    sky_residual : float
+        Standard deviation of the sky left in a stamp.
+    small_stamp_fraction : float
+        Share of stamps cut to a random size and shape.
+    min_stamp_size : int
+        Smallest side of those.
+    """
+
+    snr: tuple[float, float] = (3.0, 9000.0)
+    blend_fraction: float = 0.4
+    max_neighbours: int = 3
+    neighbour_flux_ratio: tuple[float, float] = (0.05, 3.0)
+    neighbour_distance: tuple[float, float] = (6.0, 27.0)
+    star_fraction: float = 0.15
+    neighbour_mask_fraction: float = 0.4
+    defect_fraction: float = 0.1
+    unknown_psf_fraction: float = 0.2
+    psf_fwhm_error: float = 0.02
+    sky_residual: float = 0.02
+    small_stamp_fraction: float = 0.25
+    min_stamp_size: int = 32
+
+
+@dataclass
+class Observation:
+    """
+    A batch as the network takes it, with its truth.
+
+    Attributes
+    ----------
+    image, valid : `~numpy.ndarray`
+        ``(n, 147, 147)`` float32.
+    psf_fwhm, ln_flux, ln_radius, snr : `~numpy.ndarray`
+        ``(n,)`` float32; the flux in units of the noise, lengths in pixels.
+    """
+
+    image: np.ndarray
+    valid: np.ndarray
+    psf_fwhm: np.ndarray
+    ln_flux: np.ndarray
+    ln_radius: np.ndarray
+    snr: np.ndarray
+
+
+def _turn(stamp, number):
+    """Return one of the eight flips and quarter turns of a stamp."""
+    stamp = np.rot90(stamp, number % 4)
+    return stamp.T if number >= 4 else stamp
+
+
+def _add(canvas, stamp, scale, dx, dy):
+    """Add a stamp to a canvas, its centre moved by whole pixels."""
+    half = stamp.shape[0] // 2
+    top, left = REACH - half + dy, REACH - half + dx
+    y0, x0 = max(top, 0), max(left, 0)
+    y1 = min(top + stamp.shape[0], CANVAS_SIZE)
+    x1 = min(left + stamp.shape[1], CANVAS_SIZE)
+    part = stamp[y0 - top : y1 - top, x0 - left : x1 - left].astype(np.float32)
+    part *= np.float32(scale)
+    canvas[y0:y1, x0:x1] += part
+    return part, (slice(y0, y1), slice(x0, x1))
+
+
+def _neighbours(library, index, flux, canvas, valid, settings, rng):
+    """Add neighbours that share the galaxy's PSF; mask some of them."""
+    group = library.group[index]
+    first = group * library.group_size
+    target = canvas.copy()
+    for number in range(rng.integers(1, settings.max_neighbours + 1)):
+        near, far = settings.neighbour_distance
+        if number == 0:
+            distance = rng.uniform(near, far)
+        else:
+            distance = np.sqrt(rng.uniform(near**2, (1.3 * REACH) ** 2))
+        angle = rng.uniform(0, 2 * np.pi)
+        dx, dy = round(distance * np.cos(angle)), round(distance * np.sin(angle))
+        ratio = np.exp(rng.uniform(*np.log(settings.neighbour_flux_ratio)))
+        if rng.random() < settings.star_fraction:
+            stamp, peak = library.stars[group], library.star_peak[group]
+        else:
+            other = first + rng.integers(library.group_size)
+            stamp, peak = library.stamps[other], library.unit_peak[other]
+        stamp = _turn(stamp, rng.integers(8))
+        part, where = _add(canvas, stamp, ratio * flux * peak, dx, dy)
+        if rng.random() < settings.neighbour_mask_fraction:
+            # As a detection map would: above the noise, and not the galaxy's own.
+            own = target[where]
+            valid[where][(part > rng.uniform(0.2, 1.0)) & (part > own)] = 0
+
+
+def _defects(valid, rng):
+    """Mask a few bad columns or rows, or a blob."""
+    if rng.random() < 0.5:
+        lines = valid if rng.random() < 0.5 else valid.T
+        for _ in range(rng.integers(1, 4)):
+            start = rng.integers(CANVAS_SIZE)
+            lines[start : start + rng.integers(1, 3)] = 0
+    else:
+        y, x = rng.integers(0, CANVAS_SIZE, 2)
+        rows, columns = np.ogrid[:CANVAS_SIZE, :CANVAS_SIZE]
+        valid[(rows - y) ** 2 + (columns - x) ** 2 < rng.uniform(1, 15) ** 2] = 0
+
+
+def _cut(valid, stamp_size, settings, rng):
+    """Blank what lies outside the stamp."""
+    ny = nx = stamp_size
+    if rng.random() < settings.small_stamp_fraction:
+        low, high = np.log(settings.min_stamp_size), np.log(stamp_size + 1)
+        ny = int(np.exp(rng.uniform(low, high)))
+        square = rng.random() < 0.7
+        nx = ny if square else int(np.exp(rng.uniform(low, high)))
+    # An even stamp has no central pixel: the galaxy is half a pixel off.
+    top, left = REACH - ny // 2, REACH - nx // 2
+    inside = np.zeros_like(valid)
+    inside[top : top + ny, left : left + nx] = 1
+    valid *= inside
+
+
+def observe(library, indices, settings, rng):
+    """
+    Observe galaxies of a library.
+
+    Parameters
+    ----------
+    library : `~astroflux.training.library.Library`
+        Noiseless stamps.
+    indices : sequence of int
+        Which galaxies.
+    settings : `ObservationSettings`
+        How.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    observation : `Observation`
+    """
+    n = len(indices)
+    snr = np.exp(rng.uniform(*np.log(settings.snr), n))
+    flux = snr / library.unit_norm[indices]
+    image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    valid = np.ones_like(image)
+    for row, index in enumerate(indices):
+        # Mostly centred; now and then a pixel off, as catalogue positions are.
+        dx, dy = rng.integers(-1, 2, 2) if rng.random() < 0.3 else (0, 0)
+        stamp = _turn(library.stamps[index], rng.integers(8))
+        _add(image[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
+        if rng.random() < settings.blend_fraction:
+            _neighbours(library, index, flux[row], image[row], valid[row], settings, rng)
+        if rng.random() < settings.defect_fraction:
+            _defects(valid[row], rng)
+        _cut(valid[row], stamp.shape[0], settings, rng)
+    image += rng.standard_normal(image.shape, dtype=np.float32)
+    image += (settings.sky_residual * rng.standard_normal((n, 1, 1))).astype(np.float32)
+    image *= valid
+
+    psf_fwhm = library.psf_fwhm[indices] * (1 + settings.psf_fwhm_error * rng.standard_normal(n))
+    psf_fwhm[rng.random(n) < settings.unknown_psf_fraction] = np.nan
+    return Observation(
+        image=image,
+        valid=valid,
+        psf_fwhm=psf_fwhm.astype(np.float32),
+        ln_flux=np.log(flux).astype(np.float32),
+        ln_radius=np.log(library.half_light_radius[indices]).astype(np.float32),
+        snr=snr.astype(np.float32),
+    )

@@ -1,0 +1,80 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""From a configuration to a weights file, with everything in between on disk."""
+
+from pathlib import Path
+
+import torch
+
+from astroflux.networks.store import save_weights
+from astroflux.training.configuration import read_configuration
+from astroflux.training.library import load_library, render_library
+from astroflux.training.loop import Trainer
+
+__all__ = ['train']
+
+
+def train(configuration, directory, *, resume=False, device='auto', workers=2, progress=True):
+    """
+    Render the stamps, train the network, write the weights.
+
+    Parameters
+    ----------
+    configuration : str or path-like
+        Name of a shipped configuration, or the path of a TOML file.
+    directory : path-like
+        Folder for the rendered stamps, checkpoints, the log and the result
+        ``NAME.safetensors``. Stamps that are there are used again.
+    resume : bool
+        Whether to go on from the folder's checkpoint, if there is one.
+    device : str
+        ``'cpu'``, ``'cuda'``, or ``'auto'`` for a GPU if there is one.
+    workers : int
+        Processes for rendering.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    path : `~pathlib.Path`
+        The weights file.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds a checkpoint and ``resume`` is false.
+    """
+    config = read_configuration(configuration)
+    directory = Path(directory)
+    parts = {'library': config.library, 'validation': config.validation_library}
+    for name, settings in parts.items():
+        render_library(directory / name, settings, workers=workers, progress=progress)
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    trainer = Trainer(
+        directory,
+        *(load_library(directory / name, settings) for name, settings in parts.items()),
+        network_settings=config.network,
+        optimiser_settings=config.optimiser,
+        observation_settings=config.observation,
+        validation_settings=config.validation,
+        device=device,
+    )
+    if trainer.checkpoint_path.exists():
+        if not resume:
+            msg = f'{trainer.checkpoint_path} exists: resume it, or train in another folder'
+            raise FileExistsError(msg)
+        trainer.resume()
+    network = trainer.run(progress=progress)
+    pixel_scale = config.library['pixel_scale']
+    path = directory / f'{config.name}.safetensors'
+    save_weights(
+        path,
+        network,
+        name=config.name,
+        metadata={
+            'description': config.description,
+            'psf_fwhm_range': [fwhm / pixel_scale for fwhm in config.library['psf']['fwhm']],
+            'training': config.source,
+        },
+    )
+    return path
