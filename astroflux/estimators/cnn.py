@@ -224,12 +224,14 @@ class CNNFluxEstimator(FluxEstimator):
         usable = np.array([not c.flags & FATAL_FLAGS for c in items], bool)
         if usable.sum() < MINIMUM_FIT:
             n_usable = f'{usable.sum()} of {len(items)}'
-            msg = f'fit needs at least {MINIMUM_FIT} usable cutouts, got {n_usable}'raise ValueError(msg)
+            msg = f'fit needs at least {MINIMUM_FIT} usable cutouts, got {n_usable}'
+            raise ValueError(msg)
         kept = [c for c, good in zip(items, usable, strict=True) if good]
         values = check_flux(flux, kept[0].unit, len(items))[usable]
         if len(kept) < len(items):
             n_left_out = f'{len(items) - len(kept)} of {len(items)}'
-            msg = f'{n_left_out} cutouts cannot be measured and are left out of fit'warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+            msg = f'{n_left_out} cutouts cannot be measured and are left out of fit'
+            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
         canvases = Canvases(kept)
         return canvases, np.log(values / canvases.scale)
 

@@ -104,5 +104,5 @@ def get_survey(name='hsc-wide'):
         msg = f'survey {survey_name!r} has the bands {filters}, got {band!r}'
         raise ValueError(msg)
     known = ', '.join(sorted(surveycodex.available_surveys))
-    msg = f"unknown survey {name!r}: want 'hsc-wide', or 'SURVEY-BAND' with one of the surveys {known}"
+    msg = f"unknown survey {name!r}: want 'hsc-wide', or 'SURVEY-BAND' where SURVEY is of {known}"
     raise ValueError(msg)
