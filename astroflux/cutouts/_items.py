@@ -1,0 +1,261 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Every accepted kind of cutout, unpacked to one form without touching the pixels."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from astropy.nddata import Cutout2D, NDData
+from astropy.utils.masked import Masked
+
+from astroflux.cutouts._cutout import Cutout
+from astroflux.cutouts._noise import GivenNoise, noise_of
+from astroflux.cutouts.readers import CutoutReadError, read_cutout
+from astroflux.flags import MeasurementFlag
+
+__all__ = ['ItemFault', 'RawItem', 'is_single', 'is_stack', 'unpack', 'unpack_stack']
+
+_ACCEPTED = (
+    'CCDData, NDData, Cutout2D, Quantity, 2-d array or path of a FITS file, an iterable of these, '
+    'or a 3-d stack'
+)
+_LABEL_KEYS = ('id', 'name', 'OBJECT')
+
+
+class ItemFault(Exception):
+    """
+    One cutout cannot be measured.
+
+    Parameters
+    ----------
+    flag : `~astroflux.flags.MeasurementFlag`
+        The fatal flag of its row.
+    message : str
+        What is wrong.
+    error : type or None
+        What to raise when this cutout is all that was given; `None` if it
+        becomes a flagged row even then.
+    """
+
+    def __init__(self, flag, message, error=None):
+        super().__init__(message)
+        self.flag = flag
+        self.message = message
+        self.error = error
+
+
+@dataclass(slots=True)
+class RawItem:
+    """A cutout as given, taken apart; nothing is copied or checked yet."""
+
+    data: np.ndarray
+    unit: u.UnitBase | None = None
+    mask: np.ndarray | None = None
+    noise: GivenNoise | None = None
+    wcs: object = None
+    psf: np.ndarray | None = None
+    psf_fwhm: float = math.nan
+    pixel_scale: float | None = None
+    position: tuple | None = None
+    label: str | None = None
+    flags: int = 0
+
+
+def is_stack(cutouts):
+    """Return whether the input is an array or `NDData` of more than two axes."""
+    return isinstance(cutouts, np.ndarray | NDData) and _ndim(cutouts) > 2
+
+
+def _ndim(item):
+    return np.ndim(item.data) if isinstance(item, NDData) else item.ndim
+
+
+def is_single(cutouts):
+    """
+    Return whether the input is one cutout, not a collection of them.
+
+    Parameters
+    ----------
+    cutouts : object
+        What `~astroflux.cutouts.iter_cutouts` accepts.
+
+    Returns
+    -------
+    single : bool
+
+    Raises
+    ------
+    TypeError
+        If it is neither a cutout nor a collection.
+    """
+    if isinstance(cutouts, str | Path | Cutout | Cutout2D):
+        return True
+    if isinstance(cutouts, np.ndarray | NDData):
+        if isinstance(cutouts, np.ndarray) and cutouts.dtype.kind == 'O' and cutouts.ndim == 1:
+            return False
+        return _ndim(cutouts) <= 2
+    if isinstance(cutouts, bytes | Mapping) or not isinstance(cutouts, Iterable):
+        msg = f'cannot take cutouts from {type(cutouts).__name__}: want {_ACCEPTED}'
+        raise TypeError(msg)
+    return False
+
+
+def _array_parts(array):
+    """Return values, unit and mask of any kind of array."""
+    mask = unit = None
+    if isinstance(array, Masked):
+        array, mask = array.unmasked, array.mask
+    if isinstance(array, u.Quantity):
+        array, unit = array.value, array.unit
+    if isinstance(array, np.ma.MaskedArray):
+        if array.mask is not np.ma.nomask:
+            mask = array.mask
+        array = array.data
+    return np.asarray(array), unit, mask
+
+
+def _label_of(meta):
+    for key in _LABEL_KEYS if meta else ():
+        value = meta.get(key)
+        if isinstance(value, str | int | np.integer) and str(value).strip():
+            return str(value).strip()
+    return None
+
+
+def _nddata_parts(nddata):
+    data, _, data_mask = _array_parts(nddata.data)
+    mask = nddata.mask
+    if mask is None or mask is np.ma.nomask:
+        mask = data_mask
+    try:
+        noise = noise_of(nddata.uncertainty)
+    except TypeError as exc:
+        raise ItemFault(MeasurementFlag.BAD_INPUT, str(exc), TypeError) from exc
+    psf = getattr(nddata, 'psf', None)
+    return RawItem(
+        data=data,
+        unit=nddata.unit,
+        mask=None if mask is None else np.asarray(mask),
+        noise=noise,
+        wcs=nddata.wcs,
+        psf=None if psf is None else _array_parts(psf)[0],
+        label=_label_of(nddata.meta),
+    )
+
+
+def unpack(item):
+    """
+    Take one cutout apart.
+
+    Parameters
+    ----------
+    item : object
+        One of the accepted kinds.
+
+    Returns
+    -------
+    raw : `RawItem`
+
+    Raises
+    ------
+    ItemFault
+        If it is of another kind, or a file that cannot be read.
+    """
+    if isinstance(item, NDData):
+        return _nddata_parts(item)
+    if isinstance(item, str | Path):
+        try:
+            raw = _nddata_parts(read_cutout(item))
+        except CutoutReadError as exc:
+            raise ItemFault(MeasurementFlag.UNREADABLE, str(exc), CutoutReadError) from exc
+        raw.label = str(item)
+        return raw
+    if isinstance(item, Cutout2D):
+        data, unit, mask = _array_parts(item.data)
+        # The object's place, which is not the centre of a trimmed cutout.
+        return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
+    if isinstance(item, Cutout):
+        return RawItem(
+            data=item.data,
+            unit=item.unit,
+            mask=item.mask,
+            noise=GivenNoise(item.noise),
+            psf=item.psf,
+            psf_fwhm=item.psf_fwhm,
+            pixel_scale=item.pixel_scale,
+            position=item.position,
+            label=item.label,
+            flags=item.flags & MeasurementFlag.NOISE_ESTIMATED,
+        )
+    if isinstance(item, np.ndarray):
+        return RawItem(*_array_parts(item))
+    msg = f'a cutout cannot be {type(item).__name__}: want {_ACCEPTED}'
+    raise ItemFault(MeasurementFlag.BAD_INPUT, msg, TypeError)
+
+
+def _layers(array, n, shape, name):
+    """Return how to get layer i of an array that has a layer per cutout or is shared."""
+    if array is None:
+        return lambda i: None
+    if np.ndim(array) == 3 and np.shape(array)[0] == n:
+        return lambda i: array[i]
+    if np.ndim(array) in (0, 2):
+        return lambda i: array
+    msg = f'the {name} of a stack of shape {shape} has the shape {np.shape(array)}'
+    raise ValueError(msg)
+
+
+def unpack_stack(stack):
+    """
+    Take a 3-d stack apart, one `RawItem` at a time.
+
+    Parameters
+    ----------
+    stack : `~numpy.ndarray`, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
+        Shape ``(n, ny, nx)``; mask, uncertainty and PSF have a layer for each
+        cutout, or are shared.
+
+    Returns
+    -------
+    items : iterator of `RawItem`
+    n : int
+        Their number.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+    TypeError
+        If the uncertainty is of an unknown kind.
+    """
+    if isinstance(stack, NDData):
+        try:
+            whole = _nddata_parts(stack)
+        except ItemFault as exc:
+            raise exc.error(exc.message) from exc
+    else:
+        whole = RawItem(*_array_parts(stack))
+    data = whole.data
+    if data.ndim != 3:
+        msg = f'a stack of cutouts must have 3 axes (n, ny, nx), got the shape {data.shape}'
+        raise ValueError(msg)
+    n = len(data)
+    if n == 0:
+        msg = f'there are no cutouts in the stack of shape {data.shape}'
+        raise ValueError(msg)
+    mask = _layers(whole.mask, n, data.shape, 'mask')
+    array = None if whole.noise is None else whole.noise.array
+    noise = _layers(array, n, data.shape, 'uncertainty')
+    psf = _layers(whole.psf, n, data.shape, 'PSF')
+
+    def items():
+        for i in range(n):
+            layer = noise(i)
+            if layer is not None:
+                layer = GivenNoise(layer, whole.noise.power, whole.noise.unit)
+            yield RawItem(data[i], whole.unit, mask(i), layer, whole.wcs, psf(i))
+
+    return items(), n

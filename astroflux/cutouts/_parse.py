@@ -1,0 +1,350 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""From whatever the user has to a stream of `Cutout`."""
+
+import math
+from collections.abc import Sized
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.wcs.utils import skycoord_to_pixel
+
+from astroflux.cutouts._cutout import Cutout
+from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
+from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
+from astroflux.cutouts._noise import estimate_noise
+from astroflux.cutouts._psf import fwhm_of_image, normalise_psf
+from astroflux.cutouts._units import check_flux_unit, conversion_factor
+from astroflux.cutouts._wcs import pixel_scale
+from astroflux.flags import MeasurementFlag as Flag
+
+__all__ = ['iter_cutouts']
+
+_SMALLEST_SIDE = 8
+_EDGE = 8.0
+_CORE_RADIUS = 3.0
+
+
+def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None):
+    """
+    Turn any accepted input into cutouts ready to measure, one at a time.
+
+    Parameters
+    ----------
+    cutouts : object
+        One cutout (`~astropy.nddata.CCDData`, `~astropy.nddata.NDData`,
+        `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, 2-d array, or
+        the path of a FITS file), any iterable of them, or a 3-d stack of shape
+        ``(n, ny, nx)``. Sides of 8 pixels or more; never modified.
+    psf : 2-d array, or one for each cutout, optional
+        PSF image; instead of the cutout's own ``psf``.
+    psf_fwhm : float, `~astropy.units.Quantity`, or one for each cutout, optional
+        Full width at half maximum of the PSF, in pixels or as an angle (which
+        needs a WCS); instead of the width of the PSF image.
+    positions : pair of float, `~astropy.coordinates.SkyCoord`, or one for each cutout, optional
+        Where the galaxy is, ``(x, y)`` in 0-based pixels; else the centre of
+        the stamp, or the position that a `~astropy.nddata.Cutout2D` was made
+        for.
+
+    Returns
+    -------
+    cutouts : iterator of `~astroflux.cutouts.Cutout`
+        In order, all in the flux unit of the first. What cannot be measured is
+        a failed `Cutout` that says why.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If the only cutout, a keyword, or the call as a whole is wrong.
+    `~astropy.units.UnitsError`
+        If a unit is not a flux, or does not convert to that of the first
+        cutout; raised when the iteration arrives there.
+    """
+    options = (parse_psf(psf), parse_psf_fwhm(psf_fwhm), parse_positions(positions))
+    single = is_single(cutouts)
+    if single:
+        items, n = [cutouts], 1
+    elif is_stack(cutouts):
+        items, n = unpack_stack(cutouts)
+    else:
+        items, n = cutouts, len(cutouts) if isinstance(cutouts, Sized) else None
+    if n is not None:
+        _check_not_empty(n)
+        for option in options:
+            option.check_size(n)
+    batch = _Batch(single)
+    if single:
+        # Now rather than at the first step, so that the error is the call's.
+        return iter([batch.parse(cutouts, *(option.next(0) for option in options))])
+    return _stream(batch, items, options)
+
+
+def _check_not_empty(n):
+    if n == 0:
+        msg = 'there are no cutouts: the input is empty'
+        raise ValueError(msg)
+
+
+def _stream(batch, items, options):
+    n = 0
+    for item in items:
+        yield batch.parse(item, *(option.next(n) for option in options))
+        n += 1
+    _check_not_empty(n)
+    for option in options:
+        option.finish(n)
+
+
+class _Batch:
+    """What the cutouts of one call share: the flux unit, and whether there is only one."""
+
+    def __init__(self, single):
+        self.single = single
+        self.unit = None
+        self.index = -1
+        self._wcs = None
+        self._pixel_scale = math.nan
+
+    def parse(self, item, psf, psf_fwhm, position):
+        """Return one item as a `Cutout`, failed if need be."""
+        self.index += 1
+        if isinstance(item, Cutout) and item.is_failed:
+            return item
+        raw = None
+        try:
+            raw = item if isinstance(item, RawItem) else unpack(item)
+            return self._build(raw, psf, psf_fwhm, position)
+        except ItemFault as exc:
+            if self.single and exc.error is not None:
+                raise exc.error(exc.message) from exc.__cause__
+            label = getattr(raw, 'label', None)
+            if label is None and exc.flag == Flag.UNREADABLE:
+                label = str(item)
+            unit = self.unit if self.unit is not None else u.dimensionless_unscaled
+            return Cutout.failed(exc.flag, exc.message, label=label, unit=unit)
+
+    def _build(self, raw, psf, psf_fwhm, position):
+        _check_structure(raw)
+        scale = self._scale_of(raw)
+        factor = self._factor(raw, scale)
+        data = np.array(raw.data, dtype=float, order='C')
+        if factor != 1:
+            data *= factor
+        valid = _valid_pixels(data, raw.mask)
+        flags = raw.flags
+        if raw.noise is None:
+            flags |= Flag.NOISE_ESTIMATED
+            noise, valid = _estimated(data, valid)
+        else:
+            noise, valid = _given(raw, factor, valid)
+        image, fwhm = self._psf(raw, psf, psf_fwhm, scale)
+        if math.isnan(fwhm):
+            flags |= Flag.PSF_UNKNOWN
+        xy = _position(raw, position)
+        if not _inside(xy, data.shape, _EDGE):
+            flags |= Flag.OFF_CENTRE
+        if valid is None:
+            mask = np.zeros(data.shape, dtype=bool)
+        else:
+            mask = ~valid
+            np.copyto(data, 0.0, where=mask)
+            np.copyto(noise, _typical(noise, valid), where=mask)
+            flags |= Flag.MASKED_PIXELS
+            if _masked_near(mask, xy, _CORE_RADIUS if math.isnan(fwhm) else fwhm):
+                flags |= Flag.MASKED_CORE
+        return Cutout(
+            data=data,
+            noise=noise,
+            mask=mask,
+            position=xy,
+            psf=image,
+            psf_fwhm=fwhm,
+            pixel_scale=scale,
+            unit=self.unit,
+            label=raw.label,
+            flags=int(flags),
+        )
+
+    def _scale_of(self, raw):
+        if raw.pixel_scale is not None:
+            return raw.pixel_scale
+        if raw.wcs is None:
+            return math.nan
+        if raw.wcs is not self._wcs:
+            self._wcs, self._pixel_scale = raw.wcs, pixel_scale(raw.wcs)
+        return self._pixel_scale
+
+    def _factor(self, raw, scale):
+        """Return the factor from the item's pixel values to the batch's flux unit."""
+        where = '' if self.single else f'cutout {self.index}: '
+        try:
+            unit, per_arcsec2 = check_flux_unit(raw.unit)
+        except u.UnitsError as exc:
+            msg = f'{where}{exc}'
+            raise u.UnitsError(msg) from None
+        factor = 1.0
+        if per_arcsec2 is not None:
+            if math.isnan(scale):
+                msg = (
+                    f'{where}the unit {str(raw.unit)!r} is a surface brightness: a WCS is needed '
+                    'to know the area of a pixel'
+                )
+                raise u.UnitsError(msg)
+            factor = per_arcsec2 * scale**2
+        if self.unit is None:
+            self.unit = unit
+        elif unit != self.unit:
+            converted = conversion_factor(unit, self.unit)
+            if converted is None:
+                msg = (
+                    f'{where}its unit {_name(unit)} does not convert to {_name(self.unit)}, '
+                    'the unit of the first cutout'
+                )
+                raise u.UnitsError(msg)
+            factor *= converted
+        return factor
+
+    @staticmethod
+    def _psf(raw, psf, psf_fwhm, scale):
+        """Return the normalised PSF image (or None) and the FWHM in pixels."""
+        image = raw.psf if psf is None else psf
+        if image is not None and not (isinstance(image, np.ndarray) and not image.flags.writeable):
+            try:
+                image = normalise_psf(image)
+            except ValueError as exc:
+                raise ItemFault(Flag.BAD_PSF, str(exc)) from None
+        if image is not None and any(
+            p > s for p, s in zip(image.shape, raw.data.shape, strict=True)
+        ):
+            msg = (
+                f'the PSF image of shape {image.shape} is larger than the cutout of shape '
+                f'{raw.data.shape}'
+            )
+            raise ItemFault(Flag.BAD_PSF, msg)
+        fwhm, in_arcsec = psf_fwhm
+        if in_arcsec:
+            if math.isnan(scale):
+                msg = (
+                    'psf_fwhm is an angle, but the cutout has no WCS to give its pixel scale: '
+                    'give psf_fwhm in pixels'
+                )
+                raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+            fwhm /= scale
+        if math.isnan(fwhm):
+            if psf is None and not math.isnan(raw.psf_fwhm):
+                fwhm = raw.psf_fwhm
+            elif image is not None:
+                fwhm = fwhm_of_image(image)
+        return image, fwhm
+
+
+def _name(unit):
+    return repr(str(unit)) if str(unit) else "'' (none)"
+
+
+def _check_structure(raw):
+    shape, dtype = np.shape(raw.data), raw.data.dtype
+    if dtype.kind not in 'iuf':
+        msg = f'a cutout must be an array of real numbers, got the type {dtype}'
+        raise ItemFault(Flag.BAD_INPUT, msg, TypeError)
+    if len(shape) != 2:
+        msg = f'a cutout must be a 2-d image, got a {len(shape)}-d array of shape {shape}'
+        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    if min(shape) < _SMALLEST_SIDE:
+        msg = f'a cutout must have {_SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
+        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    parts = {'mask': raw.mask, 'uncertainty': None if raw.noise is None else raw.noise.array}
+    for name, array in parts.items():
+        if array is not None and np.shape(array) not in (shape, ()):
+            msg = f'the {name} has the shape {np.shape(array)}, the cutout has {shape}'
+            raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    if raw.noise is not None and raw.noise.array.dtype.kind not in 'iuf':
+        msg = f'the uncertainty must be real numbers, got the type {raw.noise.array.dtype}'
+        raise ItemFault(Flag.BAD_INPUT, msg, TypeError)
+
+
+def _valid_pixels(data, mask):
+    """Return which pixels are neither masked nor non-finite, or None if all are."""
+    valid = np.isfinite(data)
+    if mask is not None:
+        valid &= ~np.asarray(mask, dtype=bool)
+    if valid.all():
+        return None
+    if not valid.any():
+        msg = 'every pixel is masked or not finite'
+        raise ItemFault(Flag.NO_PIXELS, msg)
+    return valid
+
+
+def _estimated(data, valid):
+    if valid is not None:
+        np.copyto(data, 0.0, where=~valid)
+    sigma = estimate_noise(data, None if valid is None else ~valid)
+    if math.isnan(sigma):
+        msg = 'there is no uncertainty, and the pixels vary too little to estimate one from them'
+        raise ItemFault(Flag.BAD_NOISE, msg)
+    return np.full(data.shape, sigma), valid
+
+
+def _given(raw, factor, valid):
+    noise = raw.noise.std()
+    if raw.noise.unit is not None:
+        unit = raw.unit if raw.unit is not None else u.dimensionless_unscaled
+        factor *= raw.noise.factor(unit)
+    if factor != 1:
+        noise *= factor
+    if noise.ndim == 0:
+        noise = np.full(raw.data.shape, noise)
+    good = (noise > 0) & (noise < np.inf)
+    if valid is not None:
+        good &= valid
+    elif good.all():
+        return noise, None
+    if not good.any():
+        msg = 'no pixel has a positive, finite noise'
+        raise ItemFault(Flag.BAD_NOISE, msg)
+    return noise, good
+
+
+def _typical(noise, valid):
+    """Return the median noise, of a sample of the pixels if they are many."""
+    step = max(noise.size // 4096, 1)
+    values = noise.ravel()[::step][valid.ravel()[::step]]
+    return np.median(values if values.size else noise[valid])
+
+
+def _position(raw, position):
+    if position is None:
+        position = raw.position
+    if position is None:
+        ny, nx = raw.data.shape
+        return (nx - 1) / 2, (ny - 1) / 2
+    if isinstance(position, SkyCoord):
+        if raw.wcs is None:
+            msg = 'the position is a SkyCoord, but the cutout has no WCS'
+            raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+        position = skycoord_to_pixel(position, raw.wcs)
+    x, y = (float(v) for v in position)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        msg = f'the position must be finite, got ({x:g}, {y:g})'
+        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    return x, y
+
+
+def _inside(xy, shape, margin):
+    """Return whether a position is further than a margin from the stamp's edge."""
+    (x, y), (ny, nx) = xy, shape
+    # The edge of the first pixel lies at -0.5.
+    return margin <= x + 0.5 <= nx - margin and margin <= y + 0.5 <= ny - margin
+
+
+def _masked_near(mask, xy, radius):
+    x, y = xy
+    ny, nx = mask.shape
+    x0, x1 = max(math.ceil(x - radius), 0), min(math.floor(x + radius), nx - 1) + 1
+    y0, y1 = max(math.ceil(y - radius), 0), min(math.floor(y + radius), ny - 1) + 1
+    if x0 >= x1 or y0 >= y1:
+        return False
+    dy, dx = np.ogrid[y0:y1, x0:x1]
+    near = (dx - x) ** 2 + (dy - y) ** 2 <= radius**2
+    return bool((mask[y0:y1, x0:x1] & near).any())

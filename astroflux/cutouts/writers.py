@@ -1,0 +1,79 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Write a cutout as surveys write theirs."""
+
+import numpy as np
+from astropy.io import fits
+
+from astroflux.cutouts._headers import descriptive_header
+from astroflux.cutouts._noise import noise_of
+
+__all__ = ['write_cutout']
+
+
+def write_cutout(cutout, path, *, overwrite=False):
+    """
+    Write a cutout to a FITS file with the HDUs IMAGE, MASK, VARIANCE and PSF.
+
+    The primary header has ``FLUXMAG0`` if ``meta`` has a ``zeropoint``; the
+    mask is the plane ``MP_BAD``. `~astroflux.cutouts.read_cutout` reads it back
+    equal, with the noise as `~astropy.nddata.VarianceUncertainty`.
+
+    Parameters
+    ----------
+    cutout : `~astropy.nddata.CCDData` or `~astropy.nddata.NDData`
+        The cutout, shape ``(ny, nx)``. What it lacks is left out of the file.
+    path : str or `~pathlib.Path`
+        The file to write.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    ValueError
+        If the data are not 2-d.
+    TypeError
+        If the uncertainty has no variance.
+    OSError
+        If the file exists, unless ``overwrite``.
+    """
+    data = np.asarray(cutout.data)
+    if data.ndim != 2:
+        msg = f'a cutout to write must be a 2-d image, got the shape {data.shape}'
+        raise ValueError(msg)
+    meta = descriptive_header(cutout.meta or {})
+    zeropoint = meta.pop('zeropoint', None)
+    primary = fits.PrimaryHDU()
+    if zeropoint is not None:
+        meta.remove('FLUXMAG0', ignore_missing=True)
+        primary.header['FLUXMAG0'] = (10 ** (0.4 * zeropoint), 'flux of AB magnitude 0')
+    image = fits.ImageHDU(data, header=meta, name='IMAGE')
+    if cutout.unit is not None:
+        image.header['BUNIT'] = _unit_text(cutout.unit)
+    if cutout.wcs is not None:
+        # What meta has, such as the date, it has as the user wrote it.
+        image.header.extend(cutout.wcs.to_header(relax=True).cards, unique=True)
+    hdus = [primary, image]
+    if cutout.mask is not None:
+        mask = np.broadcast_to(cutout.mask, data.shape).astype(np.int32)
+        hdus.append(fits.ImageHDU(mask, name='MASK'))
+        hdus[-1].header['MP_BAD'] = 0
+    noise = noise_of(cutout.uncertainty)
+    if noise is not None:
+        variance = noise.array
+        factor = noise.factor(cutout.unit)
+        if noise.power != 2 or factor != 1:
+            # The uncertainty may be in another unit than the data.
+            variance = (noise.std() * factor) ** 2
+        variance = np.broadcast_to(variance, data.shape)
+        hdus.append(fits.ImageHDU(np.array(variance), name='VARIANCE'))
+    psf = getattr(cutout, 'psf', None)
+    if psf is not None:
+        hdus.append(fits.ImageHDU(np.asarray(psf), name='PSF'))
+    fits.HDUList(hdus).writeto(path, overwrite=overwrite)
+
+
+def _unit_text(unit):
+    try:
+        return unit.to_string('fits')
+    except ValueError:
+        return str(unit)
