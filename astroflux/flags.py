@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-The quality flags of a measurement: one registry, from which the decoder and the table of the
-documentation are made, so that they cannot disagree.
+The quality flags of a measurement.
+
+There is one registry, from which the decoder and the table of the documentation are made, so that
+they cannot disagree.
 """
 
 from dataclasses import dataclass

@@ -113,9 +113,7 @@ class KronCatalog:
         Factor on the Kron radius, its smallest value, smallest circular radius in pixels.
     """
 
-    def __init__(
-        self, data, smooth, error, segmentation, label, *, mask, neighbours, kron_params
-    ):
+    def __init__(self, data, smooth, error, segmentation, label, *, mask, neighbours, kron_params):
         method = {'aperture_mask_method' if _NEW_NAMES else 'apermask_method': neighbours}
         catalog = SourceCatalog(
             data,

@@ -67,6 +67,10 @@ class ApertureFluxEstimator(PhotometricEstimator):
                 raise ValueError(msg)
             for length in self.annulus:
                 _check_length('annulus', length)
+            inner, outer = (u.Quantity(length) for length in self.annulus)
+            if inner.unit.is_equivalent(outer.unit) and not inner < outer:
+                msg = f'the outer radius must exceed the inner one in annulus, got {self.annulus}'
+                raise ValueError(msg)
 
     def _measure_one(self, cutout):
         radius = _to_pixels(self.radius, cutout)
@@ -118,7 +122,7 @@ def _check_length(name, length):
 
 def _to_pixels(length, cutout):
     length = u.Quantity(length)
-    if not length.unit.is_equivalent(u.arcsec) or length.unit == u.dimensionless_unscaled:
+    if not length.unit.is_equivalent(u.arcsec):
         return float(length.value)
     if not np.isfinite(cutout.pixel_scale):
         msg = f'a radius of {length} needs a pixel scale, but the cutout has no WCS'

@@ -1,0 +1,457 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What every estimator must keep, whatever its method."""
+
+import copy
+import io
+import weakref
+from contextlib import redirect_stderr
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
+from astropy.table import QTable
+from astropy.utils.exceptions import AstropyUserWarning
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+import astroflux
+from astroflux import decode_flags
+from astroflux.flags import FATAL_FLAGS, MeasurementFlag
+
+# name of the estimator -> its arguments; a further method joins the tests here
+ESTIMATORS = {
+    'ApertureFluxEstimator': {'radius': 12.0},
+    'KronFluxEstimator': {},
+}
+FACTORS = [1e-12, 1e-6, 3.7, 1e5, 1e12]
+BASE_COLUMNS = ['id', 'flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags']
+
+
+@pytest.fixture(params=ESTIMATORS)
+def estimator(request):
+    return getattr(astroflux, request.param)(**ESTIMATORS[request.param])
+
+
+def scaled(ccd, factor, unit=None):
+    return CCDData(
+        ccd.data * factor,
+        unit=unit or ccd.unit,
+        uncertainty=StdDevUncertainty(ccd.uncertainty.array * factor),
+        mask=ccd.mask,
+        wcs=ccd.wcs,
+    )
+
+
+# -- one cutout and many -----------------------------------------------------------------------
+
+
+def test_predict_scalar(estimator, make_ccd):
+    flux = estimator.predict(make_ccd())
+    assert isinstance(flux, u.Quantity)
+    assert flux.isscalar
+    assert flux.unit == u.nJy
+    # the truth is 2000; these methods need not be unbiased here
+    assert 1700 < flux.value < 2200
+
+
+def test_predict_array(estimator, many):
+    flux = estimator.predict(many)
+    assert flux.shape == (len(many),)
+    assert flux.unit == u.nJy
+    assert np.all(np.diff(flux.value) > 0)
+
+
+def test_list_of_one_is_not_scalar(estimator, make_ccd):
+    ccd = make_ccd()
+    assert estimator.predict([ccd]).shape == (1,)
+    assert estimator.predict([ccd])[0] == estimator.predict(ccd)
+
+
+def test_order(estimator, many):
+    flux = estimator.predict(many)
+    one_by_one = u.Quantity([estimator.predict(ccd) for ccd in many])
+    # a network sums in another order when its batch is larger
+    np.testing.assert_allclose(flux.value, one_by_one.value, rtol=1e-5)
+    reverse = estimator.predict(many[::-1])
+    np.testing.assert_allclose(reverse[::-1].value, flux.value, rtol=1e-5)
+
+
+def test_stack(estimator, make_ccd):
+    ccds = [make_ccd(seed=seed) for seed in range(3)]
+    stack = NDData(
+        np.array([ccd.data for ccd in ccds]),
+        unit='nJy',
+        uncertainty=StdDevUncertainty(np.ones((3, 61, 61))),
+    )
+    expected = estimator.predict(ccds)
+    np.testing.assert_allclose(estimator.predict(stack).value, expected.value, rtol=1e-6)
+
+
+def test_plain_array_is_dimensionless(estimator, make_ccd):
+    flux = estimator.predict(make_ccd().data)
+    assert flux.unit == u.dimensionless_unscaled
+    table = estimator.measure(make_ccd().data)
+    assert 'NOISE_ESTIMATED' in decode_flags(table['flags'])[0]
+
+
+def test_empty_list(estimator):
+    with pytest.raises(ValueError, match='cutout'):
+        estimator.predict([])
+    with pytest.raises(ValueError, match='cutout'):
+        estimator.measure(iter(()))
+
+
+def test_input_is_not_modified(estimator, many):
+    many[1].mask = np.zeros(many[1].shape, bool)
+    many[1].mask[3, 3] = True
+    many[2].data[5, 5] = np.nan
+    before = copy.deepcopy(many)
+    estimator.measure(many)
+    for old, new in zip(before, many, strict=True):
+        np.testing.assert_array_equal(old.data, new.data)
+        np.testing.assert_array_equal(old.uncertainty.array, new.uncertainty.array)
+        np.testing.assert_array_equal(old.mask, new.mask)
+        assert old.unit == new.unit
+
+
+# -- units and scale ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('factor', FACTORS)
+def test_equivariance(estimator, many, factor):
+    expected = estimator.measure(many)
+    table = estimator.measure([scaled(ccd, factor) for ccd in many])
+    for name in ('flux', 'flux_err', 'flux_lower', 'flux_upper'):
+        np.testing.assert_allclose(table[name].value, expected[name].value * factor, rtol=1e-5)
+    np.testing.assert_allclose(table['snr'], expected['snr'], rtol=1e-5)
+    np.testing.assert_array_equal(table['flags'], expected['flags'])
+
+
+@pytest.mark.parametrize('factor', FACTORS)
+def test_equivariance_without_noise(estimator, make_ccd, factor):
+    image = make_ccd().data
+    expected = estimator.predict(image)
+    np.testing.assert_allclose(estimator.predict(image * factor), expected * factor, rtol=1e-5)
+
+
+@pytest.mark.parametrize('unit', ['Jy', 'uJy', 'erg / (s cm2 Hz)', '3631 Jy'])
+def test_units(estimator, make_ccd, unit):
+    ccd = make_ccd()
+    unit = u.Unit(unit)
+    factor = ccd.unit.to(unit)
+    flux = estimator.predict(scaled(ccd, factor, unit))
+    assert flux.unit == unit
+    np.testing.assert_allclose(flux.to_value(u.nJy), estimator.predict(ccd).value, rtol=1e-5)
+
+
+def test_mixed_units_follow_the_first(estimator, make_ccd):
+    ccd = make_ccd()
+    other = scaled(ccd, 1e-9, u.Jy)
+    flux = estimator.predict([other, ccd])
+    assert flux.unit == u.Jy
+    np.testing.assert_allclose(flux[0].value, flux[1].value, rtol=1e-5)
+
+
+def test_incompatible_units(estimator, make_ccd):
+    with pytest.raises(u.UnitsError, match='adu'):
+        estimator.predict([make_ccd(), make_ccd(unit='adu')])
+
+
+def test_not_a_flux(estimator, make_ccd):
+    with pytest.raises(u.UnitsError, match='m'):
+        estimator.predict(make_ccd(unit='m'))
+
+
+# -- the table ---------------------------------------------------------------------------------
+
+
+def test_measure_columns(estimator, many):
+    table = estimator.measure(many)
+    assert isinstance(table, QTable)
+    assert len(table) == len(many)
+    assert table.colnames[: len(BASE_COLUMNS)] == BASE_COLUMNS
+    np.testing.assert_array_equal(table['id'], np.arange(len(many)))
+    for name in ('flux', 'flux_err', 'flux_lower', 'flux_upper'):
+        assert table[name].unit == u.nJy
+    assert np.all(table['flux_err'] > 0)
+    assert np.all(table['flux_lower'] < table['flux'])
+    assert np.all(table['flux_upper'] > table['flux'])
+    np.testing.assert_allclose(table['snr'], table['flux'] / table['flux_err'])
+    assert table['flags'].dtype.kind == 'i'
+    np.testing.assert_allclose(table['flux'], estimator.predict(many))
+
+
+def test_measure_one(estimator, make_ccd):
+    table = estimator.measure(make_ccd())
+    assert len(table) == 1
+    assert table['flux'][0] == estimator.predict(make_ccd())
+
+
+def test_meta(estimator, make_ccd):
+    meta = estimator.measure(make_ccd(), psf_fwhm=4.0).meta
+    assert type(estimator).__name__ in meta['method']
+    assert meta['arguments'] == {'psf': 'none', 'psf_fwhm': 4.0, 'positions': 'none'}
+    assert {'astroflux', 'astropy', 'numpy'} <= set(meta['versions'])
+    assert meta['messages'] == {}
+    assert meta['date'].startswith('20')
+
+
+def test_table_can_be_written(estimator, many, tmp_path):
+    table = estimator.measure([*many, 'not a file'])
+    table.write(tmp_path / 'fluxes.ecsv')
+    again = QTable.read(tmp_path / 'fluxes.ecsv')
+    np.testing.assert_allclose(again['flux'].value, table['flux'].value)
+    assert again['flux'].unit == u.nJy
+
+
+def test_psf_flag(estimator, make_ccd):
+    assert 'PSF_UNKNOWN' in decode_flags(estimator.measure(make_ccd())['flags'])[0]
+    table = estimator.measure(make_ccd(), psf_fwhm=4.0)
+    assert 'PSF_UNKNOWN' not in decode_flags(table['flags'])[0]
+
+
+def test_positions(estimator, make_ccd):
+    centred = make_ccd(shape=(81, 81), sigma=0.01)
+    shifted = make_ccd(shape=(81, 81), sigma=0.01, centre=(33.0, 45.0))
+    flux = estimator.predict([centred, shifted], positions=[(40, 40), (33, 45)])
+    np.testing.assert_allclose(flux[1].value, flux[0].value, rtol=0.02)
+
+
+def test_off_centre_flag(estimator, make_ccd):
+    ccd = make_ccd(shape=(81, 81), centre=(6.0, 40.0))
+    names = decode_flags(estimator.measure(ccd, positions=(6, 40))['flags'])[0]
+    assert 'OFF_CENTRE' in names
+
+
+def test_positions_outside_do_not_fail_the_batch(estimator, make_ccd):
+    table = estimator.measure([make_ccd(), make_ccd()], positions=[(500, 500), (30, 30)])
+    assert 'OFF_CENTRE' in decode_flags(table['flags'])[0]
+    assert table['flux'][1] == estimator.predict(make_ccd(), positions=(30, 30))
+
+
+# -- bad rows ----------------------------------------------------------------------------------
+
+
+def bad_items():
+    good = np.ones((40, 40))
+    flat = StdDevUncertainty(np.ones((40, 40)))
+    zeros = StdDevUncertainty(np.zeros((40, 40)))
+    all_masked = NDData(good, unit='nJy', uncertainty=flat, mask=np.ones((40, 40), bool))
+    return [
+        pytest.param('no_such_file.fits', 'UNREADABLE', id='missing file'),
+        pytest.param(np.ones(10) * u.nJy, 'BAD_INPUT', id='1-d'),
+        pytest.param(np.ones((4, 4)) * u.nJy, 'BAD_INPUT', id='tiny'),
+        pytest.param(object(), 'BAD_INPUT', id='object'),
+        pytest.param(all_masked, 'NO_PIXELS', id='all masked'),
+        pytest.param(
+            NDData(good * np.nan, unit='nJy', uncertainty=flat), 'NO_PIXELS', id='all NaN'
+        ),
+        pytest.param(NDData(good, unit='nJy', uncertainty=zeros), 'BAD_NOISE', id='zero noise'),
+        pytest.param(
+            NDData(good, unit='nJy', uncertainty=flat, psf=np.zeros((9, 9))),
+            'BAD_PSF',
+            id='zero PSF',
+        ),
+        pytest.param(
+            NDData(good, unit='nJy', uncertainty=flat, psf=np.ones((51, 51))),
+            'BAD_PSF',
+            id='large PSF',
+        ),
+    ]
+
+
+@pytest.mark.parametrize(('item', 'flag'), bad_items())
+@pytest.mark.parametrize('where', [0, 2, 6])
+def test_bad_item_harms_no_other(estimator, many, item, flag, where):
+    expected = estimator.measure(many)
+    table = estimator.measure([*many[:where], item, *many[where:]])
+    assert len(table) == len(many) + 1
+    assert table['flux'].unit == u.nJy
+    assert flag in decode_flags(table['flags'])[where]
+    assert list(table.meta['messages']) == [where]
+    assert table.meta['messages'][where]
+    for name in table.colnames:
+        if table[name].dtype.kind == 'f':
+            assert np.isnan(table[name][where])
+    rest = np.delete(np.arange(len(table)), where)
+    np.testing.assert_allclose(table['flux'][rest].value, expected['flux'].value, rtol=1e-5)
+    np.testing.assert_array_equal(table['flags'][rest], expected['flags'])
+
+
+def test_all_bad(estimator):
+    bad = NDData(np.full((40, 40), np.nan), unit='nJy')
+    table = estimator.measure([bad, bad])
+    assert np.all(np.isnan(table['flux']))
+    assert table['flux'].unit == u.nJy
+    assert np.isnan(estimator.predict(bad))
+    assert estimator.predict(bad).isscalar
+
+
+def test_nan_if_and_only_if_fatal(estimator, many, make_ccd):
+    noise = make_ccd(flux=0.0, seed=5)
+    table = estimator.measure([*many, noise, many[0], 'no_such_file.fits'])
+    fatal = table['flags'] & FATAL_FLAGS != 0
+    np.testing.assert_array_equal(np.isnan(table['flux']), fatal)
+    assert set(table.meta['messages']) == set(np.flatnonzero(fatal))
+
+
+def test_pure_noise_is_flagged(estimator, make_ccd):
+    names = decode_flags(estimator.measure(make_ccd(flux=0.0, seed=3))['flags'])[0]
+    assert {'LOW_SNR', 'NOT_DETECTED'} & set(names)
+
+
+def test_masked_pixels(estimator, make_ccd):
+    mask = np.zeros((61, 61), bool)
+    mask[5:8, 5:8] = True
+    ccd = make_ccd(mask=mask)
+    ccd.data[mask] = 1e6
+    ccd.data[50, 50] = np.nan
+    table = estimator.measure(ccd)
+    assert 'MASKED_PIXELS' in decode_flags(table['flags'])[0]
+    np.testing.assert_allclose(table['flux'][0], estimator.predict(make_ccd()), rtol=0.03)
+
+
+# -- streams -----------------------------------------------------------------------------------
+
+
+def test_generator_is_streamed(estimator, make_ccd, monkeypatch):
+    batch_size = getattr(estimator, 'batch_size', 1)
+    if batch_size > 1:
+        estimator.set_params(batch_size=2)
+        batch_size = 2
+    n_cutouts, given, done, ahead = 9, 0, 0, []
+    measure_batch = estimator._measure_batch
+
+    def source():
+        nonlocal given
+        for seed in range(n_cutouts):
+            given += 1
+            yield make_ccd(seed=seed)
+
+    def counted(cutouts):
+        nonlocal done
+        ahead.append(given - done)
+        results = measure_batch(cutouts)
+        done += len(cutouts)
+        return results
+
+    monkeypatch.setattr(estimator, '_measure_batch', counted)
+    table = estimator.measure(source())
+    assert len(table) == n_cutouts
+    assert max(ahead) <= batch_size + 1
+
+
+def test_cutouts_are_released(estimator, make_ccd):
+    # counted by reference: what the estimator keeps would stay alive
+    alive = weakref.WeakSet()
+    most = 0
+
+    def source():
+        nonlocal most
+        for seed in range(12):
+            ccd = make_ccd(seed=seed)
+            alive.add(ccd)
+            most = max(most, len(alive))
+            yield ccd
+            del ccd
+
+    if hasattr(estimator, 'batch_size'):
+        estimator.set_params(batch_size=2)
+    estimator.measure(source())
+    assert most <= 5
+
+
+def test_bad_batch_size(estimator, make_ccd):
+    if not hasattr(estimator, 'batch_size'):
+        pytest.skip('measures one cutout at a time')
+    estimator.set_params(batch_size=0)
+    with pytest.raises(ValueError, match='batch_size must be a positive integer, got 0'):
+        estimator.predict(make_ccd())
+
+
+def test_progress(estimator, make_ccd):
+    ccds = [make_ccd(seed=seed) for seed in range(3)]
+    for progress, expected in ((True, '3/3'), (False, ''), (None, '')):
+        # None: too quick for the bar to appear
+        with redirect_stderr(io.StringIO()) as stream:
+            estimator.measure(ccds, progress=progress)
+        assert expected in stream.getvalue()
+        assert bool(stream.getvalue()) == bool(expected)
+
+
+# -- scikit-learn ------------------------------------------------------------------------------
+
+
+def test_constructor_only_stores(estimator):
+    for name, value in estimator.get_params().items():
+        assert getattr(estimator, name) is value
+    assert not [name for name in vars(estimator) if name.endswith('_')]
+
+
+def test_clone_and_set_params(estimator):
+    again = clone(estimator)
+    assert again is not estimator
+    assert again.get_params() == estimator.get_params()
+    name, value = next(iter(estimator.get_params().items()))
+    assert again.set_params(**{name: value}) is again
+
+
+def test_repr(estimator):
+    assert repr(estimator).startswith(type(estimator).__name__ + '(')
+    assert '0x' not in repr(estimator)
+
+
+def test_is_fitted(estimator):
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        pytest.fail('an estimator that can predict must count as fitted')
+
+
+def test_score(estimator, many):
+    truth = 1500.0 * 1.5 ** np.arange(len(many)) * u.nJy
+    score = estimator.score(many, truth)
+    assert isinstance(score, float)
+    assert 0.9 < score <= 1
+    np.testing.assert_allclose(estimator.score(many, truth.to(u.Jy)), score)
+
+
+def test_score_says_what_is_left_out(estimator, many):
+    truth = 1500.0 * 1.5 ** np.arange(len(many)) * u.nJy
+    with pytest.warns(AstropyUserWarning, match='1 of 7 cutouts have no positive flux measured'):
+        score = estimator.score([*many, 'no_such_file.fits'], [*truth, 1 * u.nJy])
+    np.testing.assert_allclose(score, estimator.score(many, truth))
+
+
+@pytest.mark.parametrize('method', ['score', 'fit'])
+def test_flux_must_match(estimator, many, method):
+    call = getattr(estimator, method)
+    truth = np.full(len(many), 100.0)
+    with pytest.raises(u.UnitsError, match="flux has the unit '', but the cutouts have 'nJy'"):
+        call(many, truth)
+    with pytest.raises(u.UnitsError, match="flux has the unit 'm', but the cutouts have 'nJy'"):
+        call(many, truth * u.m)
+    with pytest.raises(ValueError, match='one value per cutout: got shape'):
+        call(many, truth[:-1] * u.nJy)
+    with pytest.raises(ValueError, match='positive and finite'):
+        call(many, -truth * u.nJy)
+
+
+def test_save_and_load(estimator, many, tmp_path):
+    path = tmp_path / 'estimator'
+    estimator.save(path)
+    again = type(estimator).load(path)
+    assert type(again) is type(estimator)
+    np.testing.assert_array_equal(again.predict(many).value, estimator.predict(many).value)
+
+
+def test_load_missing_file(estimator, tmp_path):
+    with pytest.raises(OSError, match='no_such_file'):
+        type(estimator).load(tmp_path / 'no_such_file')
+
+
+def test_flags_are_integers_of_the_registry(estimator, many):
+    for value in estimator.measure(many)['flags']:
+        assert MeasurementFlag(int(value)) == value

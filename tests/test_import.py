@@ -1,0 +1,52 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import subprocess
+import sys
+
+import pytest
+
+import astroflux
+
+HEAVY = ('torch', 'galsim', 'sklearn', 'photutils', 'matplotlib', 'pandas', 'dask')
+
+
+def run(code):
+    """Run Python code in a fresh process, and return what it writes."""
+    return subprocess.run(
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_import_is_light():
+    loaded = run(f'import sys, astroflux; print([n for n in {HEAVY} if n in sys.modules])')
+    assert loaded == '[]'
+
+
+def test_import_is_fast():
+    # the best of three, as a busy machine delays some
+    code = 'import time; t = time.perf_counter(); import astroflux; print(time.perf_counter() - t)'
+    assert min(float(run(code)) for _ in range(3)) < 0.5
+
+
+@pytest.mark.parametrize('name', ['KronFluxEstimator', 'ApertureFluxEstimator', 'read_cutout'])
+def test_no_network_is_loaded_without_need(name):
+    code = (
+        f'import sys; from astroflux import {name}; '
+        "print([n for n in ('torch', 'galsim') if n in sys.modules])"
+    )
+    assert run(code) == '[]'
+
+
+def test_names():
+    assert set(astroflux.__all__) <= set(dir(astroflux))
+    for name in astroflux.__all__:
+        assert getattr(astroflux, name) is not None
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'astroflux' has no attribute 'flux'"):
+        astroflux.flux  # noqa: B018
+
+
+def test_version():
+    assert isinstance(astroflux.__version__, str)
+    assert astroflux.__version__[0].isdigit()
