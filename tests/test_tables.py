@@ -70,7 +70,7 @@ def test_missing_column():
 
 def test_lengths_differ(columns):
     columns['flags'] = [0]
-    with pytest.raises(ValueError, match="one length, got .*'flux_err': 2, 'flags': 1"):
+    with pytest.raises(ValueError, match=r"one length, got .*'flux_err': 2, 'flags': 1"):
         build_table(columns, u.Jy)
 
 

@@ -48,7 +48,7 @@ class ApertureFluxEstimator(PhotometricEstimator):
     >>> image = 100 * np.exp(-0.5 * (x**2 + y**2) / 3**2) / (2 * np.pi * 3**2)
     >>> ccd = CCDData(image, unit='adu', uncertainty=StdDevUncertainty(np.full((41, 41), 0.1)))
     >>> ApertureFluxEstimator(radius=12).predict(ccd).round(2)
-    <Quantity 99.97 adu>
+    <Quantity 99.96 adu>
     """
 
     def __init__(self, *, radius=15.0, background='none', annulus=(30.0, 40.0)):

@@ -40,6 +40,14 @@ def test_not_detected(estimator, make_ccd):
     assert 'NOT_DETECTED' not in decode_flags(table['flags'])[1]
 
 
+def test_large_masked_region(estimator, make_ccd):
+    # larger than the kernel, which astropy's convolution warns of
+    mask = np.zeros((61, 61), bool)
+    mask[:20] = True
+    flux = estimator.predict(make_ccd(mask=mask))
+    np.testing.assert_allclose(flux, estimator.predict(make_ccd()), rtol=0.01)
+
+
 def test_match_radius(make_ccd):
     ccd = make_ccd(centre=(30.0, 40.0), flux=500.0, scale=1.0)
     assert np.isnan(KronFluxEstimator(match_radius=2.0).predict(ccd))
