@@ -92,9 +92,9 @@ def measure(files, output, method, psf_fwhm, weights, batch_size, overwrite):
     Measure the galaxy in the centre of each FILE.
 
     A FILE is a FITS image or survey cutout, a folder (all its .fits, .fits.gz
-    and .fits.fz), or a pattern in quotes such as 'cutouts/*.fits'. A file that
-    cannot be measured has a row of NaN with flags that say why. The exit
-    status is 1 when nothing could be measured.
+    and .fits.fz), or a pattern in quotes. A file that cannot be measured has a
+    row of NaN with flags that say why. The exit status is 1 when nothing could
+    be measured.
     """
     from astroflux._table_files import check_table_path, write_table
 
@@ -243,10 +243,11 @@ def expand_paths(files):
 @contextmanager
 def _friendly_errors():
     """Turn what a user can mend into one line of text, without a traceback."""
+    from astropy.units import UnitsError
+
     try:
         yield
-    except (ImportError, OSError, TypeError, ValueError) as exc:
-        # units' errors are both; the text of a KeyError or of a bug would not help
+    except (ImportError, OSError, TypeError, UnitsError, ValueError) as exc:
         raise click.ClickException(str(exc)) from exc
 
 
