@@ -75,11 +75,15 @@ class FoveatedNet(nn.Module):
     ----------
     settings : dict
         The parameters, to build the network again.
+    half_precision : bool
+        Whether the convolutions, and nothing else, run in bfloat16: twice as
+        fast on some CPUs, for the first part of a training. Off by default.
     """
 
     def __init__(self, channels=(16, 32, 64, 96), maps=32, width=256):
         super().__init__()
         self.settings = {'channels': list(channels), 'maps': maps, 'width': width}
+        self.half_precision = False
         self.foveation = Foveation()
         self.fine = _stack(channels, maps)
         self.coarse = _stack(channels, maps)
@@ -117,23 +121,24 @@ class FoveatedNet(nn.Module):
             in pixels; ``detection_snr`` of the best matched filter.
         """
         view = self.foveation(image, valid, psf_fwhm)
-        maps = [self.fine(_dense_last(view['fine'])), self.coarse(_dense_last(view['coarse']))]
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half_precision):
+            maps = [self.fine(_dense_last(view['fine'])), self.coarse(_dense_last(view['coarse']))]
         hidden = torch.cat([self.standardise(view['features']), *(m.float() for m in maps)], dim=1)
         hidden = functional.silu(self.first(hidden))
         hidden = hidden + functional.silu(self.second(hidden))
         hidden = hidden + functional.silu(self.third(hidden))
 
-        mix = (self.mix(hidden).float().softmax(dim=1) * view['candidates']).sum(dim=1)
-        residual = self.residual(hidden).float()[:, 0]
+        mix = (self.mix(hidden).softmax(dim=1) * view['candidates']).sum(dim=1)
+        residual = self.residual(hidden)[:, 0]
         ln_flux = view['ln_reference'] + mix.clamp(min=MINIMUM_MIX).log() + residual
         # The interval learns from the answer but must not pull at it.
-        distances = functional.softplus(self.interval(hidden.detach()).float())
+        distances = functional.softplus(self.interval(hidden.detach()))
         distances = distances * achievable_scatter(view['reference_snr'])[:, None]
         return {
             'ln_flux': ln_flux,
             'below': distances[:, 0],
             'above': distances[:, 1],
-            'ln_radius': view['ln_width'] + self.radius(hidden).float()[:, 0],
+            'ln_radius': view['ln_width'] + self.radius(hidden)[:, 0],
             'detection_snr': view['reference_snr'],
         }
 

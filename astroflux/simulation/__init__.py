@@ -1,2 +1,27 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """GalSim scenes with known truth: surveys, populations, datasets on disk."""
+
+from astroflux.simulation.dataset import write_dataset
+from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
+from astroflux.simulation.population import (
+    GalaxyPopulation,
+    PSFPopulation,
+    half_light_radius_of_sum,
+)
+from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
+from astroflux.simulation.surveys import Survey, get_survey
+
+__all__ = [
+    'CutoutSimulation',
+    'GalaxyPopulation',
+    'PSFPopulation',
+    'Survey',
+    'draw_galaxy',
+    'draw_psf',
+    'galaxy_profile',
+    'get_survey',
+    'half_light_radius_of_sum',
+    'psf_profile',
+    'simulate_cutouts',
+    'write_dataset',
+]

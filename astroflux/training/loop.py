@@ -169,9 +169,8 @@ class Trainer:
         )
         for group in self.optimiser.param_groups:
             group['lr'] = settings.rate_at(self.step)
-        half = self.step < settings.half_precision_fraction * settings.steps
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=half):
-            answer = self.network(batch['image'], batch['valid'], batch['psf_fwhm'])
+        self.network.half_precision = self.step < settings.half_precision_fraction * settings.steps
+        answer = self.network(batch['image'], batch['valid'], batch['psf_fwhm'])
         loss, flux_part = flux_loss(
             answer,
             batch['ln_flux'],

@@ -1,0 +1,105 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Figures: each function draws on given axes and returns them."""
+
+import numpy as np
+from astropy.visualization import AsinhStretch, ImageNormalize
+
+__all__ = ['plot_cutout', 'plot_flux_ratio', 'plot_statistic_by_snr']
+
+
+def plot_cutout(ax, image, noise, *, title=None):
+    """
+    Show a cutout, sky in the middle of the grey scale's dark end.
+
+    Parameters
+    ----------
+    ax : `matplotlib.axes.Axes`
+        Where to draw.
+    image : 2D `~numpy.ndarray`
+        Pixel values.
+    noise : float
+        Noise per pixel; the display runs from -2 of it to the peak.
+    title : str, optional
+        Title of the panel.
+
+    Returns
+    -------
+    ax : `matplotlib.axes.Axes`
+    """
+    peak = max(float(np.nanmax(image)), 10 * noise)
+    norm = ImageNormalize(
+        vmin=-2 * noise, vmax=peak, stretch=AsinhStretch(min(0.5, 3 * noise / peak)), clip=True
+    )
+    ax.imshow(image, origin='lower', cmap='gray_r', norm=norm)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if title is not None:
+        ax.set_title(title, fontsize=9)
+    return ax
+
+
+def plot_flux_ratio(ax, snr, ratio, ratio_err=None, *, label, color, marker='o'):
+    """
+    Plot measured over true flux against signal-to-noise ratio.
+
+    Parameters
+    ----------
+    ax : `matplotlib.axes.Axes`
+        Where to draw.
+    snr : 1D `~numpy.ndarray`
+        True signal-to-noise ratio.
+    ratio, ratio_err : 1D `~numpy.ndarray`
+        Measured over true flux, and its error.
+    label, color, marker : str
+        How to draw it.
+
+    Returns
+    -------
+    ax : `matplotlib.axes.Axes`
+    """
+    ax.axhline(1, color='0.6', linewidth=0.8, zorder=0)
+    ax.errorbar(snr, ratio, yerr=ratio_err, fmt=marker, color=color, label=label, capsize=2)
+    ax.set_xscale('log')
+    ax.set_xlabel('true S/N')
+    ax.set_ylabel('measured / true flux')
+    return ax
+
+
+def plot_statistic_by_snr(ax, rows, statistic, *, label, color, marker='o', percent=True):
+    """
+    Plot a statistic of the flux error in bins of signal-to-noise ratio.
+
+    Parameters
+    ----------
+    ax : `matplotlib.axes.Axes`
+        Where to draw.
+    rows : list of dict
+        From `~astroflux.evaluation.summarise_by_snr`.
+    statistic : str
+        Key of the statistic.
+    label, color, marker : str
+        How to draw it.
+    percent : bool
+        Whether to draw it in percent.
+
+    Returns
+    -------
+    ax : `matplotlib.axes.Axes`
+    """
+    low = np.array([row['snr_low'] for row in rows])
+    high = np.array([row['snr_high'] for row in rows])
+    centre = np.sqrt(low * high)
+    value = np.array([row[statistic] for row in rows]) * (100 if percent else 1)
+    ax.errorbar(
+        centre,
+        value,
+        xerr=[centre - low, high - centre],
+        fmt=marker,
+        color=color,
+        label=label,
+        capsize=2,
+    )
+    ax.set_xscale('log')
+    ax.set_xlabel('true S/N')
+    ax.set_ylabel(f'{statistic} of ln flux' + (' [%]' if percent else ''))
+    return ax

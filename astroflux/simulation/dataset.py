@@ -1,0 +1,170 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Simulated data sets on disk: FITS cutouts and a table of truth."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from astropy import units as u
+from astropy.table import QTable, Table
+from tqdm import tqdm
+
+import astroflux
+from astroflux.cutouts import write_cutout
+from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
+from astroflux.simulation.population import GalaxyPopulation
+from astroflux.simulation.surveys import get_survey
+
+__all__ = ['write_dataset']
+
+TRUTH_NAME = 'truth.ecsv'
+# One line per finished cutout: what a resumed run goes on from.
+PROGRESS_NAME = 'truth.csv'
+SETTINGS_NAME = 'settings.json'
+
+UNITS = {
+    'flux': u.adu,
+    'magnitude': u.mag,
+    'half_light_radius': u.arcsec,
+    'half_light_radius_1': u.arcsec,
+    'half_light_radius_2': u.arcsec,
+    'position_angle_1': u.deg,
+    'position_angle_2': u.deg,
+    'x_offset': u.pix,
+    'y_offset': u.pix,
+    'psf_fwhm': u.arcsec,
+    'neighbour_distance': u.arcsec,
+}
+
+
+def write_dataset(
+    directory,
+    n,
+    *,
+    survey='hsc-wide',
+    seed=0,
+    stamp_size=143,
+    neighbours=(0, 0),
+    galaxies=None,
+    compress=False,
+    overwrite=False,
+    resume=False,
+    progress=True,
+):
+    """
+    Write simulated cutouts ``000000.fits`` and so on, and ``truth.ecsv``.
+
+    ``truth.csv`` holds the same rows without units; it grows while the data
+    set is being written.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder; made if need be.
+    n : int
+        How many cutouts.
+    survey : str
+        A name that `~astroflux.simulation.get_survey` knows.
+    seed : int
+        Seed of the random draws.
+    stamp_size : int
+        Pixels on a side.
+    neighbours : tuple of int
+        Fewest and most neighbours in a cutout.
+    galaxies : `~astroflux.simulation.GalaxyPopulation`, optional
+        What to draw the galaxies from.
+    compress : bool
+        Whether to write ``.fits.gz``.
+    overwrite : bool
+        Whether to replace a data set in the folder.
+    resume : bool
+        Whether to go on with a data set that was interrupted; it must have
+        been begun with the same settings.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    truth : `~astropy.table.QTable`
+        One row per cutout, ``file_name`` first.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds a data set and neither ``overwrite`` nor
+        ``resume`` is true.
+    ValueError
+        If the data set to resume was begun with other settings.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    galaxies = galaxies or GalaxyPopulation()
+    simulation = CutoutSimulation(
+        survey=get_survey(survey),
+        galaxies=galaxies,
+        shape=(stamp_size, stamp_size),
+        neighbours=tuple(neighbours),
+    )
+    settings = {
+        'survey': survey,
+        'seed': seed,
+        'stamp_size': stamp_size,
+        'neighbours': list(neighbours),
+        'galaxies': json.loads(json.dumps(asdict(galaxies))),
+    }
+    done = _prepare(directory, settings, overwrite=overwrite, resume=resume)
+    with (directory / PROGRESS_NAME).open('a', newline='') as file:
+        writer = None
+        scenes = simulate_cutouts(n, simulation, seed=seed, start=done)
+        bar = tqdm(scenes, total=n, initial=done, desc='simulate', disable=not progress)
+        for index, (cutout, truth) in enumerate(bar, start=done):
+            name = f'{index:06d}.fits{".gz" if compress else ""}'
+            write_cutout(cutout, directory / name, overwrite=True)
+            row = {'file_name': name, **truth}
+            if writer is None:
+                writer = csv.DictWriter(file, fieldnames=row)
+                if done == 0:
+                    writer.writeheader()
+            writer.writerow(row)
+            file.flush()
+
+    table = _read_progress(directory)[:n]
+    for name, unit in UNITS.items():
+        table[name].unit = unit
+    table = QTable(table)
+    table.meta = {**settings, 'astroflux_version': astroflux.__version__}
+    table.write(directory / TRUTH_NAME, overwrite=True)
+    return table
+
+
+def _prepare(directory, settings, *, overwrite, resume):
+    """Return how many cutouts are there to keep."""
+    settings_path, progress_path = directory / SETTINGS_NAME, directory / PROGRESS_NAME
+    if settings_path.exists() and not overwrite:
+        if not resume:
+            msg = f'{directory} holds a data set: resume or overwrite it, or name another folder'
+            raise FileExistsError(msg)
+        begun = json.loads(settings_path.read_text())
+        if begun != settings:
+            msg = f'the data set in {directory} was begun with {begun}, not with {settings}'
+            raise ValueError(msg)
+        return _drop_torn_line(progress_path)
+    progress_path.unlink(missing_ok=True)
+    (directory / TRUTH_NAME).unlink(missing_ok=True)
+    settings_path.write_text(json.dumps(settings, indent=1) + '\n')
+    return 0
+
+
+def _drop_torn_line(path):
+    """Cut a line that an interruption left unfinished; return the number of rows."""
+    if not path.exists():
+        return 0
+    text = path.read_text()
+    whole = text[: text.rfind('\n') + 1]
+    path.write_text(whole)
+    return max(0, len(whole.splitlines()) - 1)
+
+
+def _read_progress(directory):
+    return Table.read(directory / PROGRESS_NAME, format='ascii.csv', converters={'file_name': str})
