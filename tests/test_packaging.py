@@ -32,7 +32,7 @@ def test_data_are_installed():
     for pattern in (
         'networks/weights/*.safetensors',
         'training/configs/*.toml',
-        'data/demo/*.fits',
+        'data/demo/*.fits*',
     ):
         assert list(Path(str(package)).glob(pattern)), f'no {pattern} in the installed package'
 
