@@ -88,14 +88,17 @@ def build_table(columns, unit, meta=None):
     return table
 
 
-def build_meta(method, *, arguments=None, messages=None, packages=()):
+def build_meta(method, *, parameters=None, arguments=None, messages=None, packages=()):
     """
     The record of how a table of measurements was made.
 
     Parameters
     ----------
     method : str
-        The estimator with its parameters.
+        The class of the estimator.
+
+    parameters : dict, optional
+        The parameters of its constructor, as plain values.
 
     arguments : dict, optional
         The arguments of the call, as plain values.
@@ -109,13 +112,14 @@ def build_meta(method, *, arguments=None, messages=None, packages=()):
     Returns
     -------
     meta : dict
-        Keys ``method``, ``arguments``, ``versions``, ``date`` (UTC, ISO 8601) and ``messages``;
-        plain values throughout, so that the table can be written as ECSV.
+        Keys ``method``, ``parameters``, ``arguments``, ``versions``, ``date`` (UTC, ISO 8601) and
+        ``messages``; plain values throughout, so that the table can be written as ECSV.
     """
     names = ('astroflux', 'astropy', 'numpy', *packages)
     versions = {name: str(sys.modules[name].__version__) for name in names if name in sys.modules}
     return {
         'method': method,
+        'parameters': dict(parameters or {}),
         'arguments': dict(arguments or {}),
         'versions': versions,
         'date': datetime.now(UTC).isoformat(timespec='seconds'),

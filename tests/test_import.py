@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import astroflux
+from astroflux import estimators
 
 HEAVY = ('torch', 'galsim', 'sklearn', 'photutils', 'matplotlib', 'pandas', 'dask')
 
@@ -40,6 +41,14 @@ def test_names():
     assert set(astroflux.__all__) <= set(dir(astroflux))
     for name in astroflux.__all__:
         assert getattr(astroflux, name) is not None
+
+
+def test_names_of_estimators():
+    for name in estimators.__all__:
+        assert name in dir(estimators)
+        assert getattr(estimators, name).__name__ == name
+    with pytest.raises(AttributeError, match=r"'astroflux\.estimators' has no attribute 'flux'"):
+        estimators.flux  # noqa: B018
 
 
 def test_unknown_name():

@@ -10,6 +10,7 @@ import numpy as np
 from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import r2_score
 
 from astroflux.cutouts import is_single, iter_cutouts
 from astroflux.estimators._rows import RowCollector
@@ -143,7 +144,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions, progress=progress
         )
         meta = build_meta(
-            repr(self),
+            type(self).__name__,
+            parameters={name: _plain(value) for name, value in self.get_params().items()},
             arguments={
                 'psf': _describe(psf),
                 'psf_fwhm': _describe(psf_fwhm),
@@ -241,9 +243,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
                 'are left out of the score'
             )
             warnings.warn(msg, AstropyUserWarning, stacklevel=2)
-        ln_truth = np.log(truth[usable])
-        residual = np.log(measured[usable]) - ln_truth
-        return float(1 - np.sum(residual**2) / np.sum((ln_truth - ln_truth.mean()) ** 2))
+        return float(r2_score(np.log(truth[usable]), np.log(measured[usable])))
 
     def _collect(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, progress=None):
         """Measure all cutouts, a batch at a time, into a `RowCollector`."""
@@ -308,9 +308,12 @@ def _progress_bar(cutouts, progress):
     # imported here: only calls that measure need it
     from tqdm import tqdm
 
+    stack = getattr(cutouts, 'data', None)
     total = None
     if is_single(cutouts):
         total = 1
+    elif np.ndim(stack) == 3:
+        total = len(stack)
     elif hasattr(cutouts, '__len__'):
         total = len(cutouts)
     return tqdm(
@@ -323,12 +326,21 @@ def _progress_bar(cutouts, progress):
 
 
 def _describe(argument):
-    """An argument of a call in a word that can be written into any table format."""
+    """An argument of a call in a word, as it may be a large array."""
     if argument is None:
         return 'none'
-    if isinstance(argument, u.Quantity) and argument.isscalar:
-        return str(argument)
-    if np.isscalar(argument):
-        return float(argument)
+    if np.ndim(argument) == 0:
+        return _plain(argument)
     shape = getattr(argument, 'shape', None)
     return 'given' if shape is None else f'array of shape {tuple(shape)}'
+
+
+def _plain(value):
+    """A parameter as a value that can be written into any table format."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value)

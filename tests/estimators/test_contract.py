@@ -191,7 +191,8 @@ def test_measure_one(estimator, make_ccd):
 
 def test_meta(estimator, make_ccd):
     meta = estimator.measure(make_ccd(), psf_fwhm=4.0).meta
-    assert type(estimator).__name__ in meta['method']
+    assert meta['method'] == type(estimator).__name__
+    assert set(meta['parameters']) == set(estimator.get_params())
     assert meta['arguments'] == {'psf': 'none', 'psf_fwhm': 4.0, 'positions': 'none'}
     assert {'astroflux', 'astropy', 'numpy'} <= set(meta['versions'])
     assert meta['messages'] == {}
@@ -204,6 +205,7 @@ def test_table_can_be_written(estimator, many, tmp_path):
     again = QTable.read(tmp_path / 'fluxes.ecsv')
     np.testing.assert_allclose(again['flux'].value, table['flux'].value)
     assert again['flux'].unit == u.nJy
+    assert again.meta['parameters'] == table.meta['parameters']
 
 
 def test_psf_flag(estimator, make_ccd):
@@ -373,6 +375,10 @@ def test_bad_batch_size(estimator, make_ccd):
 
 def test_progress(estimator, make_ccd):
     ccds = [make_ccd(seed=seed) for seed in range(3)]
+    stack = np.array([ccd.data for ccd in ccds])
+    with redirect_stderr(io.StringIO()) as stream:
+        estimator.measure(stack, progress=True)
+    assert '3/3' in stream.getvalue()
     for progress, expected in ((True, '3/3'), (False, ''), (None, '')):
         # None: too quick for the bar to appear
         with redirect_stderr(io.StringIO()) as stream:
@@ -403,6 +409,11 @@ def test_repr(estimator):
     assert '0x' not in repr(estimator)
 
 
+def test_html(estimator):
+    # what a notebook shows
+    assert type(estimator).__name__ in estimator._repr_html_()
+
+
 def test_is_fitted(estimator):
     try:
         check_is_fitted(estimator)
@@ -416,6 +427,15 @@ def test_score(estimator, many):
     assert isinstance(score, float)
     assert 0.9 < score <= 1
     np.testing.assert_allclose(estimator.score(many, truth.to(u.Jy)), score)
+
+
+def test_cross_validation(estimator, many):
+    if type(estimator).__name__ == 'CNNFluxEstimator':
+        pytest.skip('training takes too long')
+    from sklearn.model_selection import cross_val_score
+
+    truth = 1500.0 * 1.5 ** np.arange(len(many)) * u.nJy
+    assert np.all(cross_val_score(estimator, many, truth, cv=2) > 0.8)
 
 
 def test_score_says_what_is_left_out(estimator, many):
