@@ -135,7 +135,7 @@ class PhotometricEstimator(FluxEstimator):
         """
         # a clone has no correction, so that fitting twice gives the same as once
         rows = clone(self)._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
-        truth = check_flux(flux, rows)
+        truth = check_flux(flux, rows.unit, rows.n_rows)
         measured = rows.column('flux')
         with np.errstate(invalid='ignore'):
             usable = measured > 0

@@ -228,7 +228,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
         rows = self._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
         measured = rows.column('flux')
-        truth = check_flux(flux, rows)
+        truth = check_flux(flux, rows.unit, rows.n_rows)
         with np.errstate(invalid='ignore'):
             usable = measured > 0
         if usable.sum() < 2:
@@ -272,9 +272,25 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return rows
 
 
-def check_flux(flux, rows):
+def check_flux(flux, unit, n_cutouts):
     """
-    The true fluxes as an array in the unit of the rows.
+    True fluxes as plain numbers, checked.
+
+    Parameters
+    ----------
+    flux : `~astropy.units.Quantity` or array_like, shape (n_cutouts,)
+        True total fluxes.
+
+    unit : `~astropy.units.UnitBase`
+        Unit of the cutouts.
+
+    n_cutouts : int
+        How many there must be.
+
+    Returns
+    -------
+    values : `~numpy.ndarray`, shape (n_cutouts,)
+        The fluxes in ``unit``.
 
     Raises
     ------
@@ -284,19 +300,13 @@ def check_flux(flux, rows):
     ValueError
         If there is not exactly one positive, finite flux per cutout.
     """
-    unit = rows.unit
-    given = getattr(flux, 'unit', None)
     flux = u.Quantity(flux)
-    if given is None:
-        given = flux.unit
-    if not given.is_equivalent(unit):
-        msg = f"flux has the unit '{given}', but the cutouts have '{unit}'"
+    if not flux.unit.is_equivalent(unit):
+        msg = f"flux has the unit '{flux.unit}', but the cutouts have '{unit}'"
         raise u.UnitsError(msg)
     values = np.atleast_1d(flux.to_value(unit)).astype(float)
-    if values.shape != (rows.n_rows,):
-        msg = (
-            f'flux must have one value per cutout: got shape {values.shape}, {rows.n_rows} cutouts'
-        )
+    if values.shape != (n_cutouts,):
+        msg = f'flux must have one value per cutout: got shape {values.shape}, {n_cutouts} cutouts'
         raise ValueError(msg)
     if not (np.isfinite(values) & (values > 0)).all():
         msg = 'flux must be positive and finite for every cutout'
