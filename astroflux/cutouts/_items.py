@@ -126,7 +126,7 @@ def _label_of(meta):
 
 
 def _nddata_parts(nddata):
-    data, _, data_mask = _array_parts(nddata.data)
+    data, data_unit, data_mask = _array_parts(nddata.data)
     mask = nddata.mask
     if mask is None or mask is np.ma.nomask:
         mask = data_mask
@@ -137,7 +137,7 @@ def _nddata_parts(nddata):
     psf = getattr(nddata, 'psf', None)
     return RawItem(
         data=data,
-        unit=nddata.unit,
+        unit=data_unit if nddata.unit is None else nddata.unit,
         mask=None if mask is None else np.asarray(mask),
         noise=noise,
         wcs=nddata.wcs,

@@ -143,12 +143,11 @@ def parse_psf_fwhm(psf_fwhm):
     TypeError, ValueError, `~astropy.units.UnitsError`
         If it is neither, not positive, or neither pixels nor an angle.
     """
-    if isinstance(psf_fwhm, str | bytes | dict) or np.ndim(psf_fwhm) == 0:
-        if isinstance(psf_fwhm, Iterable) and not isinstance(
-            psf_fwhm, str | bytes | dict | np.ndarray
-        ):
-            return PerCutout('psf_fwhm', psf_fwhm, parse=_fwhm_value)
+    one = isinstance(psf_fwhm, str | bytes | dict) or not isinstance(psf_fwhm, Iterable)
+    if one or getattr(psf_fwhm, 'ndim', None) == 0:
         return PerCutout('psf_fwhm', shared=_fwhm_value(psf_fwhm))
+    if not isinstance(psf_fwhm, Sized):
+        return PerCutout('psf_fwhm', psf_fwhm, parse=_fwhm_value)
     # Checked now, so that a wrong value does not stop a long run half-way.
     return PerCutout('psf_fwhm', [_fwhm_value(v, i) for i, v in enumerate(psf_fwhm)])
 

@@ -101,15 +101,23 @@ def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
             with fits.open(path, memmap=False) as hdus:
-                return _parse(path, hdus, hdu, unit, mask_planes, caught)
+                # Reads all headers, and warns if a file ends too early.
+                len(hdus)
+                if any(_DAMAGE.search(str(warning.message)) for warning in caught):
+                    raise EOFError
+                cutout, fault = _parse(path, hdus, hdu, unit, mask_planes)
     except CutoutReadError:
         raise
     except FileNotFoundError as exc:
         msg = f'cannot read {str(path)!r}: there is no such file'
         raise CutoutReadError(msg) from exc
-    except (OSError, EOFError, TypeError, zlib.error, fits.VerifyError) as exc:
+    except (OSError, EOFError, zlib.error, fits.VerifyError) as exc:
         msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
         raise CutoutReadError(msg) from exc
+    if fault is not None:
+        msg = f'the WCS of {str(path)!r} cannot be used: {fault}'
+        warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+    return cutout
 
 
 def _reason(path, exc):
@@ -118,16 +126,15 @@ def _reason(path, exc):
         return 'it is a directory'
     if isinstance(exc, PermissionError):
         return 'permission denied'
-    if isinstance(exc, EOFError | TypeError | zlib.error) or _DAMAGE.search(str(exc)):
-        return 'the file is truncated or damaged'
-    if 'SIMPLE' in str(exc) or path.stat().st_size == 0 or 'Empty' in str(exc):
+    if 'SIMPLE' in str(exc) or path.stat().st_size == 0:
         return 'it is not a FITS file'
+    if isinstance(exc, EOFError | zlib.error) or _DAMAGE.search(str(exc)):
+        return 'the file is truncated or damaged'
     return str(exc)
 
 
-def _parse(path, hdus, hdu, unit, mask_planes, caught):
-    # Reads all headers.
-    len(hdus)
+def _parse(path, hdus, hdu, unit, mask_planes):
+    """Return the `CCDData`, and what is wrong with its WCS if anything is."""
     roles = _roles(hdus)
     image = _find_image(path, hdus, hdu, roles)
     data = _pixels(image)
@@ -144,11 +151,10 @@ def _parse(path, hdus, hdu, unit, mask_planes, caught):
         if role == 'image':
             continue
         array = _pixels(other)
-        if array is None or array.shape != data.shape:
-            shape = None if array is None else array.shape
+        if array.shape != data.shape:
             msg = (
                 f'cannot read {str(path)!r}: the image has the shape {data.shape}, its '
-                f'{other.name or role} HDU {shape}'
+                f'{other.name or role} HDU {array.shape}'
             )
             raise CutoutReadError(msg)
         if role in ('mask', 'weight'):
@@ -162,13 +168,11 @@ def _parse(path, hdus, hdu, unit, mask_planes, caught):
     zeropoint = zeropoint_of(meta)
     if zeropoint is not None:
         meta['HIERARCH zeropoint'] = (zeropoint, 'AB magnitude of 1 unit')
-    wcs = _wcs(hdus, header)
-    # Pixels are read late, so that only now all warnings are there.
-    for warning in caught:
-        if _DAMAGE.search(str(warning.message)):
-            msg = f'cannot read {str(path)!r}: the file is truncated or damaged'
-            raise CutoutReadError(msg)
-    return CCDData(data, unit=unit, mask=mask, uncertainty=uncertainty, psf=psf, wcs=wcs, meta=meta)
+    wcs, fault = _wcs(hdus, header)
+    cutout = CCDData(
+        data, unit=unit, mask=mask, uncertainty=uncertainty, psf=psf, wcs=wcs, meta=meta
+    )
+    return cutout, fault
 
 
 def _is_image(hdu):
@@ -223,9 +227,11 @@ def _find_image(path, hdus, hdu, roles):
 
 def _pixels(hdu):
     """Return the image of an HDU in native byte order, axes of length 1 dropped."""
-    data = hdu.data
-    if data is None:
-        return None
+    try:
+        data = hdu.data
+    except (TypeError, ValueError) as exc:
+        # How numpy says that the file has fewer pixels than its header.
+        raise EOFError from exc
     data = data.reshape(data.shape[-2:])
     return np.array(data, dtype=data.dtype.newbyteorder('='))
 
@@ -262,15 +268,14 @@ def _mask(array, header, mask_planes):
 
 
 def _wcs(hdus, header):
+    """Return the WCS, `None` if it is not celestial, and what is wrong with it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
             wcs = WCS(header, fobj=hdus)
             if not wcs.has_celestial:
-                return None
-            return wcs if wcs.naxis == 2 else wcs.celestial
+                return None, None
+            return (wcs if wcs.naxis == 2 else wcs.celestial), None
     except Exception as exc:
-        # Any fault of a header must not lose the image; wcslib has many.
-        msg = f'the WCS of the image cannot be used: {exc}'
-        warnings.warn(msg, AstropyUserWarning, stacklevel=2)
-        return None
+        # wcslib has many kinds of error, and none must lose the image.
+        return None, str(exc).strip()
