@@ -1,0 +1,23 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""From simulation to a weights file."""
+
+from astroflux.training.configuration import TrainingConfiguration, read_configuration
+from astroflux.training.library import Library, load_library, render_library
+from astroflux.training.loop import OptimiserSettings, Trainer
+from astroflux.training.observe import Observation, ObservationSettings, observe
+from astroflux.training.run import make_trainer, train
+
+__all__ = [
+    'Library',
+    'Observation',
+    'ObservationSettings',
+    'OptimiserSettings',
+    'Trainer',
+    'TrainingConfiguration',
+    'load_library',
+    'make_trainer',
+    'observe',
+    'read_configuration',
+    'render_library',
+    'train',
+]

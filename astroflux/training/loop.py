@@ -159,7 +159,15 @@ class Trainer:
         self.average.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
 
-    def _one_step(self):
+    def one_step(self):
+        """
+        Observe a batch and take one step.
+
+        Returns
+        -------
+        loss : float
+            The flux's part of it.
+        """
         settings = self.settings
         # Seeded by the step, so that a resumed run sees what it would have seen.
         rng = np.random.default_rng([settings.seed, self.step])
@@ -248,7 +256,7 @@ class Trainer:
         self.network.train()
         bar = tqdm(total=self.settings.steps, initial=self.step, desc='train', disable=not progress)
         while self.step < self.settings.steps:
-            losses.append(self._one_step())
+            losses.append(self.one_step())
             bar.update()
             if self.step % steps_per_validation == 0 or self.step == self.settings.steps:
                 self._log(float(np.mean(losses)), time.monotonic() - started)

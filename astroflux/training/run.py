@@ -10,7 +10,39 @@ from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.loop import Trainer
 
-__all__ = ['train']
+__all__ = ['make_trainer', 'train']
+
+
+def make_trainer(configuration, directory, *, device='auto', workers=2, progress=True):
+    """
+    Render what stamps are missing and set up the training.
+
+    Parameters
+    ----------
+    configuration, directory, device, workers, progress
+        As for `train`.
+
+    Returns
+    -------
+    trainer : `~astroflux.training.loop.Trainer`
+        At its first step.
+    """
+    config = read_configuration(configuration)
+    directory = Path(directory)
+    parts = {'library': config.library, 'validation': config.validation_library}
+    for name, settings in parts.items():
+        render_library(directory / name, settings, workers=workers, progress=progress)
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return Trainer(
+        directory,
+        *(load_library(directory / name, settings) for name, settings in parts.items()),
+        network_settings=config.network,
+        optimiser_settings=config.optimiser,
+        observation_settings=config.observation,
+        validation_settings=config.validation,
+        device=device,
+    )
 
 
 def train(configuration, directory, *, resume=False, device='auto', workers=2, progress=True):
@@ -44,20 +76,8 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
         If the folder holds a checkpoint and ``resume`` is false.
     """
     config = read_configuration(configuration)
-    directory = Path(directory)
-    parts = {'library': config.library, 'validation': config.validation_library}
-    for name, settings in parts.items():
-        render_library(directory / name, settings, workers=workers, progress=progress)
-    if device == 'auto':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    trainer = Trainer(
-        directory,
-        *(load_library(directory / name, settings) for name, settings in parts.items()),
-        network_settings=config.network,
-        optimiser_settings=config.optimiser,
-        observation_settings=config.observation,
-        validation_settings=config.validation,
-        device=device,
+    trainer = make_trainer(
+        configuration, directory, device=device, workers=workers, progress=progress
     )
     if trainer.checkpoint_path.exists():
         if not resume:
@@ -66,7 +86,7 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
         trainer.resume()
     network = trainer.run(progress=progress)
     pixel_scale = config.library['pixel_scale']
-    path = directory / f'{config.name}.safetensors'
+    path = Path(directory) / f'{config.name}.safetensors'
     save_weights(
         path,
         network,

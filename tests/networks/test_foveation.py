@@ -1,0 +1,120 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import numpy as np
+import pytest
+import torch
+from photutils.aperture import CircularAperture
+
+from astroflux.networks.foveation import (
+    APERTURE_RADII,
+    CANVAS_SIZE,
+    FILTER_SIGMAS,
+    REACH,
+    Foveation,
+    fill_from_opposite_side,
+    symmetric_part,
+)
+
+N_APERTURES = len(APERTURE_RADII)
+
+
+def gaussian(sigma, *, flux=1.0, dx=0, dy=0):
+    y, x = np.mgrid[:CANVAS_SIZE, :CANVAS_SIZE] - REACH
+    image = np.exp(-0.5 * ((x - dx) ** 2 + (y - dy) ** 2) / sigma**2)
+    return torch.as_tensor(flux * image / image.sum(), dtype=torch.float32)
+
+
+@pytest.fixture(scope='module')
+def foveation():
+    return Foveation()
+
+
+def look(foveation, image, valid=None, fwhm=4.0):
+    valid = torch.ones_like(image) if valid is None else valid
+    return foveation(image[None], valid[None], torch.tensor([fwhm]))
+
+
+def test_apertures_are_photutils(foveation):
+    image = torch.as_tensor(
+        np.random.default_rng(0).normal(size=(CANVAS_SIZE, CANVAS_SIZE)), dtype=torch.float32
+    )
+    sums = (image.flatten() @ foveation.joined)[:N_APERTURES].numpy()
+    for radius, value in zip(APERTURE_RADII, sums, strict=True):
+        exact = CircularAperture((REACH, REACH), radius).do_photometry(image.numpy())[0][0]
+        # subsampling ten times ten against the exact area
+        assert value == pytest.approx(float(exact), abs=0.02 * radius)
+
+
+def test_matched_filter_is_unbiased_and_optimal(foveation):
+    sigma = FILTER_SIGMAS[2]
+    view = look(foveation, gaussian(sigma, flux=500.0))
+    assert view['ln_reference'].exp().item() == pytest.approx(500, rel=1e-3)
+    assert view['ln_width'].exp().item() == pytest.approx(sigma)
+    snr = 500 * gaussian(sigma).square().sum().sqrt().item()
+    assert view['reference_snr'].item() == pytest.approx(snr, rel=1e-3)
+
+
+def test_candidates_are_ratios_to_the_reference(foveation):
+    view = look(foveation, gaussian(2.4, flux=1000.0))
+    largest = view['candidates'][0, N_APERTURES - 1].item()
+    assert largest == pytest.approx(1.0, abs=2e-3)
+    brighter = look(foveation, gaussian(2.4, flux=4000.0))
+    # those of the symmetric part have the noise's share added back
+    n_image = Foveation.n_candidates // 2
+    torch.testing.assert_close(brighter['candidates'][:, :n_image], view['candidates'][:, :n_image])
+
+
+def test_features_are_finite_for_an_empty_canvas(foveation):
+    empty = torch.zeros(CANVAS_SIZE, CANVAS_SIZE)
+    for valid in (torch.ones_like(empty), torch.zeros_like(empty)):
+        view = look(foveation, empty, valid, float('nan'))
+        for value in view.values():
+            assert torch.isfinite(value).all()
+
+
+def test_number_of_features_and_candidates(foveation):
+    view = look(foveation, gaussian(2.4))
+    assert view['features'].shape == (1, Foveation.n_features)
+    assert view['candidates'].shape == (1, Foveation.n_candidates)
+    assert view['fine'].shape == view['coarse'].shape == (1, 3, 49, 49)
+
+
+def test_unknown_psf_differs_from_one_pixel(foveation):
+    image = gaussian(2.4)
+    unknown = look(foveation, image, fwhm=float('nan'))['features']
+    one = look(foveation, image, fwhm=1.0)['features']
+    assert (unknown != one).sum() == 1
+
+
+def test_fill_from_opposite_side():
+    image = gaussian(6.0, flux=1000.0)
+    valid = torch.ones_like(image)
+    valid[REACH + 2 : REACH + 5, REACH + 1 : REACH + 4] = 0
+    filled, covered = fill_from_opposite_side(image[None], valid[None])
+    torch.testing.assert_close(filled[0], image)
+    assert (covered == 1).all()
+
+
+def test_pixels_masked_on_both_sides_stay_empty():
+    image = torch.ones(1, CANVAS_SIZE, CANVAS_SIZE)
+    valid = torch.ones_like(image)
+    valid[0, REACH, REACH - 3] = valid[0, REACH, REACH + 3] = 0
+    filled, covered = fill_from_opposite_side(image, valid)
+    assert filled[0, REACH, REACH - 3] == 0
+    assert covered[0, REACH, REACH + 3] == 0
+    assert covered.sum() == CANVAS_SIZE**2 - 2
+
+
+def test_symmetric_part_keeps_the_galaxy_and_drops_the_neighbour():
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(200, CANVAS_SIZE, CANVAS_SIZE, generator=generator)
+    galaxy, neighbour = gaussian(3.0, flux=3000.0), gaussian(2.0, flux=3000.0, dx=20, dy=5)
+    image = noise + galaxy + neighbour
+    valid = torch.ones_like(image)
+    sums = symmetric_part(image, valid, valid).sum(dim=(1, 2))
+    alone = symmetric_part(noise + galaxy, valid, valid).sum(dim=(1, 2))
+    # the noise of a sum over the canvas is 1.2 x 147
+    error = 1.2 * CANVAS_SIZE / 200**0.5
+    assert alone.mean().item() == pytest.approx(3000, abs=4 * error)
+    # 6000 before; where the neighbour was, 1/sqrt(pi) is added and not missing
+    touched = 2 * np.pi * (3.5 * 2.0) ** 2
+    assert 3000 - 4 * error < sums.mean().item() < 3000 + touched / np.pi**0.5 + 4 * error

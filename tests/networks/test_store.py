@@ -1,0 +1,91 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import json
+from importlib import resources
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from astroflux.networks import (
+    FoveatedNet,
+    WeightsError,
+    available_weights,
+    load_weights,
+    save_weights,
+)
+
+SMALL = {'channels': [4, 4, 4, 4], 'maps': 2, 'width': 8}
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / 'small.safetensors'
+    save_weights(path, FoveatedNet(**SMALL), name='small', metadata={'psf_fwhm_range': [2, 6]})
+    return path
+
+
+def tamper(path, *, header=None, tensors=None):
+    with safe_open(path, framework='pt') as file:
+        old_header = file.metadata()
+        old_tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({**old_tensors, **(tensors or {})}, path, metadata={**old_header, **(header or {})})
+
+
+def test_round_trip(path):
+    network = FoveatedNet(**SMALL)
+    sha256 = save_weights(path, network, name='again', metadata={'seed': 3})
+    weights = load_weights(path)
+    assert weights.name == 'again'
+    assert weights.sha256 == sha256
+    assert weights.metadata == {'seed': 3}
+    assert not weights.network.training
+    torch.testing.assert_close(weights.network.state_dict(), network.state_dict())
+
+
+@pytest.mark.parametrize('name', available_weights())
+def test_shipped_weights(name):
+    weights = load_weights(name)
+    assert weights.name == name
+    assert weights.metadata['psf_fwhm_range'][0] < 3 < 6 < weights.metadata['psf_fwhm_range'][1]
+    folder = resources.files('astroflux.networks') / 'weights'
+    assert json.loads((folder / 'registry.json').read_text())[name] == weights.sha256
+    assert len((folder / f'{name}.safetensors').read_bytes()) < 5_000_000
+    assert weights.sha256 in (folder / f'{name}.rst').read_text()
+
+
+def test_unknown_name():
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'foveated-1'"):
+        load_weights('nonsense')
+
+
+def test_wrong_hash(path):
+    bias = torch.ones(1)
+    tamper(path, tensors={'residual.bias': bias})
+    with pytest.raises(WeightsError, match=r'damaged or was changed: its tensors have the hash'):
+        load_weights(path)
+
+
+def test_not_safetensors(tmp_path):
+    path = tmp_path / 'text.safetensors'
+    path.write_text('not weights at all')
+    with pytest.raises(WeightsError, match='not a readable safetensors file'):
+        load_weights(path)
+
+
+def test_other_format(path):
+    tamper(path, header={'format': 'something-else'})
+    with pytest.raises(WeightsError, match="its format is 'something-else'"):
+        load_weights(path)
+
+
+def test_unknown_architecture(path):
+    tamper(path, header={'architecture': 'Oracle'})
+    with pytest.raises(WeightsError, match="unknown architecture 'Oracle'"):
+        load_weights(path)
+
+
+def test_settings_that_do_not_fit(path):
+    tamper(path, header={'settings': json.dumps({**SMALL, 'width': 9})})
+    with pytest.raises(WeightsError, match='does not fit its architecture FoveatedNet'):
+        load_weights(path)

@@ -1,0 +1,166 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Put trained weights into the package: the file, its hash, its model card.
+
+    python tools/ship_weights.py RUN_FOLDER/NAME.safetensors
+
+where the folder is that of ``python -m astroflux.training NAME -o RUN_FOLDER``.
+Run it again after ``python benchmarks/accuracy.py --write``, whose tables the
+card shows.
+"""
+
+import csv
+import json
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from astroflux.networks import load_weights
+
+TOP = Path(__file__).parents[1]
+WEIGHTS = TOP / 'astroflux' / 'networks' / 'weights'
+DOCS = TOP / 'docs' / 'weights'
+
+CARD = """\
+{name}
+{underline}
+
+{description}
+
+- Architecture: ``FoveatedNet``, {n_parameters:,} parameters, settings ``{settings}``.
+- SHA-256 of the tensors: ``{sha256}``
+- Made by ``python -m astroflux.training {name} -o FOLDER`` from the configuration
+  ``astroflux/training/configs/{name}.toml``: seeds {library_seed} (galaxies) and
+  {training_seed} (initial weights, observations), {steps:,} steps of {batch_size} stamps.
+
+Trained on
+----------
+
+{n_galaxies:,} galaxies drawn with GalSim in stamps of {stamp_size} pixels of {pixel_scale} arcsec: half-light
+radius {radius} arcsec, Sersic index {sersic} or disc and bulge, axis ratio {axis_ratio}, Moffat and
+Kolmogorov PSFs of {fwhm} arcsec FWHM ({fwhm_pixels} pixels). Observed anew at every step: S/N {snr},
+up to {max_neighbours} neighbours in {blend:.0%} of the stamps, {neighbour_mask:.0%} of the neighbours masked, bad columns and
+blobs in {defect:.0%}, a sky residual of {sky} sigma, stamps cut to {min_stamp} pixels and more in {small:.0%},
+PSF width withheld in {unknown:.0%}. Noise is Gaussian, without correlation, the same in all pixels.
+
+The validation galaxies (seed {validation_seed}) follow the training and nothing is chosen by them. The
+test sets of ``benchmarks/`` are of other seeds.
+
+Where it fails
+--------------
+
+- Galaxies larger than the {radius} arcsec above (in pixels: {radius_pixels}) or with light beyond
+  the central 147 x 147 pixels; the flag ``STAMP_CROPPED`` is a warning of that.
+- PSFs outside {fwhm_pixels} pixels FWHM: flag ``OUT_OF_RANGE``.
+- Irregular, clumpy and interacting galaxies, spiral arms, stars' diffraction spikes, correlated
+  noise, the galaxy's own photon noise: none was in the training.
+- Blends at low S/N: a neighbour that noise hides is counted in.
+- Below S/N 5 the answer leans on the population that it was trained on.
+- Gradients of the sky, and a sky wrong by much more than {sky} sigma per pixel.
+
+Measured on fresh isolated galaxies (``python benchmarks/accuracy.py isolated``):
+
+{isolated}
+
+and on blends (``python benchmarks/accuracy.py blended``):
+
+{blended}
+"""
+
+
+def span(low_high, scale=1.0):
+    """Format a range."""
+    return ' to '.join(f'{value / scale:.3g}' for value in low_high)
+
+
+def benchmark_table(name):
+    """Return the benchmark's table, or say how to make it."""
+    path = TOP / 'docs' / 'benchmarks' / f'{name}.rst.inc'
+    return path.read_text() if path.exists() else 'Not measured yet.'
+
+
+def write_card(weights):
+    """Write the model card beside the weights."""
+    source = weights.metadata['training']
+    library, observation = source['library'], source['observation']
+    scale = library['pixel_scale']
+    text = CARD.format(
+        name=weights.name,
+        underline='=' * len(weights.name),
+        description=source['description'],
+        n_parameters=weights.network.n_parameters,
+        settings=json.dumps(weights.network.settings),
+        sha256=weights.sha256,
+        library_seed=library['seed'],
+        training_seed=source['optimiser']['seed'],
+        validation_seed=source['validation']['seed'],
+        steps=source['optimiser']['steps'],
+        batch_size=source['optimiser']['batch_size'],
+        n_galaxies=library['n_galaxies'],
+        stamp_size=library['stamp_size'],
+        pixel_scale=scale,
+        radius=span(library['galaxies']['half_light_radius']),
+        radius_pixels=span(library['galaxies']['half_light_radius'], scale),
+        sersic=span(library['galaxies']['sersic_index']),
+        axis_ratio=span(library['galaxies']['axis_ratio']),
+        fwhm=span(library['psf']['fwhm']),
+        fwhm_pixels=span(library['psf']['fwhm'], scale),
+        snr=span(observation['snr']),
+        max_neighbours=observation['max_neighbours'],
+        blend=observation['blend_fraction'],
+        neighbour_mask=observation['neighbour_mask_fraction'],
+        defect=observation['defect_fraction'],
+        sky=observation['sky_residual'],
+        min_stamp=observation['min_stamp_size'],
+        small=observation['small_stamp_fraction'],
+        unknown=observation['unknown_psf_fraction'],
+        isolated=benchmark_table('isolated'),
+        blended=benchmark_table('blended'),
+    )
+    (WEIGHTS / f'{weights.name}.rst').write_text(text)
+
+
+def draw_training(log_path, path):
+    """Draw loss and validation scatter against the step."""
+    with log_path.open() as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(9, 3.6), layout='constrained')
+    left, right = figure.subplots(1, 2)
+    bins = list(dict.fromkeys((row['snr_low'], row['snr_high']) for row in rows))
+    first = [row for row in rows if row['snr_low'] == bins[0][0]]
+    left.plot([int(r['step']) for r in first], [float(r['loss']) for r in first], marker='.')
+    left.set(xlabel='step', ylabel='training loss of the flux')
+    for low, high in bins:
+        part = [row for row in rows if row['snr_low'] == low]
+        right.semilogy(
+            [int(row['step']) for row in part],
+            [100 * float(row['scatter']) for row in part],
+            marker='.',
+            label=f'{float(low):.0f}-{float(high):.0f}',
+        )
+    right.set(xlabel='step', ylabel='validation scatter (NMAD) of ln flux [%]')
+    right.legend(title='S/N')
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    """Run from the command line."""
+    if len(sys.argv) != 2:
+        sys.exit(textwrap.dedent(__doc__).strip())
+    source = Path(sys.argv[1])
+    weights = load_weights(source)
+    shutil.copyfile(source, WEIGHTS / f'{weights.name}.safetensors')
+    registry_path = WEIGHTS / 'registry.json'
+    registry = json.loads(registry_path.read_text()) if registry_path.exists() else {}
+    registry[weights.name] = weights.sha256
+    registry_path.write_text(json.dumps(registry, indent=1) + '\n')
+    write_card(weights)
+    DOCS.mkdir(parents=True, exist_ok=True)
+    draw_training(source.parent / 'log.csv', DOCS / f'{weights.name}.png')
+
+
+if __name__ == '__main__':
+    main()
