@@ -39,15 +39,17 @@ CARD = """\
 Trained on
 ----------
 
-{n_galaxies:,} galaxies drawn with GalSim in stamps of {stamp_size} pixels of {pixel_scale} arcsec: half-light
-radius {radius} arcsec, Sersic index {sersic} or disc and bulge, axis ratio {axis_ratio}, Moffat and
-Kolmogorov PSFs of {fwhm} arcsec FWHM ({fwhm_pixels} pixels). Observed anew at every step: S/N {snr},
-up to {max_neighbours} neighbours in {blend:.0%} of the stamps, {neighbour_mask:.0%} of the neighbours masked, bad columns and
-blobs in {defect:.0%}, a sky residual of {sky} sigma, stamps cut to {min_stamp} pixels and more in {small:.0%},
-PSF width withheld in {unknown:.0%}. Noise is Gaussian, without correlation, the same in all pixels.
+{n_galaxies:,} galaxies drawn with GalSim in stamps of {stamp_size} pixels of
+{pixel_scale} arcsec: half-light radius {radius} arcsec, Sersic index {sersic} or disc and
+bulge, axis ratio {axis_ratio}, Moffat and Kolmogorov PSFs of {fwhm} arcsec FWHM
+({fwhm_pixels} pixels). Observed anew at every step: S/N {snr}, up to
+{max_neighbours} neighbours in {blend:.0%} of the stamps, {neighbour_mask:.0%} of the
+neighbours masked, bad columns and blobs in {defect:.0%}, a sky residual of {sky} sigma,
+stamps cut to {min_stamp} pixels and more in {small:.0%}, PSF width withheld in
+{unknown:.0%}. Noise is Gaussian, without correlation, the same in all pixels.
 
-The validation galaxies (seed {validation_seed}) follow the training and nothing is chosen by them. The
-test sets of ``benchmarks/`` are of other seeds.
+The validation galaxies (seed {validation_seed}) follow the training and nothing is chosen
+by them. The test sets of ``benchmarks/`` are of other seeds.
 
 Where it fails
 --------------

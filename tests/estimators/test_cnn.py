@@ -29,7 +29,7 @@ def flags_of(table):
 # -- accuracy ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('number, reference', [(2, 3757.0), (3, 1639.0)])
+@pytest.mark.parametrize(('number', 'reference'), [(2, 3757.0), (3, 1639.0)])
 def test_real_galaxies(estimator, number, reference):
     folder = os.environ.get('ASTROFLUX_REAL_DATA')
     if not folder:
@@ -146,7 +146,7 @@ def test_faint_source_is_flagged(estimator, make_ccd):
     assert 'LOW_SNR' in flags_of(table)
 
 
-@pytest.mark.parametrize('fwhm, outside', [(1.0, True), (4.0, False), (12.0, True)])
+@pytest.mark.parametrize(('fwhm', 'outside'), [(1.0, True), (4.0, False), (12.0, True)])
 def test_psf_outside_the_training(estimator, make_ccd, fwhm, outside):
     table = estimator.measure(make_ccd(), psf_fwhm=fwhm)
     assert ('OUT_OF_RANGE' in flags_of(table)) == outside
