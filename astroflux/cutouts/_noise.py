@@ -133,10 +133,22 @@ def noise_of(uncertainty):
     return GivenNoise(np.asarray(std.array), 1, std.unit)
 
 
+def _order_statistic(values, fraction):
+    """Return the value that this fraction of the values lies below."""
+    rank = int(fraction * values.size)
+    return np.partition(values, rank)[rank]
+
+
+def _median_sigma(values):
+    """Return the normal sigma of absolute values from the median of a sample of them."""
+    sample = values[:: max(values.size // 2048, 1)]
+    return _order_statistic(sample, 0.5) / _NORMAL_MEDIAN
+
+
 def _clipped_rms(values, sigma):
     """Return the normal sigma of absolute values, outliers clipped."""
-    # A sample keeps the median's robustness where it is needed, at the start.
-    sigma = min(sigma, np.median(values[:: max(values.size // 4096, 1)]) / _NORMAL_MEDIAN)
+    # The median is robust, which matters at the start; the rms is precise.
+    sigma = min(sigma, _median_sigma(values))
     for _ in range(6):
         kept = values[values < _CLIP * sigma]
         if kept.size == 0:
@@ -224,9 +236,8 @@ def estimate_noise(data, mask=None):
         sigma = np.median(np.abs(pixels - np.median(pixels))) / _NORMAL_MEDIAN
         return float(sigma) if sigma > 0 else math.nan
     values = diff.ravel() if good is None else diff[good]
-    low = np.percentile(level if good is None else level[good.any(axis=2)], 25)
-    # A first value, for which a sample will do.
-    sigma = np.median(values[:: max(values.size // 4096, 1)]) / _NORMAL_MEDIAN
+    low = _order_statistic(level.ravel() if good is None else level[good.any(axis=2)], 0.25)
+    sigma = _median_sigma(values)
     for _ in range(2):
         # The level is a mean of 4 block**2 pixels; its lower quartile lies
         # 0.67 sigma below its median, to which we add 3 sigma.

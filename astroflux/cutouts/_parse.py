@@ -345,6 +345,5 @@ def _masked_near(mask, xy, radius):
     y0, y1 = max(math.ceil(y - radius), 0), min(math.floor(y + radius), ny - 1) + 1
     if x0 >= x1 or y0 >= y1:
         return False
-    dy, dx = np.ogrid[y0:y1, x0:x1]
-    near = (dx - x) ** 2 + (dy - y) ** 2 <= radius**2
-    return bool((mask[y0:y1, x0:x1] & near).any())
+    rows, columns = np.nonzero(mask[y0:y1, x0:x1])
+    return bool(((columns + (x0 - x)) ** 2 + (rows + (y0 - y)) ** 2 <= radius**2).any())
