@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from astroflux.networks.foveated import achievable_scatter
 
-__all__ = ['flux_loss']
+__all__ = ['flux_loss', 'interval_loss']
 
 # The percentiles that the interval's ends stand for.
 LOWER, UPPER = 0.1587, 0.8413
@@ -16,14 +16,39 @@ def _pinball(error, quantile):
     return torch.maximum(quantile * error, (quantile - 1) * error).mean()
 
 
+def interval_loss(answer, ln_flux, snr):
+    """
+    Return the loss of the 68 % interval, which does not pull at the flux.
+
+    It is the pinball loss of the two percentiles (Koenker & Bassett 1978,
+    Econometrica 46, 33), divided by what is achievable at the galaxy's S/N.
+
+    Parameters
+    ----------
+    answer : dict of `torch.Tensor`
+        What `~astroflux.networks.foveated.FoveatedNet` returns.
+    ln_flux, snr : `torch.Tensor`
+        True ln flux in units of the noise, and the signal-to-noise ratio.
+
+    Returns
+    -------
+    loss : `torch.Tensor`
+    """
+    scale = achievable_scatter(snr)
+    # The truth as seen from the answer, against the ends of the interval.
+    offset = (ln_flux - answer['ln_flux'].detach()) / scale
+    return _pinball(offset + answer['below'] / scale, LOWER) + _pinball(
+        offset - answer['above'] / scale, UPPER
+    )
+
+
 def flux_loss(answer, ln_flux, snr, *, ln_radius=None, radius_weight=0.0):
     """
     Return the loss of a batch.
 
     The error of ln flux is divided by what is achievable at the galaxy's S/N,
-    so that every S/N weighs alike, and enters a Huber loss. The interval is
-    learned by the pinball loss of its two percentiles, which pulls neither at
-    the flux nor at the layers below it.
+    so that every S/N weighs alike, and enters a Huber loss. `interval_loss`
+    is added.
 
     Parameters
     ----------
@@ -44,13 +69,7 @@ def flux_loss(answer, ln_flux, snr, *, ln_radius=None, radius_weight=0.0):
     scale = achievable_scatter(snr)
     error = (answer['ln_flux'] - ln_flux) / scale
     flux_part = functional.huber_loss(error, torch.zeros_like(error))
-    # The truth as seen from the answer, against the ends of the interval.
-    offset = -error.detach()
-    loss = (
-        flux_part
-        + _pinball(offset + answer['below'] / scale, LOWER)
-        + _pinball(offset - answer['above'] / scale, UPPER)
-    )
+    loss = flux_part + interval_loss(answer, ln_flux, snr)
     if ln_radius is not None:
         radius_error = (answer['ln_radius'] - ln_radius) / (scale + 0.02)
         loss = loss + radius_weight * functional.huber_loss(

@@ -4,7 +4,7 @@
 import csv
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from astroflux.evaluation.metrics import summarise_by_snr
 from astroflux.networks.foveated import FoveatedNet
-from astroflux.networks.loss import flux_loss
+from astroflux.networks.loss import flux_loss, interval_loss
 from astroflux.training.observe import observe
 
 __all__ = ['OptimiserSettings', 'Trainer']
@@ -51,6 +51,12 @@ class OptimiserSettings:
         Share of the steps, the first ones, whose convolutions run in bfloat16.
     radius_weight : float
         Weight of the half-light radius in the loss.
+    calibration_steps : int
+        Steps at the end in which the averaged network's interval alone is
+        trained: during the training it has learned the errors of the network
+        that was not averaged, which are larger.
+    calibration_rate : float
+        Learning rate of those, falling to zero.
     """
 
     seed: int = 1
@@ -64,6 +70,8 @@ class OptimiserSettings:
     average_decay: float = 0.999
     half_precision_fraction: float = 0.65
     radius_weight: float = 0.05
+    calibration_steps: int = 500
+    calibration_rate: float = 1e-3
 
     def rate_at(self, step):
         """Return the learning rate of a step."""
@@ -159,6 +167,12 @@ class Trainer:
         self.average.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
 
+    def _batch(self, step):
+        # Seeded by the step, so that a resumed run sees what it would have seen.
+        rng = np.random.default_rng([self.settings.seed, step])
+        indices = rng.integers(0, len(self.library), self.settings.batch_size)
+        return _tensors(observe(self.library, indices, self.observation_settings, rng), self.device)
+
     def one_step(self):
         """
         Observe a batch and take one step.
@@ -169,12 +183,7 @@ class Trainer:
             The flux's part of it.
         """
         settings = self.settings
-        # Seeded by the step, so that a resumed run sees what it would have seen.
-        rng = np.random.default_rng([settings.seed, self.step])
-        indices = rng.integers(0, len(self.library), settings.batch_size)
-        batch = _tensors(
-            observe(self.library, indices, self.observation_settings, rng), self.device
-        )
+        batch = self._batch(self.step)
         for group in self.optimiser.param_groups:
             group['lr'] = settings.rate_at(self.step)
         self.network.half_precision = self.step < settings.half_precision_fraction * settings.steps
@@ -193,6 +202,28 @@ class Trainer:
         self.average.update_parameters(self.network)
         self.step += 1
         return float(flux_part.detach())
+
+    def calibrate(self, *, progress=True):
+        """
+        Train the interval of the averaged network, and nothing else.
+
+        Parameters
+        ----------
+        progress : bool
+            Whether to show a progress bar.
+        """
+        settings = self.settings
+        network = self.average.module.eval()
+        optimiser = torch.optim.AdamW(network.interval.parameters(), settings.calibration_rate)
+        steps = range(settings.steps, settings.steps + settings.calibration_steps)
+        for step in tqdm(steps, desc='calibrate', disable=not progress):
+            for group in optimiser.param_groups:
+                group['lr'] = settings.calibration_rate * (1 - (step - steps[0]) / len(steps))
+            batch = self._batch(step)
+            answer = network(batch['image'], batch['valid'], batch['psf_fwhm'])
+            optimiser.zero_grad()
+            interval_loss(answer, batch['ln_flux'], batch['snr']).backward()
+            optimiser.step()
 
     @torch.inference_mode()
     def validate(self):
@@ -219,10 +250,10 @@ class Trainer:
         snr, error, covered = np.concatenate(parts, axis=1)
         return summarise_by_snr(snr, error, covered.astype(bool))
 
-    def _log(self, loss, seconds):
+    def _log(self, step, loss, seconds):
         path = self.directory / 'log.csv'
         rows = [
-            {'step': self.step, 'loss': f'{loss:.5f}', 'seconds': f'{seconds:.0f}', **row}
+            {'step': step, 'loss': f'{loss:.5f}', 'seconds': f'{seconds:.0f}', **row}
             for row in self.validate()
         ]
         new = not path.exists()
@@ -259,18 +290,14 @@ class Trainer:
             losses.append(self.one_step())
             bar.update()
             if self.step % steps_per_validation == 0 or self.step == self.settings.steps:
-                self._log(float(np.mean(losses)), time.monotonic() - started)
+                self._log(self.step, float(np.mean(losses)), time.monotonic() - started)
                 losses.clear()
             if time.monotonic() - saved > 60 * minutes_per_checkpoint:
                 self.save_checkpoint()
                 saved = time.monotonic()
         bar.close()
         self.save_checkpoint()
+        self.calibrate(progress=progress)
+        last = self.step + self.settings.calibration_steps
+        self._log(last, float('nan'), time.monotonic() - started)
         return self.average.module.eval()
-
-    def describe(self):
-        """Return the settings, for the weights file."""
-        return {
-            'optimiser': asdict(self.settings),
-            'observation': asdict(self.observation_settings),
-        }

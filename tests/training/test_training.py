@@ -40,6 +40,7 @@ maps = 2
 width = 8
 [optimiser]
 steps = 6
+calibration_steps = 2
 batch_size = 8
 warmup = 2
 """
@@ -184,8 +185,8 @@ def test_train_writes_weights_that_load(configuration, tmp_path):
     assert weights.metadata['psf_fwhm_range'] == pytest.approx([0.5 / 0.168, 0.8 / 0.168])
     with (tmp_path / 'log.csv').open() as file:
         rows = list(csv.DictReader(file))
-    assert {row['step'] for row in rows} == {'6'}
-    assert sum(int(row['n']) for row in rows) == 64
+    assert {row['step'] for row in rows} == {'6', '8'}
+    assert sum(int(row['n']) for row in rows) == 2 * 64
 
 
 def test_train_does_not_overwrite(configuration, tmp_path):
