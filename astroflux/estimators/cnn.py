@@ -86,6 +86,9 @@ class CNNFluxEstimator(FluxEstimator):
         self.learning_rate = learning_rate
         self.random_state = random_state
 
+    def __sklearn_is_fitted__(self):
+        return self.weights is not None or hasattr(self, 'fitted_')
+
     def _check_params(self):
         self._weights_in_use()
 
