@@ -50,11 +50,28 @@ _UTYPES = {
     'InverseVariance': InverseVariance,
 }
 _UNCERTAINTIES = (VarianceUncertainty, StdDevUncertainty, InverseVariance)
+# What astropy raises for headers and pixels that contradict each other.
+_FAULTS = (
+    OSError,
+    EOFError,
+    zlib.error,
+    fits.VerifyError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
 _DAMAGE = re.compile('truncated|corrupt', re.IGNORECASE)
 
 
 class CutoutReadError(OSError):
     """A file that does not hold a readable cutout."""
+
+
+class _MaskPlaneError(ValueError):
+    """The caller's mistake, not the file's."""
 
 
 def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
@@ -97,6 +114,8 @@ def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
         If a mask plane was asked for that the file does not have.
     """
     path = Path(path)
+    if unit is not None:
+        unit = u.Unit(unit)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
@@ -106,12 +125,12 @@ def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
                 if any(_DAMAGE.search(str(warning.message)) for warning in caught):
                     raise EOFError
                 cutout, fault = _parse(path, hdus, hdu, unit, mask_planes)
-    except CutoutReadError:
+    except (CutoutReadError, _MaskPlaneError):
         raise
     except FileNotFoundError as exc:
         msg = f'cannot read {str(path)!r}: there is no such file'
         raise CutoutReadError(msg) from exc
-    except (OSError, EOFError, zlib.error, fits.VerifyError) as exc:
+    except _FAULTS as exc:
         msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
         raise CutoutReadError(msg) from exc
     if fault is not None:
@@ -130,7 +149,9 @@ def _reason(path, exc):
         return 'it is not a FITS file'
     if isinstance(exc, EOFError | zlib.error) or _DAMAGE.search(str(exc)):
         return 'the file is truncated or damaged'
-    return str(exc)
+    if isinstance(exc, OSError):
+        return str(exc)
+    return f'its headers are damaged ({type(exc).__name__}: {exc})'
 
 
 def _parse(path, hdus, hdu, unit, mask_planes):
@@ -230,7 +251,7 @@ def _pixels(hdu):
     try:
         data = hdu.data
     except (TypeError, ValueError) as exc:
-        # How numpy says that the file has fewer pixels than its header.
+        # So numpy says that the file has fewer pixels than its header.
         raise EOFError from exc
     data = data.reshape(data.shape[-2:])
     return np.array(data, dtype=data.dtype.newbyteorder('='))
@@ -262,7 +283,7 @@ def _mask(array, header, mask_planes):
         missing = [plane for plane in wanted if plane not in planes]
         if missing:
             msg = f'the mask has no plane {missing}, only {sorted(planes)}'
-            raise ValueError(msg)
+            raise _MaskPlaneError(msg)
     bits = sum(1 << planes[plane] for plane in set(wanted) if plane in planes)
     return (array & bits != 0) | undefined
 

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from astroflux.cutouts import CutoutReadError, iter_cutouts, read_cutout
 from astroflux.cutouts._headers import unit_of
+from astroflux.flags import MeasurementFlag as Flag
 
 PLANES = {'BAD': 0, 'SAT': 1, 'INTRP': 2, 'CR': 3, 'EDGE': 4, 'DETECTED': 5, 'NO_DATA': 8}
 
@@ -279,6 +280,14 @@ class TestDamage:
         path.write_bytes(gzip.compress(plain)[:-2000])
         with pytest.raises(CutoutReadError, match='the file is truncated or damaged'):
             read_cutout(path)
+
+    def test_damaged_header(self, stamp, save):
+        path = save(fits.PrimaryHDU(stamp))
+        path.write_bytes(path.read_bytes().replace(b'NAXIS2  =', b'NAXXS2  ='))
+        with pytest.raises(CutoutReadError, match=r'its headers are damaged .*NAXIS2'):
+            read_cutout(path)
+        (cutout,) = iter_cutouts([path])
+        assert cutout.flags == Flag.UNREADABLE
 
     def test_planes_of_another_shape(self, stamp, save):
         path = save(fits.PrimaryHDU(stamp), fits.ImageHDU(np.ones((9, 9)), name='VARIANCE'))
