@@ -6,21 +6,27 @@ from collections.abc import Sized
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
-from astropy.wcs.utils import skycoord_to_pixel
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
-from astroflux.cutouts._noise import estimate_noise
 from astroflux.cutouts._psf import fwhm_of_image, normalise_psf
+from astroflux.cutouts._steps import (
+    check_structure,
+    estimated_noise,
+    given_noise,
+    is_inside,
+    is_masked_near,
+    position_of,
+    typical_noise,
+    valid_pixels,
+)
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = ['iter_cutouts']
 
-_SMALLEST_SIDE = 8
 _EDGE = 8.0
 _CORE_RADIUS = 3.0
 
@@ -124,33 +130,33 @@ class _Batch:
             return Cutout.failed(exc.flag, exc.message, label=label, unit=unit)
 
     def _build(self, raw, psf, psf_fwhm, position):
-        _check_structure(raw)
+        check_structure(raw)
         scale = self._scale_of(raw)
         factor = self._factor(raw, scale)
         data = np.array(raw.data, dtype=float, order='C')
         if factor != 1:
             data *= factor
-        valid = _valid_pixels(data, raw.mask)
+        valid = valid_pixels(data, raw.mask)
         flags = raw.flags
         if raw.noise is None:
             flags |= Flag.NOISE_ESTIMATED
-            noise, valid = _estimated(data, valid)
+            noise, valid = estimated_noise(data, valid)
         else:
-            noise, valid = _given(raw, factor, valid)
+            noise, valid = given_noise(raw, factor, valid)
         image, fwhm = self._psf(raw, psf, psf_fwhm, scale)
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
-        xy = _position(raw, position)
-        if not _inside(xy, data.shape, _EDGE):
+        xy = position_of(raw, position)
+        if not is_inside(xy, data.shape, _EDGE):
             flags |= Flag.OFF_CENTRE
         if valid is None:
             mask = np.zeros(data.shape, dtype=bool)
         else:
             mask = ~valid
             np.copyto(data, 0.0, where=mask)
-            np.copyto(noise, _typical(noise, valid), where=mask)
+            np.copyto(noise, typical_noise(noise, valid), where=mask)
             flags |= Flag.MASKED_PIXELS
-            if _masked_near(mask, xy, _CORE_RADIUS if math.isnan(fwhm) else fwhm):
+            if is_masked_near(mask, xy, _CORE_RADIUS if math.isnan(fwhm) else fwhm):
                 flags |= Flag.MASKED_CORE
         return Cutout(
             data=data,
@@ -240,110 +246,3 @@ class _Batch:
 
 def _name(unit):
     return repr(str(unit)) if str(unit) else "'' (none)"
-
-
-def _check_structure(raw):
-    shape, dtype = np.shape(raw.data), raw.data.dtype
-    if dtype.kind not in 'iuf':
-        msg = f'a cutout must be an array of real numbers, got the type {dtype}'
-        raise ItemFault(Flag.BAD_INPUT, msg, TypeError)
-    if len(shape) != 2:
-        msg = f'a cutout must be a 2-d image, got a {len(shape)}-d array of shape {shape}'
-        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-    if min(shape) < _SMALLEST_SIDE:
-        msg = f'a cutout must have {_SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
-        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-    parts = {'mask': raw.mask, 'uncertainty': None if raw.noise is None else raw.noise.array}
-    for name, array in parts.items():
-        if array is not None and np.shape(array) not in (shape, ()):
-            msg = f'the {name} has the shape {np.shape(array)}, the cutout has {shape}'
-            raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-    if raw.noise is not None and raw.noise.array.dtype.kind not in 'iuf':
-        msg = f'the uncertainty must be real numbers, got the type {raw.noise.array.dtype}'
-        raise ItemFault(Flag.BAD_INPUT, msg, TypeError)
-
-
-def _valid_pixels(data, mask):
-    """Return which pixels are neither masked nor non-finite, or None if all are."""
-    valid = np.isfinite(data)
-    if mask is not None:
-        valid &= ~np.asarray(mask, dtype=bool)
-    if valid.all():
-        return None
-    if not valid.any():
-        msg = 'every pixel is masked or not finite'
-        raise ItemFault(Flag.NO_PIXELS, msg)
-    return valid
-
-
-def _estimated(data, valid):
-    if valid is not None:
-        np.copyto(data, 0.0, where=~valid)
-    sigma = estimate_noise(data, None if valid is None else ~valid)
-    if math.isnan(sigma):
-        msg = 'there is no uncertainty, and the pixels vary too little to estimate one from them'
-        raise ItemFault(Flag.BAD_NOISE, msg)
-    return np.full(data.shape, sigma), valid
-
-
-def _given(raw, factor, valid):
-    noise = raw.noise.std()
-    if raw.noise.unit is not None:
-        unit = raw.unit if raw.unit is not None else u.dimensionless_unscaled
-        factor *= raw.noise.factor(unit)
-    if factor != 1:
-        noise *= factor
-    if noise.ndim == 0:
-        noise = np.full(raw.data.shape, noise)
-    good = (noise > 0) & (noise < np.inf)
-    if valid is not None:
-        good &= valid
-    elif good.all():
-        return noise, None
-    if not good.any():
-        msg = 'no pixel has a positive, finite noise'
-        raise ItemFault(Flag.BAD_NOISE, msg)
-    return noise, good
-
-
-def _typical(noise, valid):
-    """Return the median noise, of a sample of the pixels if they are many."""
-    step = max(noise.size // 4096, 1)
-    values = noise.ravel()[::step][valid.ravel()[::step]]
-    return np.median(values if values.size else noise[valid])
-
-
-def _position(raw, position):
-    if position is None:
-        position = raw.position
-    if position is None:
-        ny, nx = raw.data.shape
-        return (nx - 1) / 2, (ny - 1) / 2
-    if isinstance(position, SkyCoord):
-        if raw.wcs is None:
-            msg = 'the position is a SkyCoord, but the cutout has no WCS'
-            raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-        position = skycoord_to_pixel(position, raw.wcs)
-    x, y = (float(v) for v in position)
-    if not (math.isfinite(x) and math.isfinite(y)):
-        msg = f'the position must be finite, got ({x:g}, {y:g})'
-        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-    return x, y
-
-
-def _inside(xy, shape, margin):
-    """Return whether a position is further than a margin from the stamp's edge."""
-    (x, y), (ny, nx) = xy, shape
-    # The edge of the first pixel lies at -0.5.
-    return margin <= x + 0.5 <= nx - margin and margin <= y + 0.5 <= ny - margin
-
-
-def _masked_near(mask, xy, radius):
-    x, y = xy
-    ny, nx = mask.shape
-    x0, x1 = max(math.ceil(x - radius), 0), min(math.floor(x + radius), nx - 1) + 1
-    y0, y1 = max(math.ceil(y - radius), 0), min(math.floor(y + radius), ny - 1) + 1
-    if x0 >= x1 or y0 >= y1:
-        return False
-    rows, columns = np.nonzero(mask[y0:y1, x0:x1])
-    return bool(((columns + (x0 - x)) ** 2 + (rows + (y0 - y)) ** 2 <= radius**2).any())

@@ -119,7 +119,8 @@ def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
-            with fits.open(path, memmap=False) as hdus:
+            # Opened here: astropy leaves a file open that it fails to parse.
+            with path.open('rb') as stream, fits.open(stream, memmap=False) as hdus:
                 # Reads all headers, and warns if a file ends too early.
                 len(hdus)
                 if any(_DAMAGE.search(str(warning.message)) for warning in caught):

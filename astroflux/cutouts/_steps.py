@@ -1,0 +1,137 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The steps of making one cutout: structure, valid pixels, noise, position."""
+
+import math
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.wcs.utils import skycoord_to_pixel
+
+from astroflux.cutouts._items import ItemFault
+from astroflux.cutouts._noise import estimate_noise
+from astroflux.flags import MeasurementFlag as Flag
+
+__all__ = [
+    'check_structure',
+    'estimated_noise',
+    'given_noise',
+    'is_inside',
+    'is_masked_near',
+    'position_of',
+    'typical_noise',
+    'valid_pixels',
+]
+
+_SMALLEST_SIDE = 8
+
+
+def check_structure(raw):
+    """Raise `ItemFault` unless the parts of a cutout are numbers of fitting shapes."""
+    shape, dtype = np.shape(raw.data), raw.data.dtype
+    if dtype.kind not in 'iuf':
+        msg = f'a cutout must be an array of real numbers, got the type {dtype}'
+        raise ItemFault(Flag.BAD_INPUT, msg, TypeError)
+    if len(shape) != 2:
+        msg = f'a cutout must be a 2-d image, got a {len(shape)}-d array of shape {shape}'
+        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    if min(shape) < _SMALLEST_SIDE:
+        msg = f'a cutout must have {_SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
+        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    parts = {'mask': raw.mask, 'uncertainty': None if raw.noise is None else raw.noise.array}
+    for name, array in parts.items():
+        if array is not None and np.shape(array) not in (shape, ()):
+            msg = f'the {name} has the shape {np.shape(array)}, the cutout has {shape}'
+            raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    if raw.noise is not None and raw.noise.array.dtype.kind not in 'iuf':
+        msg = f'the uncertainty must be real numbers, got the type {raw.noise.array.dtype}'
+        raise ItemFault(Flag.BAD_INPUT, msg, TypeError)
+
+
+def valid_pixels(data, mask):
+    """Return which pixels are neither masked nor non-finite, or None if all are."""
+    valid = np.isfinite(data)
+    if mask is not None:
+        valid &= ~np.asarray(mask, dtype=bool)
+    if valid.all():
+        return None
+    if not valid.any():
+        msg = 'every pixel is masked or not finite'
+        raise ItemFault(Flag.NO_PIXELS, msg)
+    return valid
+
+
+def estimated_noise(data, valid):
+    """Return a noise map estimated from the pixels, and which pixels are valid."""
+    if valid is not None:
+        np.copyto(data, 0.0, where=~valid)
+    sigma = estimate_noise(data, None if valid is None else ~valid)
+    if math.isnan(sigma):
+        msg = 'there is no uncertainty, and the pixels vary too little to estimate one from them'
+        raise ItemFault(Flag.BAD_NOISE, msg)
+    return np.full(data.shape, sigma), valid
+
+
+def given_noise(raw, factor, valid):
+    """Return the given noise in the unit of the batch, and which pixels are valid."""
+    noise = raw.noise.std()
+    if raw.noise.unit is not None:
+        unit = raw.unit if raw.unit is not None else u.dimensionless_unscaled
+        factor *= raw.noise.factor(unit)
+    if factor != 1:
+        noise *= factor
+    if noise.ndim == 0:
+        noise = np.full(raw.data.shape, noise)
+    good = (noise > 0) & (noise < np.inf)
+    if valid is not None:
+        good &= valid
+    elif good.all():
+        return noise, None
+    if not good.any():
+        msg = 'no pixel has a positive, finite noise'
+        raise ItemFault(Flag.BAD_NOISE, msg)
+    return noise, good
+
+
+def typical_noise(noise, valid):
+    """Return the median noise, of a sample of the pixels if they are many."""
+    step = max(noise.size // 4096, 1)
+    values = noise.ravel()[::step][valid.ravel()[::step]]
+    return np.median(values if values.size else noise[valid])
+
+
+def position_of(raw, position):
+    """Return the galaxy's position in pixels."""
+    if position is None:
+        position = raw.position
+    if position is None:
+        ny, nx = raw.data.shape
+        return (nx - 1) / 2, (ny - 1) / 2
+    if isinstance(position, SkyCoord):
+        if raw.wcs is None:
+            msg = 'the position is a SkyCoord, but the cutout has no WCS'
+            raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+        position = skycoord_to_pixel(position, raw.wcs)
+    x, y = (float(v) for v in position)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        msg = f'the position must be finite, got ({x:g}, {y:g})'
+        raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+    return x, y
+
+
+def is_inside(xy, shape, margin):
+    """Return whether a position is further than a margin from the stamp's edge."""
+    (x, y), (ny, nx) = xy, shape
+    # The edge of the first pixel lies at -0.5.
+    return margin <= x + 0.5 <= nx - margin and margin <= y + 0.5 <= ny - margin
+
+
+def is_masked_near(mask, xy, radius):
+    x, y = xy
+    ny, nx = mask.shape
+    x0, x1 = max(math.ceil(x - radius), 0), min(math.floor(x + radius), nx - 1) + 1
+    y0, y1 = max(math.ceil(y - radius), 0), min(math.floor(y + radius), ny - 1) + 1
+    if x0 >= x1 or y0 >= y1:
+        return False
+    rows, columns = np.nonzero(mask[y0:y1, x0:x1])
+    return bool(((columns + (x0 - x)) ** 2 + (rows + (y0 - y)) ** 2 <= radius**2).any())
