@@ -71,19 +71,20 @@ def measure_set(test_set, n):
 
 def summarise(measured):
     """Return one table of all methods and S/N bins, for people and for files."""
+    kron = np.asarray(measured['Kron']['ln_error'])
     tables = []
     for name, errors in measured.items():
-        rows = summarise_by_snr(
-            *(np.asarray(errors[column]) for column in ('snr', 'ln_error', 'covered'))
-        )
-        table = Table(rows)
+        snr, ln_error, covered = (np.asarray(errors[c]) for c in errors.colnames)
+        table = Table(summarise_by_snr(snr, ln_error, covered))
         table.add_column([name] * len(table), name='method', index=0)
+        # Only galaxies that both measured: a miss has no error to compare.
+        both = np.isfinite(ln_error) & np.isfinite(kron)
+        pairs = [summarise_by_snr(snr, np.where(both, error, np.nan)) for error in (ln_error, kron)]
+        table['rms_over_kron'] = [
+            one['rms'] / other['rms'] for one, other in zip(*pairs, strict=True)
+        ]
         tables.append(table)
-    summary = vstack(tables)
-    kron = summary['rms'][summary['method'] == 'Kron']
-    summary['rms_over_kron'] = np.tile(np.asarray(kron), len(measured))
-    summary['rms_over_kron'] = summary['rms'] / summary['rms_over_kron']
-    return summary
+    return vstack(tables)
 
 
 def readable(summary):

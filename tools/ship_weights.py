@@ -37,7 +37,7 @@ CARD = """\
   {training_seed} (initial weights, observations), {steps:,} steps of {batch_size} stamps.
 
 Trained on
-----------
+~~~~~~~~~~
 
 {n_galaxies:,} galaxies drawn with GalSim in stamps of {stamp_size} pixels of
 {pixel_scale} arcsec: half-light radius {radius} arcsec, Sersic index {sersic} or disc and
@@ -52,7 +52,7 @@ The validation galaxies (seed {validation_seed}) follow the training and nothing
 by them. The test sets of ``benchmarks/`` are of other seeds.
 
 Where it fails
---------------
+~~~~~~~~~~~~~~
 
 - Galaxies larger than the {radius} arcsec above (in pixels: {radius_pixels}) or with light beyond
   the central 147 x 147 pixels; the flag ``STAMP_CROPPED`` is a warning of that.
@@ -91,7 +91,7 @@ def write_card(weights):
     scale = library['pixel_scale']
     text = CARD.format(
         name=weights.name,
-        underline='=' * len(weights.name),
+        underline='-' * len(weights.name),
         description=source['description'],
         n_parameters=weights.network.n_parameters,
         settings=json.dumps(weights.network.settings),
@@ -133,7 +133,7 @@ def draw_training(log_path, path):
     left, right = figure.subplots(1, 2)
     bins = list(dict.fromkeys((row['snr_low'], row['snr_high']) for row in rows))
     first = [row for row in rows if row['snr_low'] == bins[0][0]]
-    left.plot([int(r['step']) for r in first], [float(r['loss']) for r in first], marker='.')
+    left.plot([int(row['step']) for row in first], [float(row['loss']) for row in first], '.-')
     left.set(xlabel='step', ylabel='training loss of the flux')
     for low, high in bins:
         part = [row for row in rows if row['snr_low'] == low]

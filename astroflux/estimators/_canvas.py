@@ -23,8 +23,11 @@ class Canvases:
 
     Attributes
     ----------
-    image, valid : `~numpy.ndarray`
-        ``(n, 147, 147)`` float32.
+    image : `~numpy.ndarray`
+        ``(n, 147, 147)`` float32, 0 where a pixel is missing or ignored.
+    valid : `~numpy.ndarray`
+        Same shape, 1 where a pixel can be used, else 0; or
+        ``(1, 147, 147)`` if that is the same for all.
     psf_fwhm : `~numpy.ndarray`
         ``(n,)`` float32 in pixels, NaN where unknown.
     scale : `~numpy.ndarray`
@@ -38,28 +41,55 @@ class Canvases:
     def __init__(self, cutouts):
         n = len(cutouts)
         self.image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
-        self.valid = np.zeros_like(self.image)
+        shared = _all_pixels_alike(cutouts)
+        self.valid = np.zeros_like(self.image[:1] if shared else self.image)
+        if shared:
+            self.valid[0][_windows(cutouts[0])[1]] = 1
         self.psf_fwhm = np.array([c.psf_fwhm for c in cutouts], np.float32)
         self.scale = np.empty(n)
         self.cropped = np.zeros(n, bool)
         for row, cutout in enumerate(cutouts):
-            self._place(row, cutout)
+            source, target = self._place(row, cutout)
+            if not shared:
+                self.valid[row][target] = ~cutout.mask[source]
 
     def _place(self, row, cutout):
-        usable = ~cutout.mask
-        scale = np.median(cutout.noise[usable])
-        windows = [
-            _window(length, centre)
-            for length, centre in zip(cutout.data.shape, cutout.position[::-1], strict=True)
-        ]
-        source = tuple(w[0] for w in windows)
-        target = tuple(w[1] for w in windows)
-        usable = usable[source]
-        # Divided in double precision: any unit fits into the network's floats.
-        self.image[row][target] = np.where(usable, cutout.data[source] / scale, 0)
-        self.valid[row][target] = usable
+        scale = _typical_noise(cutout)
+        source, target = _windows(cutout)
+        # In double precision until here: any unit fits into the network's
+        # floats. Ignored pixels are zero already.
+        np.multiply(
+            cutout.data[source], 1 / scale, out=self.image[row][target], casting='same_kind'
+        )
         self.scale[row] = scale
-        self.cropped[row] = usable.size < cutout.data.size
+        self.cropped[row] = self.image[row][target].size < cutout.data.size
+        return source, target
+
+
+def _all_pixels_alike(cutouts):
+    """Return whether all cutouts lie alike on the canvas and none has a mask."""
+    first = cutouts[0]
+    return all(
+        c.data.shape == first.data.shape and c.position == first.position and not c.mask.any()
+        for c in cutouts
+    )
+
+
+def _typical_noise(cutout):
+    """Return the median noise of the usable pixels."""
+    noise = cutout.noise
+    if noise.min() == noise.max():
+        return float(noise.flat[0])
+    return float(np.median(noise[~cutout.mask]))
+
+
+def _windows(cutout):
+    """Return the slices of a cutout and of the canvas that coincide."""
+    pairs = [
+        _window(length, centre)
+        for length, centre in zip(cutout.data.shape, cutout.position[::-1], strict=True)
+    ]
+    return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
 
 
 def _window(length, centre):

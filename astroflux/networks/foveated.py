@@ -15,23 +15,25 @@ __all__ = ['FoveatedNet', 'achievable_scatter']
 MINIMUM_MIX = 0.05
 
 
-def achievable_scatter(snr):
+def achievable_scatter(snr, floor=0.004):
     """
     Return roughly the scatter of ln flux that is achievable at a given S/N.
 
     The information limit of a galaxy of unknown shape is about 1.5 / (S/N);
-    a floor of 0.4 % keeps the brightest galaxies from ruling the training.
+    a floor keeps the brightest galaxies from ruling the training.
 
     Parameters
     ----------
     snr : `torch.Tensor`
         Signal-to-noise ratio.
+    floor : float or `torch.Tensor`
+        What remains at any S/N.
 
     Returns
     -------
     scatter : `torch.Tensor`
     """
-    return ((1.5 / snr) ** 2 + 0.004**2).sqrt()
+    return ((1.5 / snr) ** 2 + floor**2).sqrt()
 
 
 class _ResidualBlock(nn.Module):
@@ -46,9 +48,10 @@ class _ResidualBlock(nn.Module):
 
 def _stack(n_channels, n_out):
     """Halve the resolution four times, then keep ``n_out`` maps of 4 x 4."""
-    layers = []
-    n_in = 3
-    for n in n_channels:
+    n_in, *n_later = n_channels
+    # No block at the first resolution, where it would cost as much as all others.
+    layers = [nn.Conv2d(3, n_in, 3, stride=2, padding=1), nn.ReLU()]
+    for n in n_later:
         layers += [nn.Conv2d(n_in, n, 3, stride=2, padding=1), nn.ReLU(), _ResidualBlock(n)]
         n_in = n
     return nn.Sequential(*layers, nn.Conv2d(n_in, n_out, 1), nn.ReLU(), nn.Flatten())
@@ -75,15 +78,11 @@ class FoveatedNet(nn.Module):
     ----------
     settings : dict
         The parameters, to build the network again.
-    half_precision : bool
-        Whether the convolutions, and nothing else, run in bfloat16: twice as
-        fast on some CPUs, for the first part of a training. Off by default.
     """
 
-    def __init__(self, channels=(16, 32, 64, 96), maps=32, width=256):
+    def __init__(self, channels=(16, 24, 48, 64), maps=32, width=256):
         super().__init__()
         self.settings = {'channels': list(channels), 'maps': maps, 'width': width}
-        self.half_precision = False
         self.foveation = Foveation()
         self.fine = _stack(channels, maps)
         self.coarse = _stack(channels, maps)
@@ -108,7 +107,8 @@ class FoveatedNet(nn.Module):
         image : `torch.Tensor`
             ``(n, 147, 147)`` float32 in units of the noise, centred on the galaxy.
         valid : `torch.Tensor`
-            Same shape, 1 where a pixel exists and can be used, else 0.
+            Same shape or ``(1, 147, 147)``, 1 where a pixel exists and can be
+            used, else 0; there ``image`` must be 0, too.
         psf_fwhm : `torch.Tensor`
             ``(n,)`` in pixels, NaN where unknown.
 
@@ -121,9 +121,8 @@ class FoveatedNet(nn.Module):
             in pixels; ``detection_snr`` of the best matched filter.
         """
         view = self.foveation(image, valid, psf_fwhm)
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.half_precision):
-            maps = [self.fine(_dense_last(view['fine'])), self.coarse(_dense_last(view['coarse']))]
-        hidden = torch.cat([self.standardise(view['features']), *(m.float() for m in maps)], dim=1)
+        maps = [self.fine(_dense_last(view['fine'])), self.coarse(_dense_last(view['coarse']))]
+        hidden = torch.cat([self.standardise(view['features']), *maps], dim=1)
         hidden = functional.silu(self.first(hidden))
         hidden = hidden + functional.silu(self.second(hidden))
         hidden = hidden + functional.silu(self.third(hidden))

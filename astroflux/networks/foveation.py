@@ -11,7 +11,6 @@ import math
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 __all__ = ['CANVAS_SIZE', 'REACH', 'Foveation', 'fill_from_opposite_side', 'symmetric_part']
 
@@ -34,22 +33,24 @@ def fill_from_opposite_side(image, valid):
     Parameters
     ----------
     image : `torch.Tensor`
-        ``(n, size, size)``, size odd.
+        ``(n, size, size)``, size odd; 0 where a pixel cannot be used.
     valid : `torch.Tensor`
-        Same shape, 1 where a pixel can be used and 0 elsewhere.
+        Same shape, or ``(1, size, size)`` for all; 1 where a pixel can be
+        used and 0 elsewhere.
 
     Returns
     -------
     filled, covered : `torch.Tensor`
-        The image, 0 where neither side can be used, and where it is filled.
+        The image, 0 where neither side can be used, and where it is filled;
+        of the shapes of ``image`` and ``valid``.
     """
-    image = image * valid
-    opposite, opposite_valid = image.flip((-2, -1)), valid.flip((-2, -1))
-    missing = 1 - valid
-    return image + missing * opposite, valid + missing * opposite_valid
+    fillable = (1 - valid) * valid.flip((-2, -1))
+    if fillable.sum() == 0:
+        return image, valid
+    return torch.addcmul(image, fillable, image.flip((-2, -1))), valid + fillable
 
 
-def symmetric_part(filled, covered, valid):
+def symmetric_part(filled, valid):
     """
     Return the image's minimum with itself turned by 180 degrees.
 
@@ -60,17 +61,17 @@ def symmetric_part(filled, covered, valid):
 
     Parameters
     ----------
-    filled, covered, valid : `torch.Tensor`
-        ``(n, size, size)``, as in `fill_from_opposite_side`, in units of the
-        noise.
+    filled, valid : `torch.Tensor`
+        As in `fill_from_opposite_side`, in units of the noise.
 
     Returns
     -------
     symmetric : `torch.Tensor`
+        Of the shape of ``filled``.
     """
     minimum = torch.minimum(filled, filled.flip((-2, -1)))
     has_two_sides = valid * valid.flip((-2, -1))
-    return (minimum - MEAN_OF_MINIMUM * has_two_sides) * covered
+    return minimum - MEAN_OF_MINIMUM * has_two_sides
 
 
 def _aperture_weights():
@@ -92,6 +93,23 @@ def _filter_weights():
     # Denormal numbers far out would slow every product tenfold.
     weights[weights < 1e-8] = 0
     return weights / weights.sum(axis=0)
+
+
+def _compress(x):
+    """Return asinh(x), from functions that are vectorised: five times as fast."""
+    size = x.abs()
+    return torch.log(size + torch.sqrt(size * size + 1)).copysign(x)
+
+
+def _block_mean(picture):
+    """Return the means of blocks of 3 x 3, three times as fast as pooling."""
+    rows = picture[:, 0::3] + picture[:, 1::3] + picture[:, 2::3]
+    return (rows[..., 0::3] + rows[..., 1::3] + rows[..., 2::3]) / COARSE_BLOCK**2
+
+
+def _between(cumulative):
+    """Return the differences along the apertures, the first one from zero."""
+    return torch.diff(cumulative, dim=1, prepend=torch.zeros_like(cumulative[:, :1]))
 
 
 class Foveation(nn.Module):
@@ -133,8 +151,10 @@ class Foveation(nn.Module):
         ----------
         image : `torch.Tensor`
             ``(n, 147, 147)`` float32 in units of the noise, centred on the galaxy.
+            0 where a pixel does not exist or cannot be used.
         valid : `torch.Tensor`
-            Same shape, 1 where a pixel exists and can be used, else 0.
+            Same shape, 1 where a pixel can be used, else 0; or
+            ``(1, 147, 147)`` if that is the same for all, which is faster.
         psf_fwhm : `torch.Tensor`
             ``(n,)`` in pixels, NaN where unknown.
 
@@ -148,7 +168,7 @@ class Foveation(nn.Module):
             of the noise, its signal-to-noise ratio and its ln width.
         """
         filled, covered = fill_from_opposite_side(image, valid)
-        symmetric = symmetric_part(filled, covered, valid)
+        symmetric = symmetric_part(filled, valid)
         coverage = covered.flatten(1) @ self.powers
         fluxes, snrs, rings = zip(
             *(self._photometry(picture, coverage) for picture in (filled, symmetric)), strict=True
@@ -162,11 +182,13 @@ class Foveation(nn.Module):
         unmasked = valid.flatten(1) @ self.powers[:, :n_apertures]
         features = torch.cat(
             [
-                torch.asinh(torch.cat(snrs + rings, dim=1)),
+                _compress(torch.cat(snrs + rings, dim=1)),
                 # The ratios' useful range is 0 to 10; beyond, noise over noise.
-                torch.asinh(candidates.clamp(-20, 20)),
-                coverage[:, :n_apertures] / self.area[:n_apertures],
-                unmasked / self.area[:n_apertures],
+                _compress(candidates.clamp(-20, 20)),
+                *(
+                    (part[:, :n_apertures] / self.area[:n_apertures]).expand(len(image), -1)
+                    for part in (coverage, unmasked)
+                ),
                 torch.stack(
                     [reference_snr.log(), reference.log(), ln_width, ln_fwhm, known.float()], dim=1
                 ),
@@ -192,9 +214,8 @@ class Foveation(nn.Module):
         power = coverage[:, n_apertures:].clamp(min=1e-3 * float(self.area[n_apertures:].min()))
         flux = torch.cat([aperture_sums, filter_sums / power], dim=1)
         snr = torch.cat([aperture_sums / n_pixels.sqrt(), filter_sums / power.sqrt()], dim=1)
-        zero = torch.zeros_like(aperture_sums[:, :1])
-        ring_sums = torch.diff(aperture_sums, dim=1, prepend=zero)
-        ring_pixels = torch.diff(coverage[:, :n_apertures], dim=1, prepend=zero).clamp(min=1)
+        ring_sums = _between(aperture_sums)
+        ring_pixels = _between(coverage[:, :n_apertures]).clamp(min=1)
         return flux, snr, ring_sums / ring_pixels.sqrt()
 
     def _reference(self, flux, snr):
@@ -214,13 +235,15 @@ class Foveation(nn.Module):
     @staticmethod
     def _pyramid(filled, symmetric, valid):
         """Return the centre at full resolution and the whole in blocks."""
-        pictures = torch.stack([filled, symmetric, valid], dim=1)
         edge = (CANVAS_SIZE - FINE_SIZE) // 2
-        fine = pictures[:, :, edge : edge + FINE_SIZE, edge : edge + FINE_SIZE]
-        coarse = functional.avg_pool2d(pictures, COARSE_BLOCK)
+        centre = slice(edge, edge + FINE_SIZE)
+        fine = [picture[:, centre, centre] for picture in (filled, symmetric, valid)]
+        coarse = [_block_mean(picture) for picture in (filled, symmetric, valid)]
 
         def compress(level, noise_gain):
-            return torch.cat([torch.asinh(level[:, :2] * noise_gain), level[:, 2:]], dim=1)
+            pictures = torch.stack(level[:2], dim=1)
+            usable = level[2][:, None].expand(len(filled), -1, -1, -1)
+            return torch.cat([_compress(pictures * noise_gain), usable], dim=1)
 
         # The mean of 3 x 3 pixels has a third of their noise.
         return {'fine': compress(fine, 1.0), 'coarse': compress(coarse, float(COARSE_BLOCK))}

@@ -42,7 +42,7 @@ def interval_loss(answer, ln_flux, snr):
     )
 
 
-def flux_loss(answer, ln_flux, snr, *, ln_radius=None, radius_weight=0.0):
+def flux_loss(answer, ln_flux, snr, *, floor=0.004, ln_radius=None, radius_weight=0.0):
     """
     Return the loss of a batch.
 
@@ -56,6 +56,11 @@ def flux_loss(answer, ln_flux, snr, *, ln_radius=None, radius_weight=0.0):
         What `~astroflux.networks.foveated.FoveatedNet` returns.
     ln_flux, snr : `torch.Tensor`
         True ln flux in units of the noise, and the signal-to-noise ratio.
+    floor : float or `torch.Tensor`
+        Scatter that remains at any S/N, for
+        `~astroflux.networks.foveated.achievable_scatter`: larger where a
+        neighbour or a small stamp makes an exact answer impossible, so that
+        such cases do not drown the others.
     ln_radius : `torch.Tensor`, optional
         True ln half-light radius in pixels.
     radius_weight : float
@@ -66,7 +71,7 @@ def flux_loss(answer, ln_flux, snr, *, ln_radius=None, radius_weight=0.0):
     loss, flux_part : `torch.Tensor`
         The whole, and the flux's part of it.
     """
-    scale = achievable_scatter(snr)
+    scale = achievable_scatter(snr, floor)
     error = (answer['ln_flux'] - ln_flux) / scale
     flux_part = functional.huber_loss(error, torch.zeros_like(error))
     loss = flux_part + interval_loss(answer, ln_flux, snr)

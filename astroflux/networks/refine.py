@@ -65,7 +65,8 @@ def refine(
     network : `torch.nn.Module`
         Where to start; it is not changed.
     image, valid : `~numpy.ndarray`
-        ``(n, 147, 147)`` float32, as the network takes them.
+        ``(n, 147, 147)`` float32, as the network takes them; ``valid`` may be
+        ``(1, 147, 147)``.
     psf_fwhm, ln_flux : `~numpy.ndarray`
         ``(n,)``; the flux in units of the noise.
     epochs : int
@@ -90,7 +91,8 @@ def refine(
     if trained_before:
         network.standardise.eval()
     rng = np.random.default_rng(seed)
-    image, valid = torch.from_numpy(image), torch.from_numpy(valid)
+    image = torch.from_numpy(image)
+    valid = torch.from_numpy(valid).expand(len(image), -1, -1)
     psf_fwhm = torch.as_tensor(psf_fwhm, dtype=torch.float32)
     ln_flux = torch.as_tensor(ln_flux, dtype=torch.float32)
 

@@ -22,7 +22,7 @@ class TrainingConfiguration:
     name, description : str
         Of the weights.
     library, validation_library : dict
-        For `~astroflux.training.library.render_library`.
+        For `~astroflux.training.render_library`.
     network : dict
         Keyword arguments of the network.
     optimiser : `~astroflux.training.loop.OptimiserSettings`

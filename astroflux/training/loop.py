@@ -40,6 +40,10 @@ class OptimiserSettings:
         Steps of rising.
     decay_fraction : float
         Share of falling.
+    standardise_steps : int
+        Steps after which the means and widths that standardise the features
+        stay as they are. Those of a single batch are too noisy: a correction
+        of a percent cannot be learned from features that jitter by ten.
     weight_decay : float
         Of AdamW.
     gradient_norm : float
@@ -47,8 +51,6 @@ class OptimiserSettings:
     average_decay : float
         Decay per step of the exponential moving average of the weights, which
         is what is kept in the end.
-    half_precision_fraction : float
-        Share of the steps, the first ones, whose convolutions run in bfloat16.
     radius_weight : float
         Weight of the half-light radius in the loss.
     calibration_steps : int
@@ -65,10 +67,10 @@ class OptimiserSettings:
     learning_rate: float = 1.5e-3
     warmup: int = 500
     decay_fraction: float = 0.35
+    standardise_steps: int = 1000
     weight_decay: float = 1e-2
     gradient_norm: float = 1.0
     average_decay: float = 0.999
-    half_precision_fraction: float = 0.65
     radius_weight: float = 0.05
     calibration_steps: int = 500
     calibration_rate: float = 1e-3
@@ -166,6 +168,15 @@ class Trainer:
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
+        self._cut_log()
+
+    def _cut_log(self):
+        """Drop what was logged after the checkpoint: it will come again."""
+        path = self.directory / 'log.csv'
+        if path.exists():
+            header, *rows = path.read_text().splitlines(keepends=True)
+            kept = [row for row in rows if int(row.split(',')[0]) <= self.step]
+            path.write_text(''.join([header, *kept]))
 
     def _batch(self, step):
         # Seeded by the step, so that a resumed run sees what it would have seen.
@@ -186,12 +197,13 @@ class Trainer:
         batch = self._batch(self.step)
         for group in self.optimiser.param_groups:
             group['lr'] = settings.rate_at(self.step)
-        self.network.half_precision = self.step < settings.half_precision_fraction * settings.steps
+        self.network.standardise.train(self.step < settings.standardise_steps)
         answer = self.network(batch['image'], batch['valid'], batch['psf_fwhm'])
         loss, flux_part = flux_loss(
             answer,
             batch['ln_flux'],
             batch['snr'],
+            floor=batch['floor'],
             ln_radius=batch['ln_radius'],
             radius_weight=settings.radius_weight,
         )
@@ -233,7 +245,7 @@ class Trainer:
         Returns
         -------
         summary : list of dict
-            One per S/N bin, from `~astroflux.evaluation.metrics.summarise_by_snr`.
+            One per S/N bin, from `~astroflux.evaluation.summarise_by_snr`.
         """
         network = self.average.module.eval()
         parts = []

@@ -51,15 +51,6 @@ def test_interval_does_not_pull_at_the_flux(stamps):
     assert touched == {name for name, _ in network.named_parameters() if name.startswith('inter')}
 
 
-def test_half_precision_is_for_the_convolutions_alone(stamps):
-    network = new_network(0).eval()
-    full = network(*stamps)['ln_flux']
-    network.half_precision = True
-    half = network(*stamps)['ln_flux']
-    assert half.dtype == torch.float32
-    torch.testing.assert_close(half, full, atol=0.05, rtol=0)
-
-
 def test_settings_rebuild_the_network():
     network = FoveatedNet(channels=(4, 4, 8, 8), maps=4, width=16)
     again = FoveatedNet(**network.settings)
