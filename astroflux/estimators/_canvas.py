@@ -28,8 +28,9 @@ class Canvases:
     valid : `~numpy.ndarray`
         Same shape, 1 where a pixel can be used, else 0; or
         ``(1, 147, 147)`` if that is the same for all.
-    psf_fwhm : `~numpy.ndarray`
-        ``(n,)`` float32 in pixels, NaN where unknown.
+    psf : `~numpy.ndarray`
+        ``(n, 2)`` float32: full width at half maximum in pixels and
+        noise-equivalent area in square pixels, NaN where unknown.
     scale : `~numpy.ndarray`
         ``(n,)`` the noise that the image was divided by: the median over the
         usable pixels, because the galaxy's own photon noise must not distort
@@ -45,7 +46,7 @@ class Canvases:
         self.valid = np.zeros_like(self.image[:1] if shared else self.image)
         if shared:
             self.valid[0][_windows(cutouts[0])[1]] = 1
-        self.psf_fwhm = np.array([c.psf_fwhm for c in cutouts], np.float32)
+        self.psf = np.array([(c.psf_fwhm, _psf_area(c.psf)) for c in cutouts], np.float32)
         self.scale = np.empty(n)
         self.cropped = np.zeros(n, bool)
         for row, cutout in enumerate(cutouts):
@@ -73,6 +74,11 @@ def _all_pixels_alike(cutouts):
         c.data.shape == first.data.shape and c.position == first.position and not c.mask.any()
         for c in cutouts
     )
+
+
+def _psf_area(psf):
+    """Return the noise-equivalent area of a PSF image whose sum is one."""
+    return np.nan if psf is None else 1 / np.vdot(psf, psf)
 
 
 def _typical_noise(cutout):

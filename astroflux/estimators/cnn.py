@@ -133,7 +133,7 @@ class CNNFluxEstimator(FluxEstimator):
             answer = weights.network(
                 *(
                     torch.from_numpy(array).to(device)
-                    for array in (canvases.image, canvases.valid, canvases.psf_fwhm)
+                    for array in (canvases.image, canvases.valid, canvases.psf)
                 )
             )
         answer = {name: value.cpu().numpy().astype(float) for name, value in answer.items()}
@@ -164,7 +164,8 @@ class CNNFluxEstimator(FluxEstimator):
         flags[detection_snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
         if trained := weights.metadata.get('psf_fwhm_range'):
             # Comparisons with NaN, the unknown width, are false.
-            outside = (canvases.psf_fwhm < trained[0]) | (canvases.psf_fwhm > trained[1])
+            fwhm = canvases.psf[:, 0]
+            outside = (fwhm < trained[0]) | (fwhm > trained[1])
             flags[outside] |= int(MeasurementFlag.OUT_OF_RANGE)
         return flags
 
@@ -207,7 +208,7 @@ class CNNFluxEstimator(FluxEstimator):
             new_network(self.random_state) if start is None else start.network,
             canvases.image,
             canvases.valid,
-            canvases.psf_fwhm,
+            canvases.psf,
             ln_flux,
             epochs=self.epochs,
             batch_size=min(self.batch_size, 128),

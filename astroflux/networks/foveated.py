@@ -98,7 +98,7 @@ class FoveatedNet(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, image, valid, psf_fwhm):
+    def forward(self, image, valid, psf):
         """
         Measure a batch of stamps.
 
@@ -109,8 +109,10 @@ class FoveatedNet(nn.Module):
         valid : `torch.Tensor`
             Same shape or ``(1, 147, 147)``, 1 where a pixel exists and can be
             used, else 0; there ``image`` must be 0, too.
-        psf_fwhm : `torch.Tensor`
-            ``(n,)`` in pixels, NaN where unknown.
+        psf : `torch.Tensor`
+            ``(n, 2)``: full width at half maximum in pixels, and
+            noise-equivalent area ``sum(psf)**2 / sum(psf**2)`` in square
+            pixels; NaN where unknown.
 
         Returns
         -------
@@ -120,7 +122,7 @@ class FoveatedNet(nn.Module):
             16th and 84th percentiles; ``ln_radius`` of the half-light radius
             in pixels; ``detection_snr`` of the best matched filter.
         """
-        view = self.foveation(image, valid, psf_fwhm)
+        view = self.foveation(image, valid, psf)
         maps = [self.fine(_dense_last(view['fine'])), self.coarse(_dense_last(view['coarse']))]
         hidden = torch.cat([self.standardise(view['features']), *maps], dim=1)
         hidden = functional.silu(self.first(hidden))

@@ -107,6 +107,20 @@ def _block_mean(picture):
     return (rows[..., 0::3] + rows[..., 1::3] + rows[..., 2::3]) / COARSE_BLOCK**2
 
 
+def _psf_features(psf):
+    """
+    Return ln FWHM, whether it is known, ln (area / FWHM**2), whether it is known.
+
+    The area in units of the squared width tells the wings of a PSF: 2.3 for a
+    Gaussian, 3.0 to 4.4 for a Moffat profile of exponent 5 to 2.5.
+    """
+    fwhm, area = psf.unbind(dim=1)
+    values = torch.stack([fwhm.log(), (area / fwhm**2).log()], dim=1)
+    known = torch.isfinite(values)
+    values = torch.where(known, values, torch.zeros_like(values))
+    return torch.stack([values[:, 0], known[:, 0], values[:, 1], known[:, 1]], dim=1)
+
+
 def _between(cumulative):
     """Return the differences along the apertures, the first one from zero."""
     return torch.diff(cumulative, dim=1, prepend=torch.zeros_like(cumulative[:, :1]))
@@ -127,7 +141,7 @@ class Foveation(nn.Module):
 
     n_candidates = 2 * (len(APERTURE_RADII) + len(FILTER_SIGMAS))
     n_features = (
-        2 * (3 * len(APERTURE_RADII) + 2 * len(FILTER_SIGMAS)) + 2 * len(APERTURE_RADII) + 5
+        2 * (3 * len(APERTURE_RADII) + 2 * len(FILTER_SIGMAS)) + 2 * len(APERTURE_RADII) + 7
     )
 
     def __init__(self):
@@ -143,7 +157,7 @@ class Foveation(nn.Module):
         area = torch.as_tensor(powers.sum(axis=0), dtype=torch.float32)
         self.register_buffer('area', area, persistent=False)
 
-    def forward(self, image, valid, psf_fwhm):
+    def forward(self, image, valid, psf):
         """
         Compute images, features and flux candidates.
 
@@ -155,8 +169,9 @@ class Foveation(nn.Module):
         valid : `torch.Tensor`
             Same shape, 1 where a pixel can be used, else 0; or
             ``(1, 147, 147)`` if that is the same for all, which is faster.
-        psf_fwhm : `torch.Tensor`
-            ``(n,)`` in pixels, NaN where unknown.
+        psf : `torch.Tensor`
+            ``(n, 2)``: full width at half maximum in pixels, and
+            noise-equivalent area in square pixels; NaN where unknown.
 
         Returns
         -------
@@ -177,8 +192,6 @@ class Foveation(nn.Module):
 
         n_apertures = len(APERTURE_RADII)
         candidates = torch.cat(fluxes, dim=1) / reference[:, None]
-        known = torch.isfinite(psf_fwhm)
-        ln_fwhm = torch.where(known, psf_fwhm, torch.ones_like(psf_fwhm)).log()
         unmasked = valid.flatten(1) @ self.powers[:, :n_apertures]
         features = torch.cat(
             [
@@ -189,9 +202,8 @@ class Foveation(nn.Module):
                     (part[:, :n_apertures] / self.area[:n_apertures]).expand(len(image), -1)
                     for part in (coverage, unmasked)
                 ),
-                torch.stack(
-                    [reference_snr.log(), reference.log(), ln_width, ln_fwhm, known.float()], dim=1
-                ),
+                torch.stack([reference_snr.log(), reference.log(), ln_width], dim=1),
+                _psf_features(psf),
             ],
             dim=1,
         )

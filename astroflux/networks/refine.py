@@ -44,7 +44,7 @@ def refine(
     network,
     image,
     valid,
-    psf_fwhm,
+    psf,
     ln_flux,
     *,
     epochs,
@@ -67,8 +67,10 @@ def refine(
     image, valid : `~numpy.ndarray`
         ``(n, 147, 147)`` float32, as the network takes them; ``valid`` may be
         ``(1, 147, 147)``.
-    psf_fwhm, ln_flux : `~numpy.ndarray`
-        ``(n,)``; the flux in units of the noise.
+    psf : `~numpy.ndarray`
+        ``(n, 2)``, as the network takes it.
+    ln_flux : `~numpy.ndarray`
+        ``(n,)``, in units of the noise.
     epochs : int
         Passes over the stamps.
     batch_size : int
@@ -93,7 +95,7 @@ def refine(
     rng = np.random.default_rng(seed)
     image = torch.from_numpy(image)
     valid = torch.from_numpy(valid).expand(len(image), -1, -1)
-    psf_fwhm = torch.as_tensor(psf_fwhm, dtype=torch.float32)
+    psf = torch.as_tensor(psf, dtype=torch.float32)
     ln_flux = torch.as_tensor(ln_flux, dtype=torch.float32)
 
     steps_per_epoch = -(-len(image) // batch_size)
@@ -104,7 +106,7 @@ def refine(
     for _ in range(epochs):
         for rows in np.array_split(rng.permutation(len(image)), steps_per_epoch):
             pictures = _turned((image[rows], valid[rows]), rng)
-            answer = network(*(p.to(device) for p in pictures), psf_fwhm[rows].to(device))
+            answer = network(*(p.to(device) for p in pictures), psf[rows].to(device))
             # The true S/N is not known here; the matched filter's is close.
             snr = answer['detection_snr'].detach()
             loss, _ = flux_loss(answer, ln_flux[rows].to(device), snr)

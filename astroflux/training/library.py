@@ -22,6 +22,9 @@ __all__ = ['Library', 'load_library', 'render_library']
 
 GROUPS_PER_CHUNK = 32
 
+# Size of the PSF images that surveys deliver, in pixels.
+PSF_SIZE = 43
+
 # What a chunk holds beside its images, one number per galaxy.
 TRUTH_COLUMNS = ('psf_fwhm', 'half_light_radius', 'sersic_index_1', 'bulge_to_total')
 
@@ -46,6 +49,9 @@ class Library:
         flux at a signal-to-noise ratio of one, inverted.
     psf_fwhm, half_light_radius : `~numpy.ndarray`
         In pixels.
+    psf_area : `~numpy.ndarray`
+        Noise-equivalent area of the PSF in square pixels, from the central
+        part of the star's image, as a PSF image of that size would give it.
     """
 
     stamps: np.ndarray
@@ -55,6 +61,7 @@ class Library:
     star_peak: np.ndarray
     unit_norm: np.ndarray
     psf_fwhm: np.ndarray
+    psf_area: np.ndarray
     half_light_radius: np.ndarray
 
     def __len__(self):
@@ -108,6 +115,13 @@ def _chunk_paths(directory, config):
     per_chunk = GROUPS_PER_CHUNK * config['group_size']
     n_chunks = -(-config['n_galaxies'] // per_chunk)
     return [Path(directory) / f'chunk_{index:04d}.npz' for index in range(n_chunks)]
+
+
+def _psf_area(stars):
+    edge = max(0, (stars.shape[1] - PSF_SIZE) // 2)
+    centre = slice(edge, stars.shape[1] - edge)
+    psf = stars[:, centre, centre].astype(np.float64)
+    return psf.sum(axis=(1, 2)) ** 2 / (psf**2).sum(axis=(1, 2))
 
 
 def render_library(directory, config, *, workers=2, progress=True):
@@ -173,5 +187,6 @@ def load_library(directory, config):
         star_peak=joined['star_peak'],
         unit_norm=joined['unit_norm'],
         psf_fwhm=joined['psf_fwhm'] / pixel_scale,
+        psf_area=np.repeat(_psf_area(joined['stars']), config['group_size']),
         half_light_radius=joined['half_light_radius'] / pixel_scale,
     )

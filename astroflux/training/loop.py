@@ -198,7 +198,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group['lr'] = settings.rate_at(self.step)
         self.network.standardise.train(self.step < settings.standardise_steps)
-        answer = self.network(batch['image'], batch['valid'], batch['psf_fwhm'])
+        answer = self.network(batch['image'], batch['valid'], batch['psf'])
         loss, flux_part = flux_loss(
             answer,
             batch['ln_flux'],
@@ -232,7 +232,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group['lr'] = settings.calibration_rate * (1 - (step - steps[0]) / len(steps))
             batch = self._batch(step)
-            answer = network(batch['image'], batch['valid'], batch['psf_fwhm'])
+            answer = network(batch['image'], batch['valid'], batch['psf'])
             optimiser.zero_grad()
             interval_loss(answer, batch['ln_flux'], batch['snr']).backward()
             optimiser.step()
@@ -255,7 +255,7 @@ class Trainer:
             batch = _tensors(
                 observe(self.validation, indices, self.validation_settings, rng), self.device
             )
-            answer = network(batch['image'], batch['valid'], batch['psf_fwhm'])
+            answer = network(batch['image'], batch['valid'], batch['psf'])
             error = answer['ln_flux'] - batch['ln_flux']
             covered = (error < answer['below']) & (-error < answer['above'])
             parts.append(torch.stack([batch['snr'], error, covered.float()]).cpu().numpy())

@@ -44,8 +44,10 @@ class ObservationSettings:
         Share of stamps with bad columns or masked blobs.
     unknown_psf_fraction : float
         Share of stamps whose PSF width is withheld.
-    psf_fwhm_error : float
-        Relative error of the PSF width given.
+    unknown_area_fraction : float
+        Share, of the rest, with nothing known but the width.
+    psf_fwhm_error, psf_area_error : float
+        Relative errors of the PSF width and noise-equivalent area given.
     sky_residual : float
         Standard deviation of the sky left in a stamp.
     small_stamp_fraction : float
@@ -56,18 +58,20 @@ class ObservationSettings:
         And in half-light radii of the galaxy.
     """
 
-    snr: tuple[float, float] = (3.0, 9000.0)
-    blend_fraction: float = 0.4
+    snr: tuple[float, float] = (3.0, 7000.0)
+    blend_fraction: float = 0.35
     max_neighbours: int = 3
     neighbour_flux_ratio: tuple[float, float] = (0.05, 3.0)
     neighbour_distance: tuple[float, float] = (6.0, 27.0)
     star_fraction: float = 0.15
     neighbour_mask_fraction: float = 0.4
     defect_fraction: float = 0.1
-    unknown_psf_fraction: float = 0.2
-    psf_fwhm_error: float = 0.02
+    unknown_psf_fraction: float = 0.15
+    unknown_area_fraction: float = 0.25
+    psf_fwhm_error: float = 0.01
+    psf_area_error: float = 0.02
     sky_residual: float = 0.02
-    small_stamp_fraction: float = 0.25
+    small_stamp_fraction: float = 0.2
     min_stamp_size: int = 32
     min_stamp_radii: float = 6.0
 
@@ -81,7 +85,10 @@ class Observation:
     ----------
     image, valid : `~numpy.ndarray`
         ``(n, 147, 147)`` float32.
-    psf_fwhm, ln_flux, ln_radius, snr : `~numpy.ndarray`
+    psf : `~numpy.ndarray`
+        ``(n, 2)`` float32: width in pixels and noise-equivalent area in
+        square pixels, NaN where unknown.
+    ln_flux, ln_radius, snr : `~numpy.ndarray`
         ``(n,)`` float32; the flux in units of the noise, lengths in pixels.
     floor : `~numpy.ndarray`
         ``(n,)`` float32, the scatter of ln flux that is not to be had at any
@@ -90,7 +97,7 @@ class Observation:
 
     image: np.ndarray
     valid: np.ndarray
-    psf_fwhm: np.ndarray
+    psf: np.ndarray
     ln_flux: np.ndarray
     ln_radius: np.ndarray
     snr: np.ndarray
@@ -172,6 +179,17 @@ def _cut(valid, stamp_size, radius, settings, rng):
     valid *= inside
 
 
+def _psf_as_given(library, indices, settings, rng):
+    """Return width and area with errors, some of them withheld."""
+    n = len(indices)
+    truth = np.stack([library.psf_fwhm[indices], library.psf_area[indices]], axis=1)
+    errors = np.array([settings.psf_fwhm_error, settings.psf_area_error])
+    psf = truth * (1 + errors * rng.standard_normal((n, 2)))
+    psf[rng.random(n) < settings.unknown_area_fraction, 1] = np.nan
+    psf[rng.random(n) < settings.unknown_psf_fraction] = np.nan
+    return psf.astype(np.float32)
+
+
 def observe(library, indices, settings, rng):
     """
     Observe galaxies of a library.
@@ -218,12 +236,10 @@ def observe(library, indices, settings, rng):
     image += (settings.sky_residual * rng.standard_normal((n, 1, 1))).astype(np.float32)
     image *= valid
 
-    psf_fwhm = library.psf_fwhm[indices] * (1 + settings.psf_fwhm_error * rng.standard_normal(n))
-    psf_fwhm[rng.random(n) < settings.unknown_psf_fraction] = np.nan
     return Observation(
         image=image,
         valid=valid,
-        psf_fwhm=psf_fwhm.astype(np.float32),
+        psf=_psf_as_given(library, indices, settings, rng),
         ln_flux=np.log(flux).astype(np.float32),
         ln_radius=np.log(library.half_light_radius[indices]).astype(np.float32),
         snr=snr.astype(np.float32),

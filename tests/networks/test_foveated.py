@@ -18,7 +18,9 @@ def stamps():
     generator = torch.Generator().manual_seed(1)
     image = torch.stack([gaussian(s, flux=400.0 * s) for s in (1.5, 2.5, 4.0, 7.0)])
     image = image + torch.randn(image.shape, generator=generator)
-    return image, torch.ones_like(image), torch.tensor([3.5, 4.0, float('nan'), 5.0])
+    nan = float('nan')
+    psf = torch.tensor([[3.5, 40.0], [4.0, nan], [nan, nan], [5.0, 80.0]])
+    return image, torch.ones_like(image), psf
 
 
 @pytest.fixture(scope='module')
@@ -80,12 +82,12 @@ def test_loss_is_lowest_at_the_percentiles():
 
 
 def test_refine_learns_and_leaves_the_original(stamps):
-    image, valid, fwhm = (part.numpy() for part in stamps)
+    image, valid, psf = (part.numpy() for part in stamps)
     start = new_network(0)
     before = {k: v.clone() for k, v in start.state_dict().items()}
     ln_flux = torch.log(400 * torch.tensor([1.5, 2.5, 4.0, 7.0])).numpy() + 0.2
     keywords = {'batch_size': 4, 'learning_rate': 3e-3, 'seed': 0, 'epochs': 60}
-    refined = refine(start, image, valid, fwhm, ln_flux, **keywords)
+    refined = refine(start, image, valid, psf, ln_flux, **keywords)
     for name, value in start.state_dict().items():
         torch.testing.assert_close(value, before[name])
 
@@ -94,7 +96,7 @@ def test_refine_learns_and_leaves_the_original(stamps):
             return (network.eval()(*stamps)['ln_flux'] - torch.as_tensor(ln_flux)).abs().mean()
 
     assert error(refined) < 0.5 * error(start)
-    again = refine(new_network(0), image, valid, fwhm, ln_flux, **keywords)
+    again = refine(new_network(0), image, valid, psf, ln_flux, **keywords)
     torch.testing.assert_close(again.state_dict(), refined.state_dict())
 
 

@@ -28,9 +28,9 @@ def foveation():
     return Foveation()
 
 
-def look(foveation, image, valid=None, fwhm=4.0):
+def look(foveation, image, valid=None, fwhm=4.0, area=60.0):
     valid = torch.ones_like(image) if valid is None else valid
-    return foveation(image[None], valid[None], torch.tensor([fwhm]))
+    return foveation(image[None], valid[None], torch.tensor([[fwhm, area]]))
 
 
 def test_apertures_are_photutils(foveation):
@@ -66,7 +66,7 @@ def test_candidates_are_ratios_to_the_reference(foveation):
 def test_features_are_finite_for_an_empty_canvas(foveation):
     empty = torch.zeros(CANVAS_SIZE, CANVAS_SIZE)
     for valid in (torch.ones_like(empty), torch.zeros_like(empty)):
-        view = look(foveation, empty, valid, float('nan'))
+        view = look(foveation, empty, valid, float('nan'), float('nan'))
         for value in view.values():
             assert torch.isfinite(value).all()
 
@@ -78,18 +78,32 @@ def test_number_of_features_and_candidates(foveation):
     assert view['fine'].shape == view['coarse'].shape == (1, 3, 49, 49)
 
 
-def test_unknown_psf_differs_from_one_pixel(foveation):
-    image = gaussian(2.4)
-    unknown = look(foveation, image, fwhm=float('nan'))['features']
-    one = look(foveation, image, fwhm=1.0)['features']
-    assert (unknown != one).sum() == 1
+def test_psf_features(foveation):
+    def last_four(fwhm, area):
+        return look(foveation, gaussian(2.4), fwhm=fwhm, area=area)['features'][0, -4:].tolist()
+
+    nan = float('nan')
+    assert last_four(3.0, 36.0) == pytest.approx([np.log(3.0), 1, np.log(4.0), 1])
+    assert last_four(3.0, nan) == pytest.approx([np.log(3.0), 1, 0, 0])
+    assert last_four(nan, nan) == [0, 0, 0, 0]
+
+
+def test_common_valid_is_that_of_each(foveation):
+    image = torch.stack([gaussian(2.4, flux=300.0), gaussian(5.0, flux=900.0)])
+    valid = torch.zeros_like(image)
+    valid[:, 10:-10, 10:-10] = 1
+    image = image * valid
+    psf = torch.tensor([[3.0, 30.0], [4.0, 60.0]])
+    each, common = foveation(image, valid, psf), foveation(image, valid[:1], psf)
+    for name, value in each.items():
+        torch.testing.assert_close(common[name], value, atol=1e-4, rtol=1e-5)
 
 
 def test_fill_from_opposite_side():
     image = gaussian(6.0, flux=1000.0)
     valid = torch.ones_like(image)
     valid[REACH + 2 : REACH + 5, REACH + 1 : REACH + 4] = 0
-    filled, covered = fill_from_opposite_side(image[None], valid[None])
+    filled, covered = fill_from_opposite_side((image * valid)[None], valid[None])
     torch.testing.assert_close(filled[0], image)
     assert (covered == 1).all()
 
@@ -98,7 +112,7 @@ def test_pixels_masked_on_both_sides_stay_empty():
     image = torch.ones(1, CANVAS_SIZE, CANVAS_SIZE)
     valid = torch.ones_like(image)
     valid[0, REACH, REACH - 3] = valid[0, REACH, REACH + 3] = 0
-    filled, covered = fill_from_opposite_side(image, valid)
+    filled, covered = fill_from_opposite_side(image * valid, valid)
     assert filled[0, REACH, REACH - 3] == 0
     assert covered[0, REACH, REACH + 3] == 0
     assert covered.sum() == CANVAS_SIZE**2 - 2
@@ -110,8 +124,8 @@ def test_symmetric_part_keeps_the_galaxy_and_drops_the_neighbour():
     galaxy, neighbour = gaussian(3.0, flux=3000.0), gaussian(2.0, flux=3000.0, dx=20, dy=5)
     image = noise + galaxy + neighbour
     valid = torch.ones_like(image)
-    sums = symmetric_part(image, valid, valid).sum(dim=(1, 2))
-    alone = symmetric_part(noise + galaxy, valid, valid).sum(dim=(1, 2))
+    sums = symmetric_part(image, valid).sum(dim=(1, 2))
+    alone = symmetric_part(noise + galaxy, valid).sum(dim=(1, 2))
     # the noise of a sum over the canvas is 1.2 x 147
     error = 1.2 * CANVAS_SIZE / 200**0.5
     assert alone.mean().item() == pytest.approx(3000, abs=4 * error)

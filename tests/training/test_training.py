@@ -68,7 +68,9 @@ def quiet(**changes):
             'blend_fraction',
             'defect_fraction',
             'unknown_psf_fraction',
+            'unknown_area_fraction',
             'psf_fwhm_error',
+            'psf_area_error',
             'sky_residual',
             'small_stamp_fraction',
         ),
@@ -84,6 +86,9 @@ def test_library(library):
     assert np.all(library.stamps.max(axis=(1, 2)) == 1)
     inside = library.stamps.astype(float).sum(axis=(1, 2)) * library.unit_peak
     assert np.all((inside > 0.85) & (inside < 1.001))
+    # a Moffat profile's area, seen through the pixel, in units of its width
+    assert np.all(library.psf_area / library.psf_fwhm**2 > 2.5)
+    assert np.all(library.psf_area / library.psf_fwhm**2 < 6.0)
     assert 0.5 / 0.168 <= library.psf_fwhm.min() <= library.psf_fwhm.max() <= 0.8 / 0.168
     norm = np.sqrt(
         ((library.stamps.astype(float) * library.unit_peak[:, None, None]) ** 2).sum((1, 2))
@@ -114,7 +119,10 @@ def test_observation_has_its_truth(library):
     # valid is the stamp and nothing but the stamp
     assert seen.valid.sum() == 32 * 51 * 51
     assert np.all(seen.image[seen.valid == 0] == 0)
-    np.testing.assert_allclose(seen.psf_fwhm, library.psf_fwhm[:32], rtol=1e-6)
+    np.testing.assert_allclose(seen.psf[:, 0], library.psf_fwhm[:32], rtol=1e-6)
+    np.testing.assert_allclose(seen.psf[:, 1], library.psf_area[:32], rtol=1e-6)
+    assert np.all(seen.floor >= np.float32(0.004))
+    assert np.median(seen.floor) < 0.01
     np.testing.assert_allclose(np.exp(seen.ln_radius), library.half_light_radius[:32], rtol=1e-6)
 
 
@@ -136,6 +144,7 @@ def test_neighbours_add_light_and_masks_take_pixels(library):
     blended = seen(blend_fraction=1.0, neighbour_mask_fraction=0.0)
     masked = seen(blend_fraction=1.0, neighbour_mask_fraction=1.0)
     assert np.median(blended.image.sum((1, 2)) - alone.image.sum((1, 2))) > 100
+    assert np.all(blended.floor > alone.floor)
     assert blended.valid.sum() == alone.valid.sum()
     assert masked.valid.sum() < 0.99 * alone.valid.sum()
     # the core stays
@@ -147,6 +156,7 @@ def test_defects_unknown_psfs_and_small_stamps(library):
     settings = quiet(
         defect_fraction=1.0,
         unknown_psf_fraction=0.5,
+        unknown_area_fraction=0.5,
         small_stamp_fraction=1.0,
         min_stamp_size=32,
     )
@@ -156,7 +166,10 @@ def test_defects_unknown_psfs_and_small_stamps(library):
         assert side.min() >= 20
         assert side.max() <= 51
         assert len(np.unique(side)) > 5
-    assert 0.3 < np.isnan(seen.psf_fwhm).mean() < 0.7
+    width_unknown, area_unknown = np.isnan(seen.psf).T
+    assert 0.3 < width_unknown.mean() < 0.7
+    assert 0.6 < area_unknown.mean() < 0.9
+    assert not np.any(width_unknown & ~area_unknown)
 
 
 def test_observations_are_seeded(library):
