@@ -21,6 +21,10 @@ __all__ = ['CNNFluxEstimator']
 DETECTION_SNR = 2.5
 LOW_SNR = 5.0
 
+# A galaxy larger than any of the training is given about the largest radius
+# of the training: from this fraction of it on, the answer is suspect.
+SUSPECT_RADIUS = 0.9
+
 MINIMUM_FIT = 2
 
 
@@ -51,7 +55,8 @@ class CNNFluxEstimator(FluxEstimator):
     The flux is exactly proportional to the cutout: the network sees it in
     units of its noise, and answers with a ratio to the flux of a matched
     filter. Only the 147 x 147 pixels around the galaxy are used; the flag
-    ``STAMP_CROPPED`` says when there were more.
+    ``STAMP_CROPPED`` says when there were more, and ``OUT_OF_RANGE`` when the
+    PSF or the galaxy is larger or smaller than the training had them.
 
     Examples
     --------
@@ -139,14 +144,15 @@ class CNNFluxEstimator(FluxEstimator):
         answer = {name: value.cpu().numpy().astype(float) for name, value in answer.items()}
         flux = np.exp(answer['ln_flux']) * canvases.scale
         lower, upper = flux * np.exp(-answer['below']), flux * np.exp(answer['above'])
-        flags = self._flags(canvases, answer['detection_snr'], weights)
+        radius = np.exp(answer['ln_radius'])
+        flags = self._flags(canvases, answer['detection_snr'], radius, weights.metadata)
         missed = flags & int(MeasurementFlag.NOT_DETECTED) != 0
         return {
             'flux': flux,
             'flux_err': (upper - lower) / 2,
             'flux_lower': lower,
             'flux_upper': upper,
-            'half_light_radius': np.exp(answer['ln_radius']),
+            'half_light_radius': radius,
             'flags': flags,
             'messages': [
                 f'no source at the position: S/N {snr:.1f} of the best matched filter'
@@ -157,16 +163,18 @@ class CNNFluxEstimator(FluxEstimator):
         }
 
     @staticmethod
-    def _flags(canvases, detection_snr, weights):
+    def _flags(canvases, detection_snr, radius, metadata):
         flags = np.zeros(len(detection_snr), np.int64)
         flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
         flags[detection_snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
         flags[detection_snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
-        if trained := weights.metadata.get('psf_fwhm_range'):
+        if trained := metadata.get('psf_fwhm_range'):
             # Comparisons with NaN, the unknown width, are false.
             fwhm = canvases.psf[:, 0]
             outside = (fwhm < trained[0]) | (fwhm > trained[1])
             flags[outside] |= int(MeasurementFlag.OUT_OF_RANGE)
+        if trained := metadata.get('half_light_radius_range'):
+            flags[radius > SUSPECT_RADIUS * trained[1]] |= int(MeasurementFlag.OUT_OF_RANGE)
         return flags
 
     def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):

@@ -45,8 +45,8 @@ class Weights:
     sha256 : str
         Hash of all tensors.
     metadata : dict
-        What the file says of its making; among it ``psf_fwhm_range``, the
-        PSF widths in pixels that the training saw.
+        What the file says of its making; among it ``psf_fwhm_range`` and
+        ``half_light_radius_range``, what the training saw, in pixels.
     """
 
     network: torch.nn.Module

@@ -94,6 +94,9 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
         metadata={
             'description': config.description,
             'psf_fwhm_range': [fwhm / pixel_scale for fwhm in config.library['psf']['fwhm']],
+            'half_light_radius_range': [
+                radius / pixel_scale for radius in config.library['galaxies']['half_light_radius']
+            ],
             'training': config.source,
         },
     )

@@ -152,6 +152,13 @@ def test_psf_outside_the_training(estimator, make_ccd, fwhm, outside):
     assert ('OUT_OF_RANGE' in flags_of(table)) == outside
 
 
+def test_galaxy_larger_than_the_training(estimator, make_ccd):
+    large = make_ccd((400, 400), flux=3e6, scale=30.0, axis_ratio=1.0)
+    table = estimator.measure([make_ccd(), large], psf_fwhm=4.0)
+    assert decode_flags(table['flags'][0]) == ()
+    assert {'OUT_OF_RANGE', 'STAMP_CROPPED'} <= set(decode_flags(table['flags'][1]))
+
+
 # -- weights -----------------------------------------------------------------------------------
 
 

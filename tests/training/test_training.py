@@ -196,6 +196,7 @@ def test_train_writes_weights_that_load(configuration, tmp_path):
     assert weights.name == 'tiny'
     assert weights.metadata['training']['optimiser']['steps'] == 6
     assert weights.metadata['psf_fwhm_range'] == pytest.approx([0.5 / 0.168, 0.8 / 0.168])
+    assert weights.metadata['half_light_radius_range'] == pytest.approx([0.2 / 0.168, 0.8 / 0.168])
     with (tmp_path / 'log.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert {row['step'] for row in rows} == {'6', '8'}
