@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from astroflux.simulation import CutoutSimulation
+from astroflux.simulation import CutoutSimulation, GalaxyPopulation
 
 __all__ = ['SETS', 'TestSet']
 
@@ -30,6 +30,11 @@ class TestSet:
 
 SETS = {
     'isolated': TestSet('isolated galaxies, PSF given', 90001, CutoutSimulation()),
+    'uniform-index': TestSet(
+        'isolated, Sersic index uniform instead of log-uniform, PSF given',
+        90003,
+        CutoutSimulation(galaxies=GalaxyPopulation(sersic_index_spacing='linear')),
+    ),
     'blended': TestSet(
         'a neighbour of flux ratio 0.1 to 2 at 1.2 to 4 arcsec, PSF given',
         90002,

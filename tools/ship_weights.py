@@ -40,8 +40,8 @@ Trained on
 ~~~~~~~~~~
 
 {n_galaxies:,} galaxies drawn with GalSim in stamps of {stamp_size} pixels of
-{pixel_scale} arcsec: half-light radius {radius} arcsec, Sersic index {sersic} or disc and
-bulge, axis ratio {axis_ratio}, Moffat and Kolmogorov PSFs of {fwhm} arcsec FWHM
+{pixel_scale} arcsec: half-light radius {radius} arcsec, Sersic index {sersic} (drawn
+with a weight of its power {index_power}) or disc and bulge, axis ratio {axis_ratio}, Moffat and Kolmogorov PSFs of {fwhm} arcsec FWHM
 ({fwhm_pixels} pixels). Observed anew at every step: S/N {snr}, up to
 {max_neighbours} neighbours in {blend:.0%} of the stamps, {neighbour_mask:.0%} of the
 neighbours masked, bad columns and blobs in {defect:.0%}, a sky residual of {sky} sigma,
@@ -57,6 +57,8 @@ Where it fails
 - Galaxies larger than the {radius} arcsec above (in pixels: {radius_pixels}) or with light beyond
   the central 147 x 147 pixels; the flag ``STAMP_CROPPED`` is a warning of that.
 - PSFs outside {fwhm_pixels} pixels FWHM: flag ``OUT_OF_RANGE``.
+- High Sersic indices at low S/N: their wings are invisible, and the answer leans to the more
+  common discs (``python benchmarks/accuracy.py uniform-index``).
 - Irregular, clumpy and interacting galaxies, spiral arms, stars' diffraction spikes, correlated
   noise, the galaxy's own photon noise: none was in the training.
 - Blends at low S/N: a neighbour that noise hides is counted in.
@@ -107,6 +109,7 @@ def write_card(weights):
         radius=span(library['galaxies']['half_light_radius']),
         radius_pixels=span(library['galaxies']['half_light_radius'], scale),
         sersic=span(library['galaxies']['sersic_index']),
+        index_power=observation['sersic_index_power'],
         axis_ratio=span(library['galaxies']['axis_ratio']),
         fwhm=span(library['psf']['fwhm']),
         fwhm_pixels=span(library['psf']['fwhm'], scale),

@@ -120,7 +120,10 @@ class GalaxyPopulation:
         Range of the circularised half-light radius in arcsec, log-uniform.
         For two components it is the disc's.
     sersic_index : tuple of float
-        Range for a single component, uniform.
+        Range for a single component.
+    sersic_index_spacing : {'log', 'linear'}
+        Whether the logarithm of the index is uniform, so that discs are as
+        common among single components as they are in surveys, or the index.
     axis_ratio : tuple of float
         Range, uniform.
     two_component_fraction : float
@@ -135,10 +138,23 @@ class GalaxyPopulation:
 
     half_light_radius: tuple[float, float] = (0.15, 3.0)
     sersic_index: tuple[float, float] = (0.5, 6.0)
+    sersic_index_spacing: str = 'log'
     axis_ratio: tuple[float, float] = (0.2, 1.0)
     two_component_fraction: float = 0.4
     snr: tuple[float, float] = (5.0, 3000.0)
     max_offset: float = 0.5
+
+    def __post_init__(self):
+        if self.sersic_index_spacing not in ('log', 'linear'):
+            msg = (
+                f"sersic_index_spacing must be 'log' or 'linear', got {self.sersic_index_spacing!r}"
+            )
+            raise ValueError(msg)
+
+    def _single_index(self, n, rng):
+        if self.sersic_index_spacing == 'log':
+            return _log_uniform(rng, *self.sersic_index, n)
+        return rng.uniform(*self.sersic_index, n)
 
     def draw(self, n, rng):
         """
@@ -160,7 +176,7 @@ class GalaxyPopulation:
             in pixels. ``half_light_radius`` is that of the whole galaxy.
         """
         two = rng.random(n) < self.two_component_fraction
-        single_index = rng.uniform(*self.sersic_index, n)
+        single_index = self._single_index(n, rng)
         disc_index = rng.uniform(0.8, 1.2, n)
         bulge_index = rng.uniform(3.0, 5.0, n)
         radius = _log_uniform(rng, *self.half_light_radius, n)

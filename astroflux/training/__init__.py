@@ -4,7 +4,7 @@
 from astroflux.training.configuration import TrainingConfiguration, read_configuration
 from astroflux.training.library import Library, load_library, render_library
 from astroflux.training.loop import OptimiserSettings, Trainer
-from astroflux.training.observe import Observation, ObservationSettings, observe
+from astroflux.training.observe import Observation, ObservationSettings, draw_indices, observe
 from astroflux.training.run import make_trainer, train
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     'OptimiserSettings',
     'Trainer',
     'TrainingConfiguration',
+    'draw_indices',
     'load_library',
     'make_trainer',
     'observe',

@@ -49,6 +49,8 @@ class Library:
         flux at a signal-to-noise ratio of one, inverted.
     psf_fwhm, half_light_radius : `~numpy.ndarray`
         In pixels.
+    sersic_index, bulge_to_total : `~numpy.ndarray`
+        Of the first component; and the second one's share of the flux.
     psf_area : `~numpy.ndarray`
         Noise-equivalent area of the PSF in square pixels, from the central
         part of the star's image, as a PSF image of that size would give it.
@@ -63,6 +65,8 @@ class Library:
     psf_fwhm: np.ndarray
     psf_area: np.ndarray
     half_light_radius: np.ndarray
+    sersic_index: np.ndarray
+    bulge_to_total: np.ndarray
 
     def __len__(self):
         return len(self.stamps)
@@ -189,4 +193,6 @@ def load_library(directory, config):
         psf_fwhm=joined['psf_fwhm'] / pixel_scale,
         psf_area=np.repeat(_psf_area(joined['stars']), config['group_size']),
         half_light_radius=joined['half_light_radius'] / pixel_scale,
+        sersic_index=joined['sersic_index_1'],
+        bulge_to_total=joined['bulge_to_total'],
     )

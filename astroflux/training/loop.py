@@ -15,7 +15,7 @@ from tqdm import tqdm
 from astroflux.evaluation.metrics import summarise_by_snr
 from astroflux.networks.foveated import FoveatedNet
 from astroflux.networks.loss import flux_loss, interval_loss
-from astroflux.training.observe import observe
+from astroflux.training.observe import draw_indices, observe
 
 __all__ = ['OptimiserSettings', 'Trainer']
 
@@ -181,7 +181,9 @@ class Trainer:
     def _batch(self, step):
         # Seeded by the step, so that a resumed run sees what it would have seen.
         rng = np.random.default_rng([self.settings.seed, step])
-        indices = rng.integers(0, len(self.library), self.settings.batch_size)
+        indices = draw_indices(
+            self.library, self.settings.batch_size, self.observation_settings, rng
+        )
         return _tensors(observe(self.library, indices, self.observation_settings, rng), self.device)
 
     def one_step(self):
@@ -249,9 +251,15 @@ class Trainer:
         """
         network = self.average.module.eval()
         parts = []
-        for start in range(0, len(self.validation), 256):
+        drawn = draw_indices(
+            self.validation,
+            2 * len(self.validation),
+            self.validation_settings,
+            np.random.default_rng(self.settings.seed),
+        )
+        for start in range(0, len(drawn), 256):
             rng = np.random.default_rng([self.settings.seed, 0, start])
-            indices = np.arange(start, min(start + 256, len(self.validation)))
+            indices = drawn[start : start + 256]
             batch = _tensors(
                 observe(self.validation, indices, self.validation_settings, rng), self.device
             )

@@ -8,7 +8,7 @@ import torch
 
 from astroflux.networks.foveation import CANVAS_SIZE, REACH
 
-__all__ = ['Observation', 'ObservationSettings', 'observe']
+__all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
 
 # The scatter of ln flux that no method gets below, however bright the galaxy:
 # of any, of a blend, and per fraction of the light that no pixel shows. They
@@ -25,6 +25,10 @@ class ObservationSettings:
 
     Attributes
     ----------
+    sersic_index_power : float
+        Galaxies of a single component are drawn from the library with a
+        weight of their Sersic index to this power: -1 makes an index that is
+        uniform in the library log-uniform in the training.
     snr : tuple of float
         Range of ``sqrt(sum(model**2)) / sigma``, log-uniform.
     blend_fraction : float
@@ -58,6 +62,7 @@ class ObservationSettings:
         And in half-light radii of the galaxy.
     """
 
+    sersic_index_power: float = -1.0
     snr: tuple[float, float] = (3.0, 7000.0)
     blend_fraction: float = 0.35
     max_neighbours: int = 3
@@ -188,6 +193,33 @@ def _psf_as_given(library, indices, settings, rng):
     psf[rng.random(n) < settings.unknown_area_fraction, 1] = np.nan
     psf[rng.random(n) < settings.unknown_psf_fraction] = np.nan
     return psf.astype(np.float32)
+
+
+def draw_indices(library, n, settings, rng):
+    """
+    Draw galaxies of a library, with the weights of the settings.
+
+    Parameters
+    ----------
+    library : `~astroflux.training.library.Library`
+        Noiseless stamps.
+    n : int
+        How many.
+    settings : `ObservationSettings`
+        Of which ``sersic_index_power`` counts.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    indices : `~numpy.ndarray`
+        ``(n,)`` integers.
+    """
+    single = library.bulge_to_total == 0
+    weight = library.sersic_index**settings.sersic_index_power
+    # The share of single components stays that of the library.
+    weight = np.where(single, weight / weight[single].mean(), 1.0)
+    return rng.choice(len(library), n, p=weight / weight.sum())
 
 
 def observe(library, indices, settings, rng):

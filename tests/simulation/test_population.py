@@ -55,6 +55,20 @@ def test_galaxies_keep_to_their_ranges():
     assert np.mean(table['snr'] < np.sqrt(5 * 3000)) == pytest.approx(0.5, abs=0.03)
 
 
+def test_sersic_index_spacing():
+    def share_below(middle, **keywords):
+        table = GalaxyPopulation(two_component_fraction=0.0, **keywords).draw(
+            3000, np.random.default_rng(3)
+        )
+        return np.mean(table['sersic_index_1'] < middle)
+
+    # the geometric and the arithmetic mean of the range, less half a step of the grid
+    assert share_below(np.sqrt(0.5 * 6) - 0.05) == pytest.approx(0.5, abs=0.04)
+    assert share_below(3.2, sersic_index_spacing='linear') == pytest.approx(0.5, abs=0.04)
+    with pytest.raises(ValueError, match="must be 'log' or 'linear', got 'cubic'"):
+        GalaxyPopulation(sersic_index_spacing='cubic')
+
+
 def test_psfs_keep_to_their_ranges():
     table = PSFPopulation(fwhm=(0.6, 0.8), max_ellipticity=0.1).draw(2000, np.random.default_rng(1))
     assert 0.6 <= table['psf_fwhm'].min() <= table['psf_fwhm'].max() <= 0.8

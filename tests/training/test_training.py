@@ -7,7 +7,14 @@ import torch
 
 from astroflux.networks import load_weights
 from astroflux.networks.foveation import CANVAS_SIZE, REACH
-from astroflux.training import ObservationSettings, make_trainer, observe, read_configuration, train
+from astroflux.training import (
+    ObservationSettings,
+    draw_indices,
+    make_trainer,
+    observe,
+    read_configuration,
+    train,
+)
 from astroflux.training.library import load_library, render_library
 from astroflux.training.loop import OptimiserSettings
 
@@ -126,6 +133,19 @@ def test_observation_has_its_truth(library):
     np.testing.assert_allclose(np.exp(seen.ln_radius), library.half_light_radius[:32], rtol=1e-6)
 
 
+def test_indices_follow_the_sersic_index(library):
+    rng = np.random.default_rng(6)
+    single = library.bulge_to_total == 0
+    for power in (0.0, -3.0):
+        settings = quiet(sersic_index_power=power)
+        drawn = draw_indices(library, 20_000, settings, rng)
+        assert np.mean(single[drawn]) == pytest.approx(single.mean(), abs=0.02)
+        index = library.sersic_index[drawn][single[drawn]]
+        weight = library.sersic_index[single] ** power
+        expected = np.average(library.sersic_index[single], weights=weight)
+        assert index.mean() == pytest.approx(expected, rel=0.01)
+
+
 def test_noise_is_one(library):
     settings = quiet(snr=(1e-6, 1.1e-6))
     seen = observe(library, np.arange(16), settings, np.random.default_rng(1))
@@ -200,7 +220,8 @@ def test_train_writes_weights_that_load(configuration, tmp_path):
     with (tmp_path / 'log.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert {row['step'] for row in rows} == {'6', '8'}
-    assert sum(int(row['n']) for row in rows) == 2 * 64
+    # twice as many observations as validation galaxies, in two rows of the log
+    assert sum(int(row['n']) for row in rows) == 2 * 128
 
 
 def test_train_does_not_overwrite(configuration, tmp_path):
