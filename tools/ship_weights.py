@@ -41,7 +41,8 @@ Trained on
 
 {n_galaxies:,} galaxies drawn with GalSim in stamps of {stamp_size} pixels of
 {pixel_scale} arcsec: half-light radius {radius} arcsec, Sersic index {sersic} (drawn
-with a weight of its power {index_power}) or disc and bulge, axis ratio {axis_ratio}, Moffat and Kolmogorov PSFs of {fwhm} arcsec FWHM
+with a weight of its power {index_power}) or disc and bulge, axis ratio {axis_ratio},
+Moffat and Kolmogorov PSFs of {fwhm} arcsec FWHM
 ({fwhm_pixels} pixels). Observed anew at every step: S/N {snr}, up to
 {max_neighbours} neighbours in {blend:.0%} of the stamps, {neighbour_mask:.0%} of the
 neighbours masked, bad columns and blobs in {defect:.0%}, a sky residual of {sky} sigma,
