@@ -158,7 +158,9 @@ def main():
         sys.exit(textwrap.dedent(__doc__).strip())
     source = Path(sys.argv[1])
     weights = load_weights(source)
-    shutil.copyfile(source, WEIGHTS / f'{weights.name}.safetensors')
+    target = WEIGHTS / f'{weights.name}.safetensors'
+    shutil.copyfile(source, target)
+    target.chmod(0o644)
     registry_path = WEIGHTS / 'registry.json'
     registry = json.loads(registry_path.read_text()) if registry_path.exists() else {}
     registry[weights.name] = weights.sha256

@@ -205,7 +205,7 @@ def lesson(make_ccd):
 
 def test_fine_tuning_learns_and_is_repeatable(lesson, tmp_path):
     ccds, flux = lesson
-    estimator = CNNFluxEstimator(epochs=15, learning_rate=1e-3)
+    estimator = CNNFluxEstimator(epochs=30, learning_rate=1e-3)
     assert estimator.fit(ccds, flux) is estimator
     fitted = estimator.predict(ccds)
     assert np.median(fitted / flux).value == pytest.approx(1, abs=0.1)
