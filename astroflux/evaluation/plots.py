@@ -3,6 +3,7 @@
 
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 __all__ = ['plot_cutout', 'plot_flux_ratio', 'plot_statistic_by_snr']
 
@@ -38,6 +39,15 @@ def plot_cutout(ax, image, noise, *, title=None):
     return ax
 
 
+def _label_snr(ax):
+    """Make the x axis one of signal-to-noise ratio, in plain numbers."""
+    ax.set_xscale('log')
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel('true S/N')
+
+
 def plot_flux_ratio(ax, snr, ratio, ratio_err=None, *, label, color, marker='o'):
     """
     Plot measured over true flux against signal-to-noise ratio.
@@ -59,8 +69,7 @@ def plot_flux_ratio(ax, snr, ratio, ratio_err=None, *, label, color, marker='o')
     """
     ax.axhline(1, color='0.6', linewidth=0.8, zorder=0)
     ax.errorbar(snr, ratio, yerr=ratio_err, fmt=marker, color=color, label=label, capsize=2)
-    ax.set_xscale('log')
-    ax.set_xlabel('true S/N')
+    _label_snr(ax)
     ax.set_ylabel('measured / true flux')
     return ax
 
@@ -99,7 +108,6 @@ def plot_statistic_by_snr(ax, rows, statistic, *, label, color, marker='o', perc
         label=label,
         capsize=2,
     )
-    ax.set_xscale('log')
-    ax.set_xlabel('true S/N')
+    _label_snr(ax)
     ax.set_ylabel(f'{statistic} of ln flux' + (' [%]' if percent else ''))
     return ax

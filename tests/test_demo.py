@@ -1,0 +1,39 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+import numpy as np
+from astropy import units as u
+from click.testing import CliRunner
+from matplotlib.image import imread
+
+from astroflux.cli import main
+from astroflux.demo import load_demo, run_demo
+
+
+def test_demo_data():
+    cutouts, truth = load_demo()
+    assert len(cutouts) == len(truth) == 8
+    for cutout in cutouts:
+        assert cutout.shape == (143, 143)
+        assert cutout.unit == u.adu
+        assert cutout.psf is not None
+        assert cutout.meta['zeropoint'] == 27.0
+
+
+def test_demo_measures_well(tmp_path):
+    table, path = run_demo(tmp_path)
+    error = np.abs(table['flux'] / table['true_flux'] - 1)
+    assert np.all(error < 0.35)
+    assert np.median(error) < 0.06
+    assert np.all(table['flags'] == 0)
+    assert np.isfinite(table['kron_flux']).all()
+    image = imread(path)
+    assert image.shape[0] > 500
+    # something is drawn: neither white nor one colour
+    assert image[..., :3].std() > 0.05
+
+
+def test_demo_command(tmp_path):
+    result = CliRunner().invoke(main, ['demo', '-o', str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert 'kron_flux' in result.stdout
+    assert '000007.fits.gz' in result.stdout
+    assert (tmp_path / 'astroflux_demo.png').exists()
