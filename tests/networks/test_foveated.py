@@ -10,11 +10,9 @@ from astroflux.networks.foveation import CANVAS_SIZE
 from astroflux.networks.loss import flux_loss
 from astroflux.networks.refine import new_network, refine
 
-from .test_foveation import gaussian
-
 
 @pytest.fixture(scope='module')
-def stamps():
+def stamps(gaussian):
     generator = torch.Generator().manual_seed(1)
     image = torch.stack([gaussian(s, flux=400.0 * s) for s in (1.5, 2.5, 4.0, 7.0)])
     image = image + torch.randn(image.shape, generator=generator)

@@ -17,12 +17,6 @@ from astroflux.networks.foveation import (
 N_APERTURES = len(APERTURE_RADII)
 
 
-def gaussian(sigma, *, flux=1.0, dx=0, dy=0):
-    y, x = np.mgrid[:CANVAS_SIZE, :CANVAS_SIZE] - REACH
-    image = np.exp(-0.5 * ((x - dx) ** 2 + (y - dy) ** 2) / sigma**2)
-    return torch.as_tensor(flux * image / image.sum(), dtype=torch.float32)
-
-
 @pytest.fixture(scope='module')
 def foveation():
     return Foveation()
@@ -44,7 +38,7 @@ def test_apertures_are_photutils(foveation):
         assert value == pytest.approx(float(exact), abs=0.02 * radius)
 
 
-def test_matched_filter_is_unbiased_and_optimal(foveation):
+def test_matched_filter_is_unbiased_and_optimal(foveation, gaussian):
     sigma = FILTER_SIGMAS[2]
     view = look(foveation, gaussian(sigma, flux=500.0))
     assert view['ln_reference'].exp().item() == pytest.approx(500, rel=1e-3)
@@ -53,7 +47,7 @@ def test_matched_filter_is_unbiased_and_optimal(foveation):
     assert view['reference_snr'].item() == pytest.approx(snr, rel=1e-3)
 
 
-def test_candidates_are_ratios_to_the_reference(foveation):
+def test_candidates_are_ratios_to_the_reference(foveation, gaussian):
     view = look(foveation, gaussian(2.4, flux=1000.0))
     largest = view['candidates'][0, N_APERTURES - 1].item()
     assert largest == pytest.approx(1.0, abs=2e-3)
@@ -71,14 +65,14 @@ def test_features_are_finite_for_an_empty_canvas(foveation):
             assert torch.isfinite(value).all()
 
 
-def test_number_of_features_and_candidates(foveation):
+def test_number_of_features_and_candidates(foveation, gaussian):
     view = look(foveation, gaussian(2.4))
     assert view['features'].shape == (1, Foveation.n_features)
     assert view['candidates'].shape == (1, Foveation.n_candidates)
     assert view['fine'].shape == view['coarse'].shape == (1, 3, 49, 49)
 
 
-def test_psf_features(foveation):
+def test_psf_features(foveation, gaussian):
     def last_four(fwhm, area):
         return look(foveation, gaussian(2.4), fwhm=fwhm, area=area)['features'][0, -4:].tolist()
 
@@ -88,7 +82,7 @@ def test_psf_features(foveation):
     assert last_four(nan, nan) == [0, 0, 0, 0]
 
 
-def test_common_valid_is_that_of_each(foveation):
+def test_common_valid_is_that_of_each(foveation, gaussian):
     image = torch.stack([gaussian(2.4, flux=300.0), gaussian(5.0, flux=900.0)])
     valid = torch.zeros_like(image)
     valid[:, 10:-10, 10:-10] = 1
@@ -99,7 +93,7 @@ def test_common_valid_is_that_of_each(foveation):
         torch.testing.assert_close(common[name], value, atol=1e-4, rtol=1e-5)
 
 
-def test_fill_from_opposite_side():
+def test_fill_from_opposite_side(gaussian):
     image = gaussian(6.0, flux=1000.0)
     valid = torch.ones_like(image)
     valid[REACH + 2 : REACH + 5, REACH + 1 : REACH + 4] = 0
@@ -118,7 +112,7 @@ def test_pixels_masked_on_both_sides_stay_empty():
     assert covered.sum() == CANVAS_SIZE**2 - 2
 
 
-def test_symmetric_part_keeps_the_galaxy_and_drops_the_neighbour():
+def test_symmetric_part_keeps_the_galaxy_and_drops_the_neighbour(gaussian):
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(200, CANVAS_SIZE, CANVAS_SIZE, generator=generator)
     galaxy, neighbour = gaussian(3.0, flux=3000.0), gaussian(2.0, flux=3000.0, dx=20, dy=5)
