@@ -105,8 +105,8 @@ def readable(summary):
         'beyond 30 % [%]',
         '68 % coverage [%]',
     ]
-    ordered = summary.copy()
-    ordered.sort(['snr_low'])
+    # Bin by bin, the methods in their order within each.
+    ordered = summary[np.argsort(summary['snr_low'], kind='stable')]
     rows = [
         [
             f'{row["snr_low"]:.0f}-{row["snr_high"]:.0f}',
