@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table, vstack
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from report import replace_block, rst_table
 from sets import SETS
 from tqdm import tqdm
@@ -139,6 +140,9 @@ def draw(summary, title):
         ax.set_ylabel(label)
     axes[0].axhline(0, color='0.6', linewidth=0.8, zorder=0)
     axes[1].set_yscale('log')
+    axes[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[1].yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    axes[1].yaxis.set_minor_formatter(NullFormatter())
     axes[2].axhline(68.27, color='0.6', linewidth=0.8, zorder=0)
     axes[0].legend()
     return figure

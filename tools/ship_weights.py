@@ -17,6 +17,7 @@ import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from astroflux.networks import load_weights
 
@@ -148,7 +149,8 @@ def draw_training(log_path, path):
             label=f'{float(low):.0f}-{float(high):.0f}',
         )
     right.set(xlabel='step', ylabel='validation scatter (NMAD) of ln flux [%]')
-    right.legend(title='S/N')
+    right.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    right.legend(title='S/N', loc='center left', bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)
 
 

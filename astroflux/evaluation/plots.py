@@ -42,7 +42,9 @@ def plot_cutout(ax, image, noise, *, title=None):
 def _label_snr(ax):
     """Make the x axis one of signal-to-noise ratio, in plain numbers."""
     ax.set_xscale('log')
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_xlim()
+    # Over more than two decades, more ticks would run into each other.
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     ax.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel('true S/N')
