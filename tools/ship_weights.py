@@ -103,7 +103,7 @@ def write_card(weights):
         library_seed=library['seed'],
         training_seed=source['optimiser']['seed'],
         validation_seed=source['validation']['seed'],
-        steps=source['optimiser']['steps'],
+        steps=sum(steps for steps, _ in source['optimiser']['cycles']),
         batch_size=source['optimiser']['batch_size'],
         n_galaxies=library['n_galaxies'],
         stamp_size=library['stamp_size'],

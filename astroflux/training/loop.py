@@ -29,13 +29,12 @@ class OptimiserSettings:
     ----------
     seed : int
         Seed of the initial weights and of all observations.
-    steps : int
-        Number of steps.
+    cycles : sequence of (int, float)
+        Steps and highest learning rate of each cycle. In each, the rate rises
+        over the first ``warmup`` steps and falls linearly to a hundredth over
+        the last ``decay_fraction`` of them.
     batch_size : int
         Stamps per step.
-    learning_rate : float
-        Its plateau. It rises over the first ``warmup`` steps and falls
-        linearly to a hundredth over the last ``decay_fraction`` of them.
     warmup : int
         Steps of rising.
     decay_fraction : float
@@ -62,9 +61,8 @@ class OptimiserSettings:
     """
 
     seed: int = 1
-    steps: int = 20000
+    cycles: tuple[tuple[int, float], ...] = ((12500, 2e-3),)
     batch_size: int = 128
-    learning_rate: float = 1.5e-3
     warmup: int = 500
     decay_fraction: float = 0.35
     standardise_steps: int = 1000
@@ -75,11 +73,20 @@ class OptimiserSettings:
     calibration_steps: int = 500
     calibration_rate: float = 1e-3
 
+    @property
+    def steps(self):
+        """Number of steps of all cycles."""
+        return sum(steps for steps, _ in self.cycles)
+
     def rate_at(self, step):
         """Return the learning rate of a step."""
-        rise = min(1.0, (step + 1) / self.warmup)
-        fall = max(0.01, min(1.0, (self.steps - step) / (self.decay_fraction * self.steps)))
-        return self.learning_rate * min(rise, fall)
+        for steps, highest in self.cycles:
+            if step < steps:
+                rise = min(1.0, (step + 1) / self.warmup)
+                fall = max(0.01, min(1.0, (steps - step) / (self.decay_fraction * steps)))
+                return highest * min(rise, fall)
+            step -= steps
+        return 0.0
 
 
 def _tensors(observation, device):
@@ -137,7 +144,7 @@ class Trainer:
         )
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(),
-            lr=optimiser_settings.learning_rate,
+            lr=optimiser_settings.rate_at(0),
             weight_decay=optimiser_settings.weight_decay,
         )
         self.step = 0

@@ -46,7 +46,7 @@ channels = [4, 4, 4, 4]
 maps = 2
 width = 8
 [optimiser]
-steps = 6
+cycles = [[6, 1e-3]]
 calibration_steps = 2
 batch_size = 8
 warmup = 2
@@ -202,19 +202,24 @@ def test_observations_are_seeded(library):
 
 
 def test_learning_rate():
-    settings = OptimiserSettings(steps=1000, warmup=100, decay_fraction=0.5, learning_rate=1.0)
+    cycles = ((1000, 1.0), (200, 0.1))
+    settings = OptimiserSettings(cycles=cycles, warmup=100, decay_fraction=0.5)
+    assert settings.steps == 1200
     assert settings.rate_at(0) == pytest.approx(0.01)
     assert settings.rate_at(99) == pytest.approx(1.0)
     assert settings.rate_at(500) == pytest.approx(1.0)
     assert settings.rate_at(750) == pytest.approx(0.5)
     assert settings.rate_at(999) == pytest.approx(0.01)
+    assert settings.rate_at(1000) == pytest.approx(0.001)
+    assert settings.rate_at(1099) == pytest.approx(0.1)
+    assert settings.rate_at(1199) == pytest.approx(0.001)
 
 
 def test_train_writes_weights_that_load(configuration, tmp_path):
     path = train(configuration, tmp_path, workers=1, device='cpu', progress=False)
     weights = load_weights(path)
     assert weights.name == 'tiny'
-    assert weights.metadata['training']['optimiser']['steps'] == 6
+    assert weights.metadata['training']['optimiser']['cycles'] == [[6, 1e-3]]
     assert weights.metadata['psf_fwhm_range'] == pytest.approx([0.5 / 0.168, 0.8 / 0.168])
     assert weights.metadata['half_light_radius_range'] == pytest.approx([0.2 / 0.168, 0.8 / 0.168])
     with (tmp_path / 'log.csv').open() as file:
