@@ -34,9 +34,12 @@ def test_flux_ratio(ax):
 
 
 def test_statistic_is_in_percent_at_the_middle_of_its_bin(ax):
-    rows = [{'snr_low': 10.0, 'snr_high': 1000.0, 'bias': 0.03}]
+    rows = [
+        {'snr_low': 10.0, 'snr_high': 1000.0, 'bias': 0.03},
+        {'snr_low': 1000.0, 'snr_high': 2000.0, 'bias': 0.01},
+    ]
     plot_statistic_by_snr(ax, rows, 'bias', label='a', color='k')
     (line,) = [line for line in ax.lines if line.get_marker() == 'o']
-    assert line.get_xdata()[0] == pytest.approx(100)
-    assert line.get_ydata()[0] == pytest.approx(3)
+    assert line.get_xdata() == pytest.approx([100, np.sqrt(2e6)])
+    assert line.get_ydata() == pytest.approx([3, 1])
     assert ax.get_ylabel() == 'bias of ln flux [%]'
