@@ -3,8 +3,6 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from numbers import Integral
 
@@ -37,8 +35,6 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     What a subclass may set:
 
     - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
-    - ``_n_batches_ahead``: how many batches may be read while one is measured, in a thread of
-      its own; worth it where measuring does not hold Python's global lock;
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
@@ -48,7 +44,6 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     _extra_units = {}
     _packages = ()
-    _n_batches_ahead = 0
 
     @abstractmethod
     def _measure_batch(self, cutouts):
@@ -259,37 +254,22 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(msg)
         rows = RowCollector(self._extra_units)
         stream = iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
-        with _progress_bar(cutouts, progress) as bar, ThreadPoolExecutor(1) as measuring:
-            waiting = deque()
+        with _progress_bar(cutouts, progress) as bar:
             while batch := list(islice(stream, int(batch_size))):
-                waiting.append(self._begin(batch, measuring))
-                if len(waiting) > self._n_batches_ahead:
-                    bar.update(_finish(waiting.popleft(), rows))
-            while waiting:
-                bar.update(_finish(waiting.popleft(), rows))
+                measurable = [
+                    index
+                    for index, cutout in enumerate(batch)
+                    if cutout.data is not None and not cutout.flags & FATAL_FLAGS
+                ]
+                results = None
+                if measurable:
+                    results = self._measure_batch([batch[index] for index in measurable])
+                rows.add(batch, measurable, results)
+                bar.update(len(batch))
         if not rows.n_rows:
             msg = 'there are no cutouts to measure'
             raise ValueError(msg)
         return rows
-
-    def _begin(self, batch, measuring):
-        """Start to measure a batch; return it with the numbers of what is measured, and how."""
-        measurable = [
-            index
-            for index, cutout in enumerate(batch)
-            if cutout.data is not None and not cutout.flags & FATAL_FLAGS
-        ]
-        job = None
-        if measurable:
-            job = measuring.submit(self._measure_batch, [batch[index] for index in measurable])
-        return batch, measurable, job
-
-
-def _finish(begun, rows):
-    """Wait for a batch, add its rows, and return their number."""
-    batch, measurable, job = begun
-    rows.add(batch, measurable, None if job is None else job.result())
-    return len(batch)
 
 
 def check_flux(flux, unit, n_cutouts):

@@ -42,7 +42,7 @@ class CNNFluxEstimator(FluxEstimator):
         Where to compute: ``'cpu'``, ``'cuda'``, or ``'auto'`` for a GPU if
         there is one.
     batch_size : int
-        Cutouts per pass through the network. One more batch is read meanwhile.
+        Cutouts per pass through the network.
     epochs : int
         Passes over the cutouts in `fit`.
     learning_rate : float
@@ -73,7 +73,6 @@ class CNNFluxEstimator(FluxEstimator):
 
     _extra_units = {'half_light_radius': u.pix}
     _packages = ('torch',)
-    _n_batches_ahead = 1
 
     def __init__(
         self,
