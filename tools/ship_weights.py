@@ -50,14 +50,14 @@ neighbours masked, bad columns and blobs in {defect:.0%}, a sky residual of {sky
 stamps cut to {min_stamp} pixels and more in {small:.0%}, PSF width withheld in
 {unknown:.0%}. Noise is Gaussian, without correlation, the same in all pixels.
 
-The validation galaxies (seed {validation_seed}) follow the training and nothing is chosen
-by them. The test sets of ``benchmarks/`` are of other seeds.
+The design and the length of the training were chosen by the validation galaxies (seed
+{validation_seed}), which are not trained on. The test sets of ``benchmarks/`` are of other seeds.
 
 Where it fails
 ~~~~~~~~~~~~~~
 
-- Galaxies larger than the {radius} arcsec above (in pixels: {radius_pixels}) or with light beyond
-  the central 147 x 147 pixels; the flag ``STAMP_CROPPED`` is a warning of that.
+- Galaxies of a half-light radius outside {radius_pixels} pixels, or with light beyond the
+  central 147 x 147 pixels: flags ``OUT_OF_RANGE`` and ``STAMP_CROPPED``.
 - PSFs outside {fwhm_pixels} pixels FWHM: flag ``OUT_OF_RANGE``.
 - High Sersic indices at low S/N: their wings are invisible, and the answer leans to the more
   common discs (``python benchmarks/accuracy.py uniform-index``).
@@ -79,7 +79,7 @@ and on blends (``python benchmarks/accuracy.py blended``):
 
 def span(low_high, scale=1.0):
     """Format a range."""
-    return ' to '.join(f'{value / scale:.3g}' for value in low_high)
+    return ' to '.join(f'{float(f"{value / scale:.3g}"):,g}' for value in low_high)
 
 
 def benchmark_table(name):

@@ -16,7 +16,7 @@ from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 __all__ = ['CNNFluxEstimator']
 
 # Below this S/N of the best matched filter there is nothing to measure (a
-# cutout of pure noise stays below it in 99 of 100 cases), and below the
+# cutout of pure noise stays below it in 98 of 100 cases), and below the
 # second one the training had few examples.
 DETECTION_SNR = 2.5
 LOW_SNR = 5.0

@@ -14,8 +14,11 @@ __all__ = ['FoveatedNet', 'achievable_scatter']
 # No mixture of apertures is taken to be below this fraction of the reference.
 MINIMUM_MIX = 0.05
 
+# The scatter of ln flux that remains for the brightest galaxies.
+SCATTER_FLOOR = 0.004
 
-def achievable_scatter(snr, floor=0.004):
+
+def achievable_scatter(snr, floor=SCATTER_FLOOR):
     """
     Return roughly the scatter of ln flux that is achievable at a given S/N.
 
@@ -150,5 +153,5 @@ class FoveatedNet(nn.Module):
 
 
 def _dense_last(pictures):
-    """Channels last: a quarter faster on a CPU."""
+    """Put the channels last in memory, which convolutions on a CPU prefer."""
     return pictures.contiguous(memory_format=torch.channels_last)

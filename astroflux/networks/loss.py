@@ -4,7 +4,7 @@
 import torch
 from torch.nn import functional
 
-from astroflux.networks.foveated import achievable_scatter
+from astroflux.networks.foveated import SCATTER_FLOOR, achievable_scatter
 
 __all__ = ['flux_loss', 'interval_loss']
 
@@ -42,7 +42,7 @@ def interval_loss(answer, ln_flux, snr):
     )
 
 
-def flux_loss(answer, ln_flux, snr, *, floor=0.004, ln_radius=None, radius_weight=0.0):
+def flux_loss(answer, ln_flux, snr, *, floor=SCATTER_FLOOR, ln_radius=None, radius_weight=0.0):
     """
     Return the loss of a batch.
 

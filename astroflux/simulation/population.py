@@ -11,7 +11,7 @@ from scipy.special import gammainc, gammaincinv
 __all__ = ['GalaxyPopulation', 'PSFPopulation', 'half_light_radius_of_sum']
 
 # GalSim tabulates each Sersic index once and keeps the table, so that drawing
-# is ten times as fast when the indices come from a grid.
+# is much faster when the indices come from a grid.
 SERSIC_INDEX_STEP = 0.1
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from astroflux.networks.foveated import SCATTER_FLOOR
 from astroflux.networks.foveation import CANVAS_SIZE, REACH
 
 __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
 
-# The scatter of ln flux that no method gets below, however bright the galaxy:
-# of any, of a blend, and per fraction of the light that no pixel shows. They
-# only weigh the cases of the training against each other.
-FLOOR = 0.004
+# Scatter of ln flux, beyond that of any galaxy, that no method gets below: of a
+# blend, and per fraction of the light that no pixel shows. They only weigh the
+# cases of the training against each other.
 BLEND_FLOOR = 0.03
 LOST_LIGHT_FLOOR = 0.1
 
@@ -261,8 +261,8 @@ def observe(library, indices, settings, rng):
             _defects(valid[row], rng)
         _cut(valid[row], stamp.shape[0], library.half_light_radius[index], settings, rng)
         lost = 1 - np.vdot(alone, valid[row]) / flux[row]
-        floor[row] = FLOOR + BLEND_FLOOR * is_blend + LOST_LIGHT_FLOOR * max(lost, 0)
-    # torch draws normal deviates several times as fast as numpy
+        floor[row] = SCATTER_FLOOR + BLEND_FLOOR * is_blend + LOST_LIGHT_FLOOR * max(lost, 0)
+    # torch draws normal deviates faster than numpy
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     image += torch.randn(image.shape, generator=generator).numpy()
     image += (settings.sky_residual * rng.standard_normal((n, 1, 1))).astype(np.float32)
