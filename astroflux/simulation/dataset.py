@@ -129,13 +129,29 @@ def write_dataset(
             writer.writerow(row)
             file.flush()
 
-    table = _read_progress(directory)[:n]
-    for name, unit in UNITS.items():
-        table[name].unit = unit
-    table = QTable(table)
+    table = add_units(_read_progress(directory)[:n])
     table.meta = {**settings, 'astroflux_version': astroflux.__version__}
     table.write(directory / TRUTH_NAME, overwrite=True)
     return table
+
+
+def add_units(table):
+    """
+    Give the columns of a table of truth their units.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Rows of truth of `~astroflux.simulation.CutoutSimulation.draw`.
+
+    Returns
+    -------
+    table : `~astropy.table.QTable`
+    """
+    table = Table(table)
+    for name, unit in UNITS.items():
+        table[name].unit = unit
+    return QTable(table)
 
 
 def _prepare(directory, settings, *, overwrite, resume):

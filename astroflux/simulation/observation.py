@@ -14,6 +14,9 @@ from astroflux.simulation.surveys import Survey, get_survey
 
 __all__ = ['CutoutSimulation', 'simulate_cutouts']
 
+# Side of the PSF images that surveys deliver, in pixels.
+PSF_SIZE = 43
+
 
 @dataclass(frozen=True)
 class CutoutSimulation:
@@ -102,12 +105,16 @@ class CutoutSimulation:
             uncertainty=StdDevUncertainty(np.full(self.shape, survey.noise, np.float32)),
             wcs=self._wcs(),
             meta={'zeropoint': survey.zeropoint, 'survey': survey.name},
-            psf=draw_psf(psf, survey.pixel_scale),
+            psf=draw_psf(psf, survey.pixel_scale, size=self._psf_size()),
         )
         return cutout, truth
 
     def _draw(self, profile, psf, offset):
         return draw_galaxy(profile, psf, self.shape, self.survey.pixel_scale, offset=offset)
+
+    def _psf_size(self):
+        # odd, and not larger than the cutout
+        return min(PSF_SIZE, (min(self.shape) - 1) // 2 * 2 + 1)
 
     def _neighbours(self, flux, psf, offset, rng):
         image = np.zeros(self.shape)

@@ -156,7 +156,7 @@ class GalaxyPopulation:
             return _log_uniform(rng, *self.sersic_index, n)
         return rng.uniform(*self.sersic_index, n)
 
-    def draw(self, n, rng):
+    def draw(self, n, rng, *, derived=True):
         """
         Draw galaxies.
 
@@ -166,6 +166,8 @@ class GalaxyPopulation:
             How many.
         rng : `numpy.random.Generator`
             Source of randomness.
+        derived : bool
+            Whether to compute ``half_light_radius``, which takes longer than all else.
 
         Returns
         -------
@@ -209,6 +211,8 @@ class GalaxyPopulation:
                 'y_offset': rng.uniform(-self.max_offset, self.max_offset, n),
             }
         )
+        if not derived:
+            return table
         table['half_light_radius'] = [
             half_light_radius_of_sum(
                 [

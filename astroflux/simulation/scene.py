@@ -7,7 +7,7 @@ import numpy as np
 
 from astroflux._optional import import_optional
 
-__all__ = ['draw_galaxy', 'draw_psf', 'galaxy_profile', 'psf_profile']
+__all__ = ['draw_galaxy', 'draw_psf', 'galaxy_component', 'galaxy_profile', 'psf_profile']
 
 
 def galaxy_profile(truth):
@@ -24,21 +24,36 @@ def galaxy_profile(truth):
     profile : `galsim.GSObject`
         Untruncated, centred, flux 1; lengths in arcsec.
     """
-    galsim = import_optional('galsim', extra='simulate')
-
-    def component(number):
-        return galsim.Sersic(
-            n=float(truth[f'sersic_index_{number}']),
-            half_light_radius=float(truth[f'half_light_radius_{number}']),
-        ).shear(
-            q=float(truth[f'axis_ratio_{number}']),
-            beta=float(truth[f'position_angle_{number}']) * galsim.degrees,
-        )
-
     if truth['n_components'] == 1:
-        return component(1)
+        return galaxy_component(truth, 1)
     fraction = float(truth['bulge_to_total'])
-    return (1 - fraction) * component(1) + fraction * component(2)
+    return (1 - fraction) * galaxy_component(truth, 1) + fraction * galaxy_component(truth, 2)
+
+
+def galaxy_component(truth, number):
+    """
+    Build one component of the galaxy of one row of truth, with unit flux.
+
+    Parameters
+    ----------
+    truth : mapping
+        A row of `~astroflux.simulation.GalaxyPopulation.draw`.
+    number : {1, 2}
+        Which component.
+
+    Returns
+    -------
+    profile : `galsim.GSObject`
+        Untruncated, centred, flux 1; lengths in arcsec.
+    """
+    galsim = import_optional('galsim', extra='simulate')
+    return galsim.Sersic(
+        n=float(truth[f'sersic_index_{number}']),
+        half_light_radius=float(truth[f'half_light_radius_{number}']),
+    ).shear(
+        q=float(truth[f'axis_ratio_{number}']),
+        beta=float(truth[f'position_angle_{number}']) * galsim.degrees,
+    )
 
 
 def psf_profile(truth):

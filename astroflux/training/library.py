@@ -15,15 +15,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from astroflux.simulation.observation import PSF_SIZE
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation
 from astroflux.simulation.scene import draw_galaxy, galaxy_profile, psf_profile
 
 __all__ = ['Library', 'load_library', 'render_library']
 
 GROUPS_PER_CHUNK = 32
-
-# Size of the PSF images that surveys deliver, in pixels.
-PSF_SIZE = 43
 
 # What a chunk holds beside its images, one number per galaxy.
 TRUTH_COLUMNS = ('psf_fwhm', 'half_light_radius', 'sersic_index_1', 'bulge_to_total')

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from astropy.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from astroflux.evaluation.metrics import summarise_by_snr
+from astroflux.evaluation.metrics import SNR_BINS, summarise_by
 from astroflux.networks.foveated import FoveatedNet
 from astroflux.networks.loss import flux_loss, interval_loss
 from astroflux.training.observe import draw_indices, observe
@@ -253,8 +254,8 @@ class Trainer:
 
         Returns
         -------
-        summary : list of dict
-            One per S/N bin, from `~astroflux.evaluation.summarise_by_snr`.
+        summary : `~astropy.table.Table`
+            One row per S/N bin, from `~astroflux.evaluation.summarise_by`.
         """
         network = self.average.module.eval()
         parts = []
@@ -275,12 +276,13 @@ class Trainer:
             covered = (error < answer['below']) & (-error < answer['above'])
             parts.append(torch.stack([batch['snr'], error, covered.float()]).cpu().numpy())
         snr, error, covered = np.concatenate(parts, axis=1)
-        return summarise_by_snr(snr, error, covered.astype(bool))
+        errors = Table({'ln_error': error, 'covered_68': covered.astype(bool)})
+        return summarise_by(snr, SNR_BINS, errors)
 
     def _log(self, step, loss, seconds):
         path = self.directory / 'log.csv'
         rows = [
-            {'step': step, 'loss': f'{loss:.5f}', 'seconds': f'{seconds:.0f}', **row}
+            {'step': step, 'loss': f'{loss:.5f}', 'seconds': f'{seconds:.0f}', **dict(row)}
             for row in self.validate()
         ]
         new = not path.exists()

@@ -141,3 +141,10 @@ def test_unknown_survey():
         get_survey('nowhere')
     with pytest.raises(ValueError, match=r"has the bands .*, got 'q'"):
         get_survey('HSC-q')
+
+
+@pytest.mark.parametrize(('shape', 'size'), [((32, 50), 31), ((41, 41), 41), ((143, 143), 43)])
+def test_psf_image_is_not_larger_than_the_cutout(shape, size):
+    cutout, _ = next(simulate_cutouts(1, CutoutSimulation(shape=shape), seed=3))
+    assert cutout.psf.shape == (size, size)
+    assert cutout.psf.sum() == pytest.approx(1, rel=1e-5)
