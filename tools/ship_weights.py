@@ -136,12 +136,12 @@ def draw_training(log_path, path):
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(9, 3.6), layout='constrained')
     left, right = figure.subplots(1, 2)
-    bins = list(dict.fromkeys((row['snr_low'], row['snr_high']) for row in rows))
-    first = [row for row in rows if row['snr_low'] == bins[0][0]]
+    bins = list(dict.fromkeys((row['low'], row['high']) for row in rows))
+    first = [row for row in rows if row['low'] == bins[0][0]]
     left.plot([int(row['step']) for row in first], [float(row['loss']) for row in first], '.-')
     left.set(xlabel='step', ylabel='training loss of the flux')
     for low, high in bins:
-        part = [row for row in rows if row['snr_low'] == low]
+        part = [row for row in rows if row['low'] == low]
         right.semilogy(
             [int(row['step']) for row in part],
             [100 * float(row['scatter']) for row in part],

@@ -1,84 +1,217 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""How good fluxes are, in the field's terms."""
+"""How good fluxes are, in the field's terms, each figure with a bootstrap error."""
 
 from itertools import pairwise
 
 import numpy as np
 from astropy.stats import mad_std
+from astropy.table import Table
+from scipy.optimize import brentq
+from scipy.special import erf
+from scipy.stats import norm
 
-__all__ = ['SNR_BINS', 'flux_error_statistics', 'summarise_by_snr']
+__all__ = [
+    'SNR_BINS',
+    'flux_error_statistics',
+    'flux_errors',
+    'scatter_at_bound',
+    'summarise_by',
+]
 
 # Edges of the bins of signal-to-noise ratio that every table uses.
 SNR_BINS = (5.0, 20.0, 100.0, 500.0, 3000.0)
 
 OUTLIER_THRESHOLD = 0.3
 
+# How many 68 % intervals of a Gaussian make one of 95 %.
+WIDENING = 1.96
 
-def flux_error_statistics(ln_error, covered=None):
+N_BOOTSTRAP = 200
+
+
+def flux_errors(table, true_flux):
     """
-    Summarise errors of ln flux.
+    Compare measured fluxes with the truth, galaxy by galaxy.
 
     Parameters
     ----------
-    ln_error : 1D `~numpy.ndarray`
-        ln(measured / true); NaN where nothing was measured.
-    covered : 1D `~numpy.ndarray` of bool, optional
-        Whether the 68 % interval holds the truth.
+    table : `~astropy.table.QTable`
+        What ``measure`` of an estimator returns.
+    true_flux : `~astropy.units.Quantity`, shape (n,)
+        True total fluxes, in a unit that converts to that of the table.
+
+    Returns
+    -------
+    errors : `~astropy.table.Table`
+        Columns ``ln_error``, ln(measured / true), NaN where there is no positive flux;
+        ``covered_68`` and ``covered_95``, whether the interval holds the truth, where that of
+        95 % reaches 1.96 times as far from the flux, to either side, as that of 68 %; ``pull``,
+        (measured - true) / ``flux_err``.
+    """
+    unit = table['flux'].unit
+    truth = true_flux.to_value(unit)
+    flux, flux_err, lower, upper = (
+        np.asarray(table[name].to_value(unit))
+        for name in ('flux', 'flux_err', 'flux_lower', 'flux_upper')
+    )
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return Table(
+            {
+                # a flux that is not positive has no logarithm
+                'ln_error': np.where(flux > 0, np.log(flux / truth), np.nan),
+                'covered_68': (lower <= truth) & (truth <= upper),
+                'covered_95': (flux - WIDENING * (flux - lower) <= truth)
+                & (truth <= flux + WIDENING * (upper - flux)),
+                'pull': (flux - truth) / flux_err,
+            }
+        )
+
+
+def _mean(values):
+    return np.mean(values, axis=-1)
+
+
+def _median(values):
+    return np.median(values, axis=-1)
+
+
+def _nmad(values):
+    return mad_std(values, axis=-1)
+
+
+def _rms(values):
+    return np.sqrt(np.mean(values**2, axis=-1))
+
+
+def _outlier_fraction(values):
+    return np.mean(np.abs(np.expm1(values)) > OUTLIER_THRESHOLD, axis=-1)
+
+
+# statistic -> column of the errors, and what it makes of that, galaxies along the last axis
+_STATISTICS = {
+    'bias': ('ln_error', _median),
+    'scatter': ('ln_error', _nmad),
+    'rms': ('ln_error', _rms),
+    'outliers': ('ln_error', _outlier_fraction),
+    'coverage_68': ('covered_68', _mean),
+    'coverage_95': ('covered_95', _mean),
+    'pull_median': ('pull', _median),
+    'pull_scatter': ('pull', _nmad),
+}
+
+
+def flux_error_statistics(errors, *, bound=None, n_bootstrap=N_BOOTSTRAP, rng=None):
+    """
+    Summarise the errors of fluxes.
+
+    Parameters
+    ----------
+    errors : `~astropy.table.Table`
+        As `flux_errors` gives it; only ``ln_error`` is required.
+    bound : 1D `~numpy.ndarray`, optional
+        Smallest standard deviation of ln flux that is possible for each galaxy, NaN where not
+        known.
+    n_bootstrap : int, optional
+        Number of resamplings for the errors.
+    rng : `numpy.random.Generator`, optional
+        Source of randomness for them; by default one of a fixed seed.
 
     Returns
     -------
     statistics : dict
-        ``n``; ``measured``, the fraction that is not NaN; of those:
-        ``bias``, the median error; ``scatter``, 1.4826 times the median
-        absolute deviation from the median (NMAD); ``rms``, the root mean
-        square about zero; ``outliers``, the fraction with a flux off by more
-        than 30 %; ``coverage``, the fraction covered (NaN if not given).
+        ``n``, the number of galaxies, and pairs of a figure and its 1-sigma bootstrap error,
+        which has the ending ``_err``; NaN where there is nothing to tell:
+
+        - ``completeness``: the fraction with a positive flux; all else is about those;
+        - ``bias``: the median of ln(measured / true);
+        - ``scatter``: 1.4826 times the median absolute deviation from it (NMAD);
+        - ``rms``: the root mean square of ln(measured / true), about zero;
+        - ``outliers``: the fraction with a flux off by more than 30 %;
+        - ``coverage_68`` and ``coverage_95``: the fraction whose interval holds the truth;
+        - ``pull_median`` and ``pull_scatter``: median and NMAD of (measured - true) / error;
+        - ``scatter_over_bound``: of the galaxies that have a bound, their scatter over the one
+          that they would have at the bound (`scatter_at_bound`).
     """
-    ln_error = np.asarray(ln_error, float)
+    rng = np.random.default_rng(0) if rng is None else rng
+    ln_error = np.asarray(errors['ln_error'], float)
     good = np.isfinite(ln_error)
-    errors = ln_error[good]
-    if len(errors) == 0:
-        nan = float('nan')
-        return {
-            'n': len(ln_error),
-            'measured': 0.0,
-            **dict.fromkeys(('bias', 'scatter', 'rms', 'outliers', 'coverage'), nan),
-        }
-    coverage = float('nan') if covered is None else float(np.mean(np.asarray(covered)[good]))
-    return {
-        'n': len(ln_error),
-        'measured': float(np.mean(good)),
-        'bias': float(np.median(errors)),
-        'scatter': float(mad_std(errors)),
-        'rms': float(np.sqrt(np.mean(errors**2))),
-        'outliers': float(np.mean(np.abs(np.expm1(errors)) > OUTLIER_THRESHOLD)),
-        'coverage': coverage,
-    }
+    statistics = {'n': len(ln_error)}
+
+    def add(name, function, values):
+        statistics[name] = statistics[f'{name}_err'] = np.nan
+        if len(values):
+            drawn = rng.integers(len(values), size=(n_bootstrap, len(values)))
+            statistics[name] = float(function(values))
+            statistics[f'{name}_err'] = float(np.std(function(values[drawn])))
+
+    add('completeness', _mean, good.astype(float))
+    for name, (column, function) in _STATISTICS.items():
+        known = column in errors.colnames
+        values = np.asarray(errors[column], float)[good] if known else np.array([])
+        add(name, function, values[np.isfinite(values)])
+
+    bounded = good & np.isfinite(np.full(len(good), np.nan) if bound is None else bound)
+    add('scatter_over_bound', _nmad, ln_error[bounded])
+    if bounded.any():
+        at_bound = scatter_at_bound(np.asarray(bound)[bounded])
+        for name in ('scatter_over_bound', 'scatter_over_bound_err'):
+            statistics[name] /= at_bound
+    return statistics
 
 
-def summarise_by_snr(snr, ln_error, covered=None, *, bins=SNR_BINS):
+def scatter_at_bound(bound):
     """
-    Summarise errors of ln flux in bins of signal-to-noise ratio.
+    Scatter that galaxies would have if each were measured as well as is possible.
+
+    The NMAD of a mixture of Gaussians about zero, one for each galaxy.
 
     Parameters
     ----------
-    snr : 1D `~numpy.ndarray`
-        True ``sqrt(sum(model**2)) / sigma``.
-    ln_error, covered : 1D `~numpy.ndarray`
-        As in `flux_error_statistics`.
-    bins : sequence of float
-        Edges; a bin holds its lower edge.
+    bound : 1D `~numpy.ndarray`
+        Standard deviations of ln flux, positive.
 
     Returns
     -------
-    rows : list of dict
-        ``snr_low``, ``snr_high`` and the entries of `flux_error_statistics`.
+    scatter : float
     """
+    bound = np.asarray(bound, float)
+
+    def excess(deviation):
+        return np.mean(erf(deviation / (np.sqrt(2) * bound))) - 0.5
+
+    # half of each Gaussian lies within its own median deviation
+    unit_mad = norm.ppf(0.75)
+    low, high = unit_mad * bound.min(), unit_mad * bound.max()
+    mad = low if low == high else brentq(excess, low, high)
+    return float(mad / unit_mad)
+
+
+def summarise_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
+    """
+    Summarise the errors of fluxes in bins of a parameter of the galaxies.
+
+    Parameters
+    ----------
+    values : 1D `~numpy.ndarray`
+        The parameter; a galaxy for which it is NaN is in no bin.
+    edges : sequence of float
+        Edges of the bins; a bin holds its lower edge, the last one its upper edge, too.
+    errors, bound, n_bootstrap
+        As in `flux_error_statistics`.
+
+    Returns
+    -------
+    rows : `~astropy.table.Table`
+        One row per bin: ``low``, ``high`` and the entries of `flux_error_statistics`.
+    """
+    values = np.asarray(values, float)
     rows = []
-    for low, high in pairwise(bins):
-        inside = (snr >= low) & (snr < high)
+    for low, high in pairwise(edges):
+        inside = (values >= low) & ((values < high) | ((high == edges[-1]) & (values == high)))
         statistics = flux_error_statistics(
-            ln_error[inside], None if covered is None else covered[inside]
+            errors[inside],
+            bound=None if bound is None else np.asarray(bound)[inside],
+            n_bootstrap=n_bootstrap,
         )
-        rows.append({'snr_low': low, 'snr_high': high, **statistics})
-    return rows
+        rows.append({'low': low, 'high': high, **statistics})
+    return Table(rows)
