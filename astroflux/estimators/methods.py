@@ -1,0 +1,128 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The methods by their short names, as the command line and the benchmarks know them."""
+
+import shutil
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+
+__all__ = ['METHODS', 'Method', 'available_methods', 'make_estimator']
+
+# what Debian, and what its authors call the program
+SEXTRACTOR_PROGRAMS = ('source-extractor', 'sex')
+
+
+@dataclass(frozen=True)
+class Method:
+    """
+    A way of measuring.
+
+    Attributes
+    ----------
+    name : str
+        On the command line.
+    label : str
+        In tables and figures.
+    estimator : str
+        Public name of the class.
+    arguments : dict
+        Of its constructor.
+    needs : str
+        An optional package or program that must be installed; empty if none.
+    is_slow : bool
+        Whether a cutout takes more than a tenth of a second.
+    """
+
+    name: str
+    label: str
+    estimator: str
+    arguments: dict = field(default_factory=dict)
+    needs: str = ''
+    is_slow: bool = False
+
+    @property
+    def is_available(self):
+        """Whether what it needs is installed."""
+        if self.needs == 'source-extractor':
+            return any(shutil.which(program) for program in SEXTRACTOR_PROGRAMS)
+        return not self.needs or find_spec(self.needs) is not None
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method('cnn', 'CNN', 'CNNFluxEstimator'),
+        Method('kron', 'Kron', 'KronFluxEstimator'),
+        Method('aperture', 'aperture', 'ApertureFluxEstimator'),
+        Method('growth', 'curve of growth', 'CurveOfGrowthFluxEstimator'),
+        Method('petrosian', 'Petrosian', 'PetrosianFluxEstimator', needs='statmorph'),
+        Method('sep', 'AUTO (sep)', 'SEPFluxEstimator', needs='sep'),
+        Method(
+            'sextractor',
+            'AUTO (SExtractor)',
+            'SExtractorFluxEstimator',
+            needs='source-extractor',
+        ),
+        Method('sersic', 'Sersic fit', 'SersicFluxEstimator', needs='pyimfit', is_slow=True),
+        Method(
+            'bulge-disc',
+            'bulge + disc fit',
+            'SersicFluxEstimator',
+            {'n_components': 2},
+            needs='pyimfit',
+            is_slow=True,
+        ),
+        Method('linear', 'linear model', 'RegressionFluxEstimator', {'model': 'linear'}),
+        Method('forest', 'random forest', 'RegressionFluxEstimator', {'model': 'forest'}),
+        Method('boosting', 'boosted trees', 'RegressionFluxEstimator', {'model': 'boosting'}),
+    )
+}
+"""All methods, by name."""
+
+
+def make_estimator(name, **arguments):
+    """
+    Make the estimator of a method.
+
+    Parameters
+    ----------
+    name : str
+        One of `METHODS`.
+    **arguments
+        Further arguments of its constructor.
+
+    Returns
+    -------
+    estimator : `~astroflux.estimators.base.FluxEstimator`
+
+    Raises
+    ------
+    ValueError
+        If the name is not known.
+    """
+    if name not in METHODS:
+        msg = f'unknown method {name!r}: want one of {", ".join(METHODS)}'
+        raise ValueError(msg)
+    method = METHODS[name]
+    estimator = getattr(import_module('astroflux.estimators'), method.estimator)
+    return estimator(**{**method.arguments, **arguments})
+
+
+def available_methods(*, slow=False):
+    """
+    Names of the methods whose optional packages and programs are installed.
+
+    Parameters
+    ----------
+    slow : bool, optional
+        Whether to name the slow ones, too.
+
+    Returns
+    -------
+    names : list of str
+    """
+    return [
+        method.name
+        for method in METHODS.values()
+        if method.is_available and (slow or not method.is_slow)
+    ]

@@ -1,0 +1,199 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Where the cutouts of a comparison come from: simulations, data sets, files."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+from astropy.table import QTable, Table
+
+from astroflux.evaluation.information import ImageModel, ln_flux_bound
+from astroflux.evaluation.parameters import derive_parameters
+from astroflux.simulation import CutoutSimulation
+from astroflux.simulation.dataset import TRUTH_NAME, add_units
+
+__all__ = ['CutoutSource', 'DatasetSource', 'FileSource', 'SimulatedSource']
+
+
+class CutoutSource(ABC):
+    """
+    A numbered set of cutouts, of which any part can be loaded, in any process.
+
+    Attributes
+    ----------
+    title : str
+        What the cutouts are, for people.
+    """
+
+    title = ''
+
+    @abstractmethod
+    def __len__(self):
+        """Return the number of cutouts."""
+
+    @abstractmethod
+    def load(self, start, stop):
+        """
+        Load some of the cutouts.
+
+        Parameters
+        ----------
+        start, stop : int
+            From which number to before which.
+
+        Returns
+        -------
+        cutouts : list
+            Whatever `~astroflux.cutouts.iter_cutouts` accepts as one cutout.
+        truth : `~astropy.table.QTable` or None
+            A row for each: ``flux``, and the columns of `~astroflux.evaluation.PARAMETERS`,
+            ``bound`` and ``bound_without_prior`` as far as they are known.
+        """
+
+
+class FileSource(CutoutSource):
+    """
+    FITS files of unknown truth.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        The files.
+    """
+
+    def __init__(self, paths):
+        self.paths = [Path(path) for path in paths]
+        self.title = f'{len(self.paths)} files'
+
+    def __len__(self):
+        return len(self.paths)
+
+    def load(self, start, stop):
+        """Return the paths, and no truth."""
+        return self.paths[start:stop], None
+
+
+class DatasetSource(CutoutSource):
+    """
+    A simulated data set on disk, made by `astroflux.simulation.write_dataset`.
+
+    Parameters
+    ----------
+    directory : path-like
+        Its folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no table of truth.
+    ValueError
+        If the table lacks the column ``file_name`` or ``flux``.
+    """
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        path = self.directory / TRUTH_NAME
+        if not path.is_file():
+            msg = f'{self.directory} holds no data set: {TRUTH_NAME} is missing'
+            raise FileNotFoundError(msg)
+        truth = QTable.read(path)
+        if missing := {'file_name', 'flux'} - {*truth.colnames}:
+            msg = f'{path} lacks the columns {sorted(missing)}; it has {truth.colnames}'
+            raise ValueError(msg)
+        self._truth = derive_parameters(truth)
+        self.title = f'{len(truth)} simulated galaxies of {self.directory.name}'
+
+    def __len__(self):
+        return len(self._truth)
+
+    def load(self, start, stop):
+        """Return the paths, and their truth."""
+        rows = self._truth[start:stop]
+        return [self.directory / name for name in rows['file_name']], rows
+
+
+class SimulatedSource(CutoutSource):
+    """
+    Galaxies simulated when they are needed, with the information bound of each.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    simulation : `~astroflux.simulation.CutoutSimulation`, optional
+        What to simulate; by default isolated galaxies in HSC Wide.
+    seed : int, optional
+        Of the random draws.
+    title : str, optional
+        What the cutouts are.
+    alter : callable, optional
+        Called as ``alter(cutout, truth, rng)`` with what was simulated, for what a simulation
+        does not do, such as masks; returns the cutout to measure. A function of a module, so
+        that it can be sent to other processes.
+    with_bound : bool, optional
+        Whether to compute the bounds, about 0.1 s for each galaxy.
+
+    Notes
+    -----
+    The bound is that of the galaxy alone: neighbours, whose light has to be told from the
+    galaxy's, can only raise it. It is computed with the noise and the mask of the cutout, a sky
+    known as well as the simulation leaves it, and the true PSF.
+    """
+
+    def __init__(self, n, simulation=None, *, seed=0, title=None, alter=None, with_bound=True):
+        self.n = n
+        self.simulation = simulation or CutoutSimulation()
+        self.seed = seed
+        self.alter = alter
+        self.with_bound = with_bound
+        self.title = title or f'{n} simulated galaxies'
+
+    def __len__(self):
+        return self.n
+
+    def simulation_of(self, index):
+        """Return the `~astroflux.simulation.CutoutSimulation` of a cutout, here of any."""
+        return self.simulation
+
+    def draw(self, index):
+        """
+        Simulate one cutout.
+
+        Parameters
+        ----------
+        index : int
+            Its number.
+
+        Returns
+        -------
+        cutout : `~astropy.nddata.CCDData`
+        truth : dict
+            See `~astroflux.simulation.CutoutSimulation.draw`.
+        """
+        rng = np.random.default_rng([self.seed, index])
+        cutout, truth = self.simulation_of(index).draw(rng)
+        if self.alter is not None:
+            cutout = self.alter(cutout, truth, rng)
+        return cutout, truth
+
+    def load(self, start, stop):
+        """Return `~astropy.nddata.CCDData`, and their truth."""
+        cutouts, rows = [], []
+        for index in range(start, stop):
+            cutout, truth = self.draw(index)
+            if self.with_bound:
+                truth = {**truth, **_bounds(cutout, truth, self.simulation_of(index))}
+            cutouts.append(cutout)
+            rows.append(truth)
+        return cutouts, derive_parameters(add_units(Table(rows)))
+
+
+def _bounds(cutout, truth, simulation):
+    survey = simulation.survey
+    model = ImageModel(truth, cutout.shape, survey.pixel_scale)
+    noise = cutout.uncertainty.array
+    options = {'mask': cutout.mask, 'sky_error': simulation.sky_residual * survey.noise}
+    return {
+        'bound': ln_flux_bound(model, noise, population=simulation.galaxies, **options),
+        'bound_without_prior': ln_flux_bound(model, noise, **options),
+    }
