@@ -4,7 +4,7 @@ Speed of the methods on one stack of cutouts, in one run.
 
     python benchmarks/speed.py
 
-prints milliseconds per cutout and the ratio to Kron photometry. With
+prints, for each method, the time per cutout and its ratio to others. With
 ``--write`` it also rewrites the table of the documentation and the README.
 """
 
@@ -16,18 +16,15 @@ import numpy as np
 from astropy.nddata import NDData, StdDevUncertainty
 from report import replace_block, rst_table
 
-from astroflux import ApertureFluxEstimator, CNNFluxEstimator, KronFluxEstimator
+from astroflux.estimators.methods import METHODS, available_methods, make_estimator
+from astroflux.evaluation.comparison import cpu_seconds
 from astroflux.simulation import simulate_cutouts
 
 TOP = Path(__file__).parents[1]
 SEED = 90011
 
-# The slow ones measure the first part of the stack.
-METHODS = {
-    'CNN': (CNNFluxEstimator(), 1),
-    'aperture (photutils)': (ApertureFluxEstimator(), 1),
-    'Kron (photutils)': (KronFluxEstimator(), 10),
-}
+# The slower a method, the smaller its part of the stack: about so many seconds of work.
+SECONDS = 15.0
 
 
 def make_stack(n, n_drawn=100):
@@ -38,41 +35,56 @@ def make_stack(n, n_drawn=100):
     extra = np.random.default_rng(SEED).normal(0, noise, images.shape)
     # Two noises of the same size add up to sqrt(2) of it.
     sigma = np.full(images.shape, np.sqrt(2) * noise)
-    return NDData(images + extra, uncertainty=StdDevUncertainty(sigma))
+    return NDData(images + extra, uncertainty=StdDevUncertainty(sigma)), drawn[0].psf
 
 
-def time_method(estimator, stack, n, repeats):
-    """Return the best time per cutout in seconds of measuring the first ``n``."""
-    part = NDData(stack.data[:n], uncertainty=StdDevUncertainty(stack.uncertainty.array[:n]))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        estimator.measure(part, psf_fwhm=4.0, progress=False)
-        times.append(time.perf_counter() - start)
-    return min(times) / n
+def measure(estimator, stack, n, psf):
+    """Return the wall-clock and the processor time of measuring the first ``n``."""
+    part = NDData(
+        stack.data[:n], uncertainty=StdDevUncertainty(stack.uncertainty.array[:n]), psf=psf
+    )
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    estimator.measure(part, progress=False)
+    return time.perf_counter() - wall, cpu_seconds() - cpu
+
+
+def time_method(estimator, stack, psf, repeats):
+    """Return the best wall-clock time per cutout and its processor time, in seconds."""
+    measure(estimator, stack, 2, psf)  # weights load, caches fill
+    n = min(10, len(stack.data))
+    first = measure(estimator, stack, n, psf)[0] / n
+    n = int(np.clip(SECONDS / first, 5, len(stack.data)))
+    wall, cpu = min(measure(estimator, stack, n, psf) for _ in range(repeats))
+    return wall / n, cpu / n, n
 
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
     parser.add_argument('-n', type=int, default=2000, help='cutouts in the stack')
     parser.add_argument('--repeats', type=int, default=3, help='the best time of these counts')
     parser.add_argument('--write', action='store_true', help='rewrite the documents')
     arguments = parser.parse_args()
-    stack = make_stack(arguments.n)
-    seconds = {}
-    for name, (estimator, share) in METHODS.items():
-        time_method(estimator, stack, 20, 1)  # weights load, caches fill
-        seconds[name] = time_method(
-            estimator, stack, max(1, arguments.n // share), arguments.repeats
-        )
-    kron = seconds['Kron (photutils)']
+    stack, psf = make_stack(arguments.n)
+    times = {}
+    for name in available_methods(slow=True):
+        times[name] = time_method(make_estimator(name), stack, psf, arguments.repeats)
+        print(f'{METHODS[name].label}: {1e3 * times[name][0]:.3g} ms', flush=True)
+    cnn = times['cnn'][0]
     rows = [
-        [name, f'{1e3 * value:.2f}', f'{1 / value:.0f}', f'{kron / value:.1f}']
-        for name, value in seconds.items()
+        [
+            METHODS[name].label,
+            str(n),
+            f'{1e3 * wall:.3g}',
+            f'{1 / wall:.3g}',
+            f'{1e3 * cpu:.3g}',
+            f'{wall / cnn:.3g}',
+        ]
+        for name, (wall, cpu, n) in times.items()
     ]
-    table = rst_table(['method', 'ms per cutout', 'cutouts per second', 'speed / Kron'], rows)
-    print(f'{arguments.n} stacked cutouts of 143 x 143 pixels with noise\n\n{table}')
+    header = ['method', 'n', 'ms', 'cutouts per second', 'ms of one core', 'time / CNN']
+    table = rst_table(header, rows)
+    print(f'\n{arguments.n} stacked cutouts of 143 x 143 pixels with noise and PSF\n\n{table}')
     if arguments.write:
         folder = TOP / 'docs' / 'benchmarks'
         folder.mkdir(parents=True, exist_ok=True)

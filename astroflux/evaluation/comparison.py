@@ -20,7 +20,7 @@ from astroflux.evaluation.metrics import flux_errors
 from astroflux.evaluation.parameters import PARAMETERS
 from astroflux.flags import decode_flags
 
-__all__ = ['Comparison', 'ExtremeCase', 'compare_methods', 'merge_comparisons']
+__all__ = ['Comparison', 'ExtremeCase', 'compare_methods', 'cpu_seconds', 'merge_comparisons']
 
 COLUMNS = ('flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags')
 
@@ -49,7 +49,8 @@ class ExtremeCase:
     noise : float
         Median noise per pixel.
     flux, flux_err, reference : `~astropy.units.Quantity`
-        What the method measured, and the true flux (without truth: the median of all methods).
+        What the method measured, and the true flux (without truth: the median of the methods, where
+        there are two or more).
     ln_ratio : float
         ln(flux / reference).
     flags : tuple of str
@@ -239,9 +240,9 @@ def _measure_chunk(start, stop):
         if name not in plan.warm:
             estimator.measure(cutouts[0], progress=False)
             plan.warm.add(name)
-        began = _cpu_seconds()
+        began = cpu_seconds()
         table = estimator.measure(cutouts[:n], progress=False)
-        seconds[name] = _cpu_seconds() - began
+        seconds[name] = cpu_seconds() - began
         tables[name] = _standard_table(name, table, cutouts, start, truth)
     return {
         'tables': tables,
@@ -252,8 +253,14 @@ def _measure_chunk(start, stop):
     }
 
 
-def _cpu_seconds():
-    """Processor time of this process, all of its threads, and its finished children."""
+def cpu_seconds():
+    """
+    Processor time of this process, of all its threads, and of its finished children.
+
+    Returns
+    -------
+    seconds : float
+    """
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
@@ -280,8 +287,10 @@ def _extremes(tables, cutouts, truth, start, n_extremes):
         fluxes = np.full((len(tables), len(cutouts)), np.nan)
         for row, table in zip(fluxes, tables.values(), strict=True):
             row[: len(table)] = table['flux'].to_value(unit)
-        # of the methods that measured the cutout; NaN, without a warning, where none did
-        reference = np.array([np.median(f[f > 0]) if (f > 0).any() else np.nan for f in fluxes.T])
+        # one method alone would be compared with itself
+        reference = np.array(
+            [np.median(f[f > 0]) if (f > 0).sum() >= 2 else np.nan for f in fluxes.T]
+        )
         eligible = np.ones(len(cutouts), bool)
     else:
         reference = truth['flux'].to_value(unit)

@@ -68,7 +68,10 @@ class ImageModel:
 
     def __init__(self, truth, shape, pixel_scale, *, psf=None):
         # a row of a table has units: those of `draw`, which gives plain numbers
-        self._truth = {name: getattr(truth[name], 'value', truth[name]) for name in truth.keys()}
+        self._truth = {
+            name: getattr(value, 'value', value)
+            for name, value in zip(truth.keys(), truth.values(), strict=True)
+        }
         self._shape = shape
         self._pixel_scale = pixel_scale
         self._galsim = import_optional('galsim', extra='simulate')

@@ -5,7 +5,7 @@ import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-__all__ = ['plot_cutout', 'plot_flux_ratio', 'plot_statistic_by_snr']
+__all__ = ['plot_cutout', 'plot_flux_ratio', 'use_plain_log_ticks']
 
 
 def plot_cutout(ax, image, noise, *, title=None):
@@ -39,14 +39,26 @@ def plot_cutout(ax, image, noise, *, title=None):
     return ax
 
 
+def use_plain_log_ticks(axis):
+    """
+    Label a logarithmic axis with plain numbers.
+
+    Parameters
+    ----------
+    axis : `matplotlib.axis.Axis`
+        An axis that is logarithmic, its limits set.
+    """
+    low, high = axis.get_view_interval()
+    # Over more than two decades, more ticks would run into each other.
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _label_snr(ax):
     """Make the x axis one of signal-to-noise ratio, in plain numbers."""
     ax.set_xscale('log')
-    low, high = ax.get_xlim()
-    # Over more than two decades, more ticks would run into each other.
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-    ax.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    use_plain_log_ticks(ax.xaxis)
     ax.set_xlabel('true S/N')
 
 
@@ -73,43 +85,4 @@ def plot_flux_ratio(ax, snr, ratio, ratio_err=None, *, label, color, marker='o')
     ax.errorbar(snr, ratio, yerr=ratio_err, fmt=marker, color=color, label=label, capsize=2)
     _label_snr(ax)
     ax.set_ylabel('measured / true flux')
-    return ax
-
-
-def plot_statistic_by_snr(ax, rows, statistic, *, label, color, marker='o', percent=True):
-    """
-    Plot a statistic of the flux error in bins of signal-to-noise ratio.
-
-    Parameters
-    ----------
-    ax : `matplotlib.axes.Axes`
-        Where to draw.
-    rows : list of dict
-        From `~astroflux.evaluation.summarise_by_snr`.
-    statistic : str
-        Key of the statistic.
-    label, color, marker : str
-        How to draw it.
-    percent : bool
-        Whether to draw it in percent.
-
-    Returns
-    -------
-    ax : `matplotlib.axes.Axes`
-    """
-    low = np.array([row['snr_low'] for row in rows])
-    high = np.array([row['snr_high'] for row in rows])
-    centre = np.sqrt(low * high)
-    value = np.array([row[statistic] for row in rows]) * (100 if percent else 1)
-    ax.errorbar(
-        centre,
-        value,
-        xerr=[centre - low, high - centre],
-        fmt=marker,
-        color=color,
-        label=label,
-        capsize=2,
-    )
-    _label_snr(ax)
-    ax.set_ylabel(f'{statistic} of ln flux' + (' [%]' if percent else ''))
     return ax

@@ -114,6 +114,17 @@ def test_derivative_by_shape():
     assert np.linalg.norm(derivative - expected) < 0.01 * np.linalg.norm(expected)
 
 
+def test_size_of_the_box_hardly_matters(monkeypatch):
+    # the widest wings that the populations have
+    truth = {**ONE, 'flux': 1e4, 'half_light_radius_1': 3.5, 'sersic_index_1': 6.0}
+    bounds = []
+    for size in (3.0, 6.0):
+        monkeypatch.setattr('astroflux.evaluation.information.LARGEST_BOX', size)
+        model = ImageModel(truth, (143, 143), SCALE)
+        bounds.append(ln_flux_bound(model, 0.05, sky_error=0.001, population=GalaxyPopulation()))
+    assert bounds[0] == pytest.approx(bounds[1], rel=0.01)
+
+
 # -- the analytic case: a round Gaussian galaxy seen through a Gaussian PSF ---------------------
 
 

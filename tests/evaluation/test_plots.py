@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from astroflux.evaluation.plots import plot_cutout, plot_flux_ratio, plot_statistic_by_snr
+from astroflux.evaluation.plots import plot_cutout, plot_flux_ratio
 
 
 @pytest.fixture
@@ -31,15 +31,3 @@ def test_flux_ratio(ax):
     assert ax.get_xlabel() == 'true S/N'
     assert 'a' in ax.get_legend_handles_labels()[1]
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), [0.9, 1.0])
-
-
-def test_statistic_is_in_percent_at_the_middle_of_its_bin(ax):
-    rows = [
-        {'snr_low': 10.0, 'snr_high': 1000.0, 'bias': 0.03},
-        {'snr_low': 1000.0, 'snr_high': 2000.0, 'bias': 0.01},
-    ]
-    plot_statistic_by_snr(ax, rows, 'bias', label='a', color='k')
-    (line,) = [line for line in ax.lines if line.get_marker() == 'o']
-    assert line.get_xdata() == pytest.approx([100, np.sqrt(2e6)])
-    assert line.get_ydata() == pytest.approx([3, 1])
-    assert ax.get_ylabel() == 'bias of ln flux [%]'

@@ -1,0 +1,89 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""One method against another on the galaxies that both have measured."""
+
+from itertools import pairwise
+
+import numpy as np
+from astropy.stats import mad_std
+from astropy.table import Table
+
+from astroflux.evaluation.metrics import N_BOOTSTRAP
+
+__all__ = ['paired_ratios']
+
+
+def paired_ratios(comparison, reference, by='snr', *, edges, n_bootstrap=N_BOOTSTRAP):
+    """
+    Scatter and root mean square of each method over those of a reference method.
+
+    A method that misses the hard galaxies would look better than one that measures all; so each
+    pair is compared on the galaxies for which both have a positive flux.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth.
+    reference : str
+        Name of the method to compare with.
+    by : str, optional
+        Column of the truth to bin the galaxies by.
+    edges : sequence of float
+        Edges of the bins; a bin holds its lower edge.
+    n_bootstrap : int, optional
+        Number of resamplings, of galaxies, for the errors.
+
+    Returns
+    -------
+    ratios : `~astropy.table.Table`
+        One row for every method and bin: ``method``, ``low``, ``high``, ``n``, the number of
+        galaxies that both measured, ``scatter_ratio`` and ``rms_ratio``, above one where the
+        reference is better, and their 1-sigma errors with the ending ``_err``. NaN where fewer
+        than two galaxies are left.
+
+    Raises
+    ------
+    ValueError
+        If the reference is not one of the methods.
+    """
+    if reference not in comparison.labels:
+        msg = f'{reference!r} is not one of the methods {list(comparison.labels)}'
+        raise ValueError(msg)
+    values = np.asarray(comparison.truth[by], float)
+    yardstick = _errors_by_cutout(comparison, reference, len(values))
+    rows = []
+    for method in comparison.labels:
+        errors = _errors_by_cutout(comparison, method, len(values))
+        both = np.isfinite(errors) & np.isfinite(yardstick)
+        for low, high in pairwise(edges):
+            inside = both & (values >= low) & (values < high)
+            ratios = _ratios(errors[inside], yardstick[inside], n_bootstrap)
+            rows.append({'method': method, 'low': low, 'high': high, 'n': inside.sum(), **ratios})
+    return Table(rows)
+
+
+def _errors_by_cutout(comparison, method, n):
+    errors = np.full(n, np.nan)
+    rows = comparison.of_method(method)
+    errors[np.asarray(rows['cutout'])] = rows['ln_error']
+    return errors
+
+
+def _ratios(errors, yardstick, n_bootstrap):
+    names = ('scatter_ratio', 'rms_ratio')
+    if len(errors) < 2:
+        return {f'{name}{end}': np.nan for name in names for end in ('', '_err')}
+    drawn = np.random.default_rng(0).integers(len(errors), size=(n_bootstrap, len(errors)))
+    result = {}
+    for name, statistic in zip(names, (mad_std, _rms), strict=True):
+
+        def ratio(one, other, statistic=statistic):
+            with np.errstate(divide='ignore', invalid='ignore'):
+                return statistic(one, axis=-1) / statistic(other, axis=-1)
+
+        result[name] = float(ratio(errors, yardstick))
+        result[f'{name}_err'] = float(np.std(ratio(errors[drawn], yardstick[drawn])))
+    return result
+
+
+def _rms(values, axis):
+    return np.sqrt(np.mean(values**2, axis=axis))

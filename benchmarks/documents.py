@@ -1,0 +1,126 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Rewrite the documents from the measured test sets, so that no figure is ever typed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from report import replace_block, rst_table
+from sets import SETS
+from tables import REFERENCE, readable, summary_of
+
+from astroflux.evaluation import (
+    PARAMETERS,
+    read_comparison,
+    summarise_bound,
+    summarise_comparison,
+)
+from astroflux.evaluation.comparison_plots import (
+    binned_figure,
+    calibration_figure,
+    method_styles,
+)
+
+__all__ = ['write_documents']
+
+TOP = Path(__file__).parents[1]
+DOCS = TOP / 'docs' / 'benchmarks'
+CARD = TOP / 'astroflux' / 'networks' / 'weights' / 'foveated-1.rst'
+
+# The methods of the README's table: of each kind the one that is best known.
+README_METHODS = ('cnn', 'kron', 'sep', 'sersic', 'boosting')
+CARD_METHODS = ('cnn', 'kron')
+
+# By what the errors on a set are drawn, beside S/N; for galaxies of S/N above 20.
+BY = {
+    'isolated': ('sersic_index', 'size_over_fwhm', 'axis_ratio', 'bulge_to_total'),
+    'blended': ('neighbour_distance', 'neighbour_flux_ratio'),
+}
+BY_METHODS = ('cnn', 'kron', 'growth', 'petrosian', 'sep', 'sersic', 'boosting')
+SNR_MIN = 20
+
+# How many standard errors a difference has to be to be told.
+CERTAIN = 2.0
+# A bias that is told, if it is certain.
+NOTABLE_BIAS = 0.01
+
+
+def write_documents(folders):
+    """
+    Rewrite tables and figures of the documentation, the README and the model card.
+
+    Parameters
+    ----------
+    folders : dict of str to `~pathlib.Path`
+        The measured test sets.
+    """
+    DOCS.mkdir(parents=True, exist_ok=True)
+    summaries = {}
+    for name, folder in folders.items():
+        comparison = read_comparison(folder)
+        summary = summary_of(comparison, SETS[name])
+        summaries[name] = summary
+        summary.write(DOCS / f'{name}.csv', format='ascii.csv', overwrite=True)
+        (DOCS / f'{name}.rst.inc').write_text(readable(summary))
+        _draw(name, comparison)
+        if name == 'isolated':
+            replace_block(TOP / 'README.rst', 'accuracy', readable(summary, README_METHODS))
+        if name in ('isolated', 'blended'):
+            replace_block(CARD, name, readable(summary, CARD_METHODS))
+    (DOCS / 'losses.rst.inc').write_text(_losses(summaries))
+    (DOCS / 'biases.rst.inc').write_text(_biases(summaries))
+
+
+def _draw(name, comparison):
+    styles = method_styles(comparison.labels)
+    edges = SETS[name].snr_bins
+    by_snr = replace(PARAMETERS['snr'], edges=edges)
+    summary = summarise_comparison(comparison, edges=edges)
+    bounds = summarise_bound(comparison, edges=edges)
+    figure = binned_figure(summary, by_snr, styles, bounds=bounds if bounds['n'].any() else None)
+    figure.savefig(DOCS / f'{name}.png', dpi=110)
+    for parameter in BY.get(name, ()):
+        chosen = {method: style for method, style in styles.items() if method in BY_METHODS}
+        rows = summarise_comparison(comparison, parameter, snr_min=SNR_MIN)
+        rows = rows[np.isin(rows['method'], list(chosen))]
+        figure = binned_figure(rows, PARAMETERS[parameter], chosen)
+        figure.savefig(DOCS / f'{name}-{parameter}.png', dpi=110)
+    if name == 'isolated':
+        pulls = {method: comparison.of_method(method)['pull'] for method in styles}
+        figure = calibration_figure(pulls, styles, summary=summary, parameter=by_snr)
+        figure.savefig(DOCS / f'{name}-calibration.png', dpi=110)
+
+
+def _losses(summaries):
+    """Return a table of where another method is better than the network, for certain."""
+    rows = []
+    for name, summary in summaries.items():
+        for row in summary:
+            if row['method'] == REFERENCE:
+                continue
+            ratios = [
+                f'{row[ratio]:.2f} ± {row[f"{ratio}_err"]:.2f}'
+                if row[ratio] + CERTAIN * row[f'{ratio}_err'] < 1
+                else ''
+                for ratio in ('scatter_ratio', 'rms_ratio')
+            ]
+            if any(ratios):
+                span = f'{row["low"]:g}-{row["high"]:g}'
+                rows.append([name, span, str(row['label']), str(row['n_both']), *ratios])
+    if not rows:
+        return 'Nowhere, for certain.\n'
+    return rst_table(['set', 'S/N', 'method', 'n', 'scatter / CNN', 'rms / CNN'], rows)
+
+
+def _biases(summaries):
+    """Return a table of the notable biases of the network."""
+    rows = [
+        [name, f'{row["low"]:g}-{row["high"]:g}', f'{100 * bias:.1f} ± {100 * error:.1f}']
+        for name, summary in summaries.items()
+        for row in summary[summary['method'] == REFERENCE]
+        for bias, error in [(row['bias'], row['bias_err'])]
+        if abs(bias) > max(NOTABLE_BIAS, CERTAIN * error)
+    ]
+    if not rows:
+        return 'Nowhere above 1 %, for certain.\n'
+    return rst_table(['set', 'S/N', 'median bias of the CNN [%]'], rows)

@@ -1,0 +1,79 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Every method on every test set.
+
+    python benchmarks/run.py
+
+measures the sets one after the other and prints a table for each. A report with
+figures and the worst cases is written to ``.runs/benchmarks/SET``; a set that is
+there already is not measured again, unless ``--fresh``. With ``--write`` the
+tables and figures of the documentation, the README and the model card are
+rewritten from all sets that have been measured.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from documents import write_documents
+from sets import N_GALAXIES, SETS
+from tables import readable, summary_of
+
+from astroflux.estimators.methods import METHODS, available_methods, make_estimator
+from astroflux.evaluation import compare_methods, read_comparison
+from astroflux.evaluation.report import write_report
+
+TOP = Path(__file__).parents[1]
+RUNS = TOP / '.runs' / 'benchmarks'
+
+# Not slow enough to be called so, but too slow for every galaxy of every set.
+N_MODERATE = {'petrosian': 500, 'sextractor': 500}
+
+
+def measure_set(name, n, n_slow, workers):
+    """Measure one set by all methods that are installed, and write its report."""
+    test_set = SETS[name]
+    methods = available_methods(slow=True)
+    n_slow = test_set.n_slow if n_slow is None else n_slow
+    limits = {method: n_slow for method in methods if METHODS[method].is_slow}
+    comparison = compare_methods(
+        test_set.source(n),
+        {method: make_estimator(method) for method in methods},
+        labels={method: METHODS[method].label for method in methods},
+        limits={**N_MODERATE, **limits},
+        workers=workers,
+        chunk_size=25,
+    )
+    comparison.title = f'{name}: {test_set.title}'
+    write_report(comparison, RUNS / name, overwrite=True)
+
+
+def main():
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('sets', nargs='*', metavar='SET', help=f'of {", ".join(SETS)}; all')
+    parser.add_argument('-n', type=int, default=N_GALAXIES, help='galaxies per set')
+    parser.add_argument('--n-slow', type=int, help='galaxies per set for light-profile fits')
+    parser.add_argument('--workers', type=int, default=os.cpu_count())
+    parser.add_argument('--fresh', action='store_true', help='measure again')
+    parser.add_argument('--write', action='store_true', help='rewrite the documents')
+    arguments = parser.parse_args()
+    if unknown := set(arguments.sets) - set(SETS):
+        parser.error(f'no test set {sorted(unknown)}: want some of {", ".join(SETS)}')
+
+    for name in arguments.sets or SETS:
+        if not SETS[name].is_available:
+            print(f'\n{name} is left out: {SETS[name].needs} names no folder')
+            continue
+        if arguments.fresh or not (RUNS / name / 'report.html').exists():
+            measure_set(name, arguments.n, arguments.n_slow, arguments.workers)
+        comparison = read_comparison(RUNS / name)
+        print(f'\n{comparison.title}\n\n{readable(summary_of(comparison, SETS[name]))}')
+    if arguments.write:
+        write_documents({name: RUNS / name for name in SETS if (RUNS / name).is_dir()})
+
+
+if __name__ == '__main__':
+    main()
