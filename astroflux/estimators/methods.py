@@ -48,6 +48,15 @@ class Method:
         return not self.needs or find_spec(self.needs) is not None
 
 
+    @property
+    def how_to_install(self):
+        """What it needs and how to get that, for messages."""
+        if self.needs == 'source-extractor':
+            programs = ' or '.join(SEXTRACTOR_PROGRAMS)
+            return f"the program {programs} (in Debian: the package 'source-extractor')"
+        return f"{self.needs}: pip install 'astroflux[compare]'"
+
+
 METHODS = {
     method.name: method
     for method in (
@@ -104,7 +113,7 @@ def make_estimator(name, **arguments):
         msg = f'unknown method {name!r}: want one of {", ".join(METHODS)}'
         raise ValueError(msg)
     method = METHODS[name]
-    estimator = getattr(import_module('astroflux.estimators'), method.estimator)
+    estimator = getattr(import_module('astroflux'), method.estimator)
     return estimator(**{**method.arguments, **arguments})
 
 

@@ -412,12 +412,13 @@ def _use_log_y(ax):
     """Make the y axis logarithmic, with plain numbers, and over at least a factor of 5."""
     values = _largest(ax)
     values = values[values > 0]
-    ax.set_yscale('log', nonpositive='mask')
+    # an empty axis has no range that a logarithm could take
     if len(values):
+        ax.set_yscale('log', nonpositive='mask')
         low, high = values.min() / 1.4, values.max() * 1.4
         widen = max(1, np.sqrt(5 * low / high))
         ax.set_ylim(low / widen, high * widen)
-    use_plain_log_ticks(ax.yaxis)
+        use_plain_log_ticks(ax.yaxis)
     ax.yaxis.grid(visible=True, color='0.9', linewidth=0.6)
     ax.set_axisbelow(True)
 
