@@ -9,7 +9,7 @@ import warnings
 
 from photutils.segmentation import SourceCatalog, deblend_sources, detect_sources
 
-__all__ = ['KronCatalog', 'deblend', 'detect']
+__all__ = ['KronCatalog', 'deblend', 'detect', 'segment_ellipse']
 
 # by the names themselves rather than a version, which a development build may misstate
 _NEW_NAMES = hasattr(SourceCatalog, 'select_label')
@@ -147,3 +147,39 @@ class KronCatalog:
     def aperture(self):
         """The Kron aperture, or `None` if there is none."""
         return self._source.kron_aperture
+
+
+def segment_ellipse(smooth, segmentation, label, *, mask):
+    """
+    Return the ellipse that has the second moments of a segment.
+
+    Parameters
+    ----------
+    smooth : `~numpy.ndarray`, shape (ny, nx)
+        The image in which the sources were detected.
+
+    segmentation : `~photutils.segmentation.SegmentationImage`
+        The segments.
+
+    label : int
+        The segment.
+
+    mask : `~numpy.ndarray` of bool or None
+        `True` for pixels to ignore.
+
+    Returns
+    -------
+    x, y, a, b, theta : float
+        Centroid, the semiaxes at one standard deviation, in pixels, and the angle of the major
+        axis from the x axis in radians; NaN if the moments make no ellipse.
+    """
+    catalog = SourceCatalog(smooth, segmentation, mask=mask)
+    source = catalog.select_label(label) if _NEW_NAMES else catalog.get_label(label)
+    names = (
+        ('semimajor_axis', 'semiminor_axis')
+        if _NEW_NAMES
+        else ('semimajor_sigma', 'semiminor_sigma')
+    )
+    x, y = source.centroid
+    a, b = (float(getattr(source, name).value) for name in names)
+    return float(x), float(y), a, b, float(source.orientation.to_value('rad'))
