@@ -10,7 +10,13 @@ from importlib import import_module
 __all__ = [
     'ApertureFluxEstimator',
     'CNNFluxEstimator',
+    'CurveOfGrowthFluxEstimator',
     'KronFluxEstimator',
+    'PetrosianFluxEstimator',
+    'RegressionFluxEstimator',
+    'SEPFluxEstimator',
+    'SExtractorFluxEstimator',
+    'SersicFluxEstimator',
     '__version__',
     'decode_flags',
     'read_cutout',
@@ -20,7 +26,13 @@ __all__ = [
 _LAZY = {
     'ApertureFluxEstimator': 'astroflux.estimators.aperture',
     'CNNFluxEstimator': 'astroflux.estimators.cnn',
+    'CurveOfGrowthFluxEstimator': 'astroflux.estimators.growth',
     'KronFluxEstimator': 'astroflux.estimators.kron',
+    'PetrosianFluxEstimator': 'astroflux.estimators.petrosian',
+    'RegressionFluxEstimator': 'astroflux.estimators.regression',
+    'SEPFluxEstimator': 'astroflux.estimators.sextractor',
+    'SExtractorFluxEstimator': 'astroflux.estimators.sextractor',
+    'SersicFluxEstimator': 'astroflux.estimators.profile',
     'decode_flags': 'astroflux.flags',
     'read_cutout': 'astroflux.cutouts',
 }

@@ -80,9 +80,7 @@ def test_simulate(tmp_path):
 
 def test_slow_limit(files, tmp_path):
     pytest.importorskip('pyimfit')
-    compare(
-        *files, '--methods', 'aperture,sersic', '--slow-limit', 1, '-o', tmp_path / 'report'
-    )
+    compare(*files, '--methods', 'aperture,sersic', '--slow-limit', 1, '-o', tmp_path / 'report')
     table = QTable.read(tmp_path / 'report' / 'measurements.ecsv')
     assert list(table['method']) == ['aperture'] * 4 + ['sersic']
 

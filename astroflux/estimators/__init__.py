@@ -7,14 +7,31 @@ The names below load what they need at first use, so that photometry does not lo
 
 from importlib import import_module
 
-__all__ = ['ApertureFluxEstimator', 'CNNFluxEstimator', 'FluxEstimator', 'KronFluxEstimator']
+__all__ = [
+    'ApertureFluxEstimator',
+    'CNNFluxEstimator',
+    'CurveOfGrowthFluxEstimator',
+    'FluxEstimator',
+    'KronFluxEstimator',
+    'PetrosianFluxEstimator',
+    'RegressionFluxEstimator',
+    'SEPFluxEstimator',
+    'SExtractorFluxEstimator',
+    'SersicFluxEstimator',
+]
 
 # public name -> module that defines it
 _LAZY = {
     'ApertureFluxEstimator': 'astroflux.estimators.aperture',
     'CNNFluxEstimator': 'astroflux.estimators.cnn',
+    'CurveOfGrowthFluxEstimator': 'astroflux.estimators.growth',
     'FluxEstimator': 'astroflux.estimators.base',
     'KronFluxEstimator': 'astroflux.estimators.kron',
+    'PetrosianFluxEstimator': 'astroflux.estimators.petrosian',
+    'RegressionFluxEstimator': 'astroflux.estimators.regression',
+    'SEPFluxEstimator': 'astroflux.estimators.sextractor',
+    'SExtractorFluxEstimator': 'astroflux.estimators.sextractor',
+    'SersicFluxEstimator': 'astroflux.estimators.profile',
 }
 
 

@@ -18,20 +18,31 @@ from sklearn.utils.validation import check_is_fitted
 
 import astroflux
 from astroflux import decode_flags
+from astroflux.estimators.methods import METHODS
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
 # name of the estimator -> its arguments; a further method joins the tests here
 ESTIMATORS = {
     'ApertureFluxEstimator': {'radius': 12.0},
     'CNNFluxEstimator': {},
+    'CurveOfGrowthFluxEstimator': {},
     'KronFluxEstimator': {},
+    'PetrosianFluxEstimator': {},
+    'RegressionFluxEstimator': {},
+    'SEPFluxEstimator': {},
+    'SExtractorFluxEstimator': {},
+    'SersicFluxEstimator': {},
 }
+TRAINED = ('CNNFluxEstimator', 'RegressionFluxEstimator')
 FACTORS = [1e-12, 1e-6, 3.7, 1e5, 1e12]
 BASE_COLUMNS = ['id', 'flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags']
 
 
 @pytest.fixture(params=ESTIMATORS)
 def estimator(request):
+    for method in METHODS.values():
+        if method.estimator == request.param and not method.is_available:
+            pytest.skip(f'needs {method.how_to_install}')
     return getattr(astroflux, request.param)(**ESTIMATORS[request.param])
 
 
@@ -433,8 +444,8 @@ def test_score(estimator, many):
 
 
 def test_cross_validation(estimator, many):
-    if type(estimator).__name__ == 'CNNFluxEstimator':
-        pytest.skip('training takes too long')
+    if type(estimator).__name__ in TRAINED:
+        pytest.skip('training takes too long, or wants more galaxies')
     from sklearn.model_selection import cross_val_score
 
     truth = 1500.0 * 1.5 ** np.arange(len(many)) * u.nJy
