@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from report import replace_block, rst_table
 from sets import SETS
-from tables import REFERENCE, readable, summary_of
+from tables import BRIEF, REFERENCE, readable, summary_of
 
 from astroflux.evaluation import (
     PARAMETERS,
@@ -64,9 +64,10 @@ def write_documents(folders):
         (DOCS / f'{name}.rst.inc').write_text(readable(summary))
         _draw(name, comparison)
         if name == 'isolated':
-            replace_block(TOP / 'README.rst', 'accuracy', readable(summary, README_METHODS))
+            table = readable(summary, methods=README_METHODS, columns=BRIEF)
+            replace_block(TOP / 'README.rst', 'accuracy', table)
         if name in ('isolated', 'blended'):
-            replace_block(CARD, name, readable(summary, CARD_METHODS))
+            replace_block(CARD, name, readable(summary, methods=CARD_METHODS))
     (DOCS / 'losses.rst.inc').write_text(_losses(summaries))
     (DOCS / 'biases.rst.inc').write_text(_biases(summaries))
 

@@ -34,8 +34,9 @@ def measure_set(name, n, n_slow, workers):
     """Measure one set by all methods that are installed, and write its report."""
     test_set = SETS[name]
     methods = available_methods(slow=True)
-    n_slow = test_set.n_slow if n_slow is None else n_slow
-    limits = {method: n_slow for method in methods if METHODS[method].is_slow}
+    limits = {'sersic': test_set.n_sersic, 'bulge-disc': test_set.n_two}
+    if n_slow is not None:
+        limits = dict.fromkeys(limits, n_slow)
     comparison = compare_methods(
         test_set.source(n),
         {method: make_estimator(method) for method in methods},

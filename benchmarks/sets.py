@@ -48,8 +48,9 @@ class TestSet:
         For tables.
     source : callable
         Called with the number of galaxies, makes the `~astroflux.evaluation.CutoutSource`.
-    n_slow : int
-        How many of the first galaxies the slow methods measure.
+    n_sersic, n_two : int
+        How many of the first galaxies the light-profile fits measure, of one and of two
+        components.
     snr_bins : tuple of float
         Edges of the bins of its table.
     needs : str
@@ -58,7 +59,8 @@ class TestSet:
 
     title: str
     source: object
-    n_slow: int = 100
+    n_sersic: int = 80
+    n_two: int = 24
     snr_bins: tuple[float, ...] = SNR_BINS
     needs: str = ''
 
@@ -215,7 +217,7 @@ def _simulated(seed, simulation=None, **options):
 
 
 SETS = {
-    'isolated': TestSet('isolated galaxies, PSF given', _simulated(90001), n_slow=500),
+    'isolated': TestSet('isolated galaxies, PSF given', _simulated(90001), n_sersic=500, n_two=100),
     'uniform-index': TestSet(
         'isolated, Sersic index uniform instead of log-uniform, PSF given',
         _simulated(

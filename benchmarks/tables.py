@@ -7,7 +7,7 @@ from report import rst_table
 
 from astroflux.evaluation import paired_ratios, summarise_comparison
 
-__all__ = ['REFERENCE', 'readable', 'summary_of']
+__all__ = ['BRIEF', 'REFERENCE', 'readable', 'summary_of']
 
 # The method that all others are compared with.
 REFERENCE = 'cnn'
@@ -31,7 +31,10 @@ def summary_of(comparison, test_set):
 
 
 def _number(value, digits=3):
-    return '' if not np.isfinite(value) else f'{value:#.{digits}g}'.rstrip('.')
+    if not np.isfinite(value):
+        return ''
+    decimals = max(0, digits - 1 - int(np.floor(np.log10(value)))) if value > 0 else 0
+    return f'{value:.{decimals}f}'
 
 
 def _percent(value, error=None):
@@ -47,10 +50,36 @@ def _percent(value, error=None):
 
 
 def _ratio(value, error):
-    return '' if not np.isfinite(value) else f'{value:.2f} ± {error:.2f}'
+    if not np.isfinite(value):
+        return ''
+    decimals = 2 if error < 0.95 else 1 if error < 9.5 else 0
+    return f'{value:.{decimals}f} ± {error:.{decimals}f}'
 
 
-def readable(summary, methods=None):
+# title of a column, and its text for a row of a summary
+COLUMNS = {
+    'S/N': lambda row: f'{row["low"]:g}-{row["high"]:g}',
+    'method': lambda row: str(row['label']),
+    'n': lambda row: str(row['n']),
+    'measured [%]': lambda row: _percent(row['completeness']),
+    'median bias [%]': lambda row: _percent(row['bias'], row['bias_err']),
+    'scatter [%]': lambda row: _percent(row['scatter'], row['scatter_err']),
+    'scatter / bound': lambda row: _ratio(row['scatter_over_bound'], row['scatter_over_bound_err']),
+    'rms [%]': lambda row: _percent(row['rms'], row['rms_err']),
+    'rms / CNN': lambda row: _ratio(row['rms_ratio'], row['rms_ratio_err']),
+    'beyond 30 % [%]': lambda row: _percent(row['outliers']),
+    'in 68 % interval [%]': lambda row: _percent(row['coverage_68']),
+    'in 95 % interval [%]': lambda row: _percent(row['coverage_95']),
+    'ms of a core': lambda row: _number(row['ms_of_a_core'], 2),
+}
+# what fits into a narrow page
+BRIEF = (
+    *('S/N', 'method', 'n', 'measured [%]', 'median bias [%]', 'scatter [%]'),
+    *('scatter / bound', 'beyond 30 % [%]', 'in 68 % interval [%]', 'ms of a core'),
+)
+
+
+def readable(summary, *, methods=None, columns=tuple(COLUMNS)):
     """
     Return a summary as text for people.
 
@@ -60,39 +89,12 @@ def readable(summary, methods=None):
         From `summary_of`.
     methods : sequence of str, optional
         Only these.
+    columns : sequence of str, optional
+        Titles of the columns, of `COLUMNS`.
     """
-    header = [
-        'S/N',
-        'method',
-        'n',
-        'measured [%]',
-        'median bias [%]',
-        'scatter [%]',
-        'scatter / bound',
-        'rms [%]',
-        'rms / CNN',
-        'beyond 30 % [%]',
-        'in 68 % interval [%]',
-        'in 95 % interval [%]',
-        'ms of a core',
-    ]
     rows = [
-        [
-            f'{row["low"]:g}-{row["high"]:g}',
-            str(row['label']),
-            str(row['n']),
-            _percent(row['completeness']),
-            _percent(row['bias'], row['bias_err']),
-            _percent(row['scatter'], row['scatter_err']),
-            _ratio(row['scatter_over_bound'], row['scatter_over_bound_err']),
-            _percent(row['rms']),
-            _ratio(row['rms_ratio'], row['rms_ratio_err']),
-            _percent(row['outliers']),
-            _percent(row['coverage_68']),
-            _percent(row['coverage_95']),
-            _number(row['ms_of_a_core'], 2),
-        ]
+        [COLUMNS[name](row) for name in columns]
         for row in summary
         if row['n'] and (methods is None or row['method'] in methods)
     ]
-    return rst_table(header, rows)
+    return rst_table(list(columns), rows)

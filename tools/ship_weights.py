@@ -5,8 +5,8 @@ Put trained weights into the package: the file, its hash, its model card.
     python tools/ship_weights.py RUN_FOLDER/NAME.safetensors
 
 where the folder is that of ``python -m astroflux.training NAME -o RUN_FOLDER``.
-Run it again after ``python benchmarks/accuracy.py --write``, whose tables the
-card shows.
+Run ``python benchmarks/run.py --fresh --write`` afterwards, which fills the tables of
+the card.
 """
 
 import csv
@@ -60,32 +60,34 @@ Where it fails
   central 147 x 147 pixels: flags ``OUT_OF_RANGE`` and ``STAMP_CROPPED``.
 - PSFs outside {fwhm_pixels} pixels FWHM: flag ``OUT_OF_RANGE``.
 - High Sersic indices at low S/N: their wings are invisible, and the answer leans to the more
-  common discs (``python benchmarks/accuracy.py uniform-index``).
+  common discs (the set ``uniform-index``).
 - Irregular, clumpy and interacting galaxies, spiral arms, stars' diffraction spikes, correlated
   noise, the galaxy's own photon noise: none was in the training.
 - Blends at low S/N: a neighbour that noise hides is counted in.
 - Below S/N 5 the answer leans on the population that it was trained on.
 - Gradients of the sky, and a sky wrong by much more than {sky} sigma per pixel.
 
-Measured on fresh isolated galaxies (``python benchmarks/accuracy.py isolated``):
+Measured on fresh isolated galaxies (``python benchmarks/run.py --write``):
 
-{isolated}
+.. begin isolated
 
-and on blends (``python benchmarks/accuracy.py blended``):
+Not measured yet.
 
-{blended}
+.. end isolated
+
+and on blends:
+
+.. begin blended
+
+Not measured yet.
+
+.. end blended
 """
 
 
 def span(low_high, scale=1.0):
     """Format a range."""
     return ' to '.join(f'{float(f"{value / scale:.3g}"):,g}' for value in low_high)
-
-
-def benchmark_table(name):
-    """Return the benchmark's table, or say how to make it."""
-    path = TOP / 'docs' / 'benchmarks' / f'{name}.rst.inc'
-    return path.read_text() if path.exists() else 'Not measured yet.'
 
 
 def write_card(weights):
@@ -124,8 +126,6 @@ def write_card(weights):
         min_stamp=observation['min_stamp_size'],
         small=observation['small_stamp_fraction'],
         unknown=observation['unknown_psf_fraction'],
-        isolated=benchmark_table('isolated'),
-        blended=benchmark_table('blended'),
     )
     (WEIGHTS / f'{weights.name}.rst').write_text(text)
 

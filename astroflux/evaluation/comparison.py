@@ -136,6 +136,13 @@ def _set_plan(plan):
     _plan = plan
 
 
+def _start_worker(plan):
+    """Prepare a process that has been started for this."""
+    # there is a process for each core; more threads would only wait for each other
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    _set_plan(plan)
+
+
 def compare_methods(
     source,
     methods,
@@ -219,7 +226,7 @@ def _run(plan, chunks, workers, progress):
         # a fork of a process that has used torch may hang
         context = multiprocessing.get_context('spawn')
         with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_set_plan, initargs=(plan,)
+            workers, mp_context=context, initializer=_start_worker, initargs=(plan,)
         ) as pool:
             futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
             for future in as_completed(futures):

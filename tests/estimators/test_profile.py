@@ -348,6 +348,7 @@ def test_starts_are_sorted():
 
     class Model:
         flux = 1.0
+        components = (None,)
 
         def __init__(self, name):
             self.name = name

@@ -33,5 +33,5 @@ def test_overwrite(comparison, tmp_path):
 
 
 def test_not_a_comparison(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'holds no comparison: comparison\.json is missing'):
+    with pytest.raises(FileNotFoundError, match=r'no comparison: comparison\.json is missing'):
         read_comparison(tmp_path)
