@@ -59,8 +59,8 @@ class TestSet:
 
     title: str
     source: object
-    n_sersic: int = 80
-    n_two: int = 24
+    n_sersic: int = 60
+    n_two: int = 16
     snr_bins: tuple[float, ...] = SNR_BINS
     needs: str = ''
 

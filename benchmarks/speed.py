@@ -24,7 +24,7 @@ TOP = Path(__file__).parents[1]
 SEED = 90011
 
 # The slower a method, the smaller its part of the stack: about so many seconds of work.
-SECONDS = 15.0
+SECONDS = 5.0
 
 
 def make_stack(n, n_drawn=100):
@@ -51,9 +51,9 @@ def measure(estimator, stack, n, psf):
 def time_method(estimator, stack, psf, repeats):
     """Return the best wall-clock time per cutout and its processor time, in seconds."""
     measure(estimator, stack, 2, psf)  # weights load, caches fill
-    n = min(10, len(stack.data))
+    n = min(3, len(stack.data))
     first = measure(estimator, stack, n, psf)[0] / n
-    n = int(np.clip(SECONDS / first, 5, len(stack.data)))
+    n = int(np.clip(SECONDS / first, 3, len(stack.data)))
     wall, cpu = min(measure(estimator, stack, n, psf) for _ in range(repeats))
     return wall / n, cpu / n, n
 
