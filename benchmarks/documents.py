@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from report import replace_block, rst_table
 from sets import SETS
-from tables import BRIEF, REFERENCE, readable, summary_of
+from tables import BRIEF, REFERENCE, fit_check, readable, summary_of
 
 from astroflux.evaluation import (
     PARAMETERS,
@@ -66,6 +66,8 @@ def write_documents(folders):
         if name == 'isolated':
             table = readable(summary, methods=README_METHODS, columns=BRIEF)
             replace_block(TOP / 'README.rst', 'accuracy', table)
+            if 'sersic' in comparison.labels:
+                (DOCS / 'sersic.rst.inc').write_text(fit_check(comparison))
         if name in ('isolated', 'blended'):
             replace_block(CARD, name, readable(summary, methods=CARD_METHODS))
     (DOCS / 'losses.rst.inc').write_text(_losses(summaries))

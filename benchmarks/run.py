@@ -17,7 +17,7 @@ from pathlib import Path
 
 from documents import write_documents
 from sets import N_GALAXIES, SETS
-from tables import readable, summary_of
+from tables import fit_check, readable, summary_of
 
 from astroflux.estimators.methods import METHODS, available_methods, make_estimator
 from astroflux.evaluation import compare_methods, read_comparison
@@ -72,6 +72,8 @@ def main():
             measure_set(name, arguments.n, arguments.n_slow, arguments.workers)
         comparison = read_comparison(RUNS / name)
         print(f'\n{comparison.title}\n\n{readable(summary_of(comparison, SETS[name]))}')
+        if name == 'isolated' and 'sersic' in comparison.labels:
+            print(f'Is the Sersic fit a fair comparator?\n\n{fit_check(comparison)}')
     if arguments.write:
         write_documents({name: RUNS / name for name in SETS if (RUNS / name).is_dir()})
 

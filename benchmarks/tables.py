@@ -5,9 +5,14 @@ import numpy as np
 from astropy.table import join
 from report import rst_table
 
-from astroflux.evaluation import paired_ratios, summarise_comparison
+from astroflux.evaluation import (
+    flux_error_statistics,
+    paired_ratios,
+    scatter_at_bound,
+    summarise_comparison,
+)
 
-__all__ = ['BRIEF', 'REFERENCE', 'readable', 'summary_of']
+__all__ = ['BRIEF', 'REFERENCE', 'fit_check', 'readable', 'summary_of']
 
 # The method that all others are compared with.
 REFERENCE = 'cnn'
@@ -98,3 +103,40 @@ def readable(summary, *, methods=None, columns=tuple(COLUMNS)):
         if row['n'] and (methods is None or row['method'] in methods)
     ]
     return rst_table(list(columns), rows)
+
+
+def fit_check(comparison):
+    """
+    Return a table that tells whether the light-profile fit is a fair comparator.
+
+    How many of the galaxies of S/N above 20 it converges for; and its scatter where its model is
+    right, which is where the truth has one component, against the bound of a method that knows
+    nothing beforehand, as the fit does.
+    """
+    rows = comparison.of_method('sersic')
+    truth = comparison.truth[: len(rows)]
+    bright = truth['snr'] > 20
+    converged = np.mean(np.isfinite(rows['flux'][bright]))
+    single = (truth['n_components'] == 1) & (truth['snr'] > 50) & (truth['snr'] < 500)
+    bound = np.asarray(truth['bound_without_prior'])[single]
+    found = flux_error_statistics(rows[single], bound=bound)
+    header = ['galaxies', 'n', 'figure', 'value']
+    one = 'one component, S/N 50-500'
+    table = [
+        ['S/N > 20', str(bright.sum()), 'converged [%]', _percent(converged)],
+        [one, str(found['n']), 'scatter [%]', _percent(found['scatter'], found['scatter_err'])],
+        [one, str(found['n']), 'scatter at the bound [%]', _percent(scatter_at_bound(bound))],
+        [
+            one,
+            str(found['n']),
+            'scatter / bound',
+            _ratio(found['scatter_over_bound'], found['scatter_over_bound_err']),
+        ],
+        [
+            one,
+            str(found['n']),
+            'scatter of (measured - true) / error',
+            _ratio(found['pull_scatter'], found['pull_scatter_err']),
+        ],
+    ]
+    return rst_table(header, table)

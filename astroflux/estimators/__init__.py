@@ -29,7 +29,7 @@ _LAZY = {
     'KronFluxEstimator': 'astroflux.estimators.kron',
     'PetrosianFluxEstimator': 'astroflux.estimators.petrosian',
     'RegressionFluxEstimator': 'astroflux.estimators.regression',
-    'SEPFluxEstimator': 'astroflux.estimators.sextractor',
+    'SEPFluxEstimator': 'astroflux.estimators.sep_auto',
     'SExtractorFluxEstimator': 'astroflux.estimators.sextractor',
     'SersicFluxEstimator': 'astroflux.estimators.profile',
 }

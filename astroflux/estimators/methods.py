@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 
-__all__ = ['METHODS', 'Method', 'available_methods', 'make_estimator']
+__all__ = ['METHODS', 'SEXTRACTOR_PROGRAMS', 'Method', 'available_methods', 'make_estimator']
 
 # what Debian, and what its authors call the program
 SEXTRACTOR_PROGRAMS = ('source-extractor', 'sex')
@@ -46,7 +46,6 @@ class Method:
         if self.needs == 'source-extractor':
             return any(shutil.which(program) for program in SEXTRACTOR_PROGRAMS)
         return not self.needs or find_spec(self.needs) is not None
-
 
     @property
     def how_to_install(self):

@@ -10,7 +10,12 @@ from scipy.special import gammaincinv
 
 from astroflux import SersicFluxEstimator, decode_flags
 from astroflux.cutouts import iter_cutouts
-from astroflux.estimators import profile
+from astroflux.estimators import _imfit, _profile_search
+from astroflux.estimators._imfit_parameters import describe, from_imfit, to_imfit
+from astroflux.estimators._photometric import MeasurementError
+from astroflux.estimators._profile_model import Component, Limits, Model, b_n, sersic_flux
+from astroflux.estimators._profile_source import find_source
+from astroflux.flags import MeasurementFlag
 
 pyimfit = pytest.importorskip('pyimfit')
 
@@ -94,33 +99,33 @@ def disc():
 @pytest.mark.parametrize('index', [0.3, 0.5, 1.0, 2.5, 4.0, 8.0])
 def test_analytic_flux(index):
     # the flux of the profile that imfit draws, with its own b_n, by numerical integration
-    b_n = profile._b_n(index)
+    b = b_n(index)
     expected = quad(
-        lambda t: 2 * np.pi * 9 * np.exp(-b_n * (t ** (1 / index) - 1)) * t,
+        lambda t: 2 * np.pi * 9 * np.exp(-b * (t ** (1 / index) - 1)) * t,
         0,
         np.inf,
         limit=500,
         epsrel=1e-10,
     )[0]
-    flux = profile._sersic_flux(2.0, 3.0, index, 0.7)
+    flux = sersic_flux(2.0, 3.0, index, 0.7)
     np.testing.assert_allclose(flux, 2.0 * 0.7 * expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize('index', [0.3, 0.37, 1.0, 4.0, 8.0])
 def test_radius_holds_half(index):
-    np.testing.assert_allclose(profile._b_n(index), gammaincinv(2 * index, 0.5), rtol=3e-3)
+    np.testing.assert_allclose(b_n(index), gammaincinv(2 * index, 0.5), rtol=3e-3)
 
 
 @pytest.mark.parametrize('is_disc', [False, True])
 def test_flux_is_that_of_imfit(is_disc):
-    component = profile._Component(100.0, 4.0, 0.3, 20.0, 1.0 if is_disc else 2.5, is_disc)
-    model = profile._Model(15.0, 15.0, 0.0, (component,))
-    limits = profile._Limits((15.0, 15.0), (0.1, 20.0), (0.3, 8.0), (1.5, 8.0))
-    fitter = pyimfit.Imfit(limits.describe(model, (0, 0)), maxThreads=1)
+    component = Component(100.0, 4.0, 0.3, 20.0, 1.0 if is_disc else 2.5, is_disc)
+    model = Model(15.0, 15.0, 0.0, (component,))
+    limits = Limits((15.0, 15.0), (0.1, 20.0), (0.3, 8.0), (1.5, 8.0))
+    fitter = pyimfit.Imfit(describe(model, limits, (0, 0)), maxThreads=1)
     fitter.loadData(np.zeros((31, 31)), error=np.ones((31, 31)))
-    flux = fitter.getModelFluxes(model.to_imfit((0, 0)))[1][0]
+    flux = fitter.getModelFluxes(to_imfit(model, (0, 0)))[1][0]
     np.testing.assert_allclose(flux, 100.0, rtol=1e-6)
-    again = model.from_imfit(model.to_imfit((7, 3)), (7, 3))
+    again = from_imfit(model, to_imfit(model, (7, 3)), (7, 3))
     np.testing.assert_allclose(again.flux, 100.0)
     assert again.x == pytest.approx(15)
     assert again.y == pytest.approx(15)
@@ -169,7 +174,7 @@ def test_galsim():
 
 def test_pixel_is_taken_out_of_the_psf():
     # the images hold few Fourier modes beyond those that the pixel leaves alone
-    psf = profile._take_out_pixel(gaussian_image(3.5))
+    psf = _imfit._take_out_pixel(gaussian_image(3.5))
     np.testing.assert_allclose(psf, gaussian_image(3.5, with_pixel=False), atol=1e-5)
     assert psf.sum() == pytest.approx(1)
 
@@ -177,7 +182,7 @@ def test_pixel_is_taken_out_of_the_psf():
 def test_pixel_would_count_twice(monkeypatch):
     ccd = to_ccd(1e4 * render(sersic(1.0, 1.5), fwhm=2.5), 0.1, fwhm=2.5)
     right = SersicFluxEstimator().measure(ccd)
-    monkeypatch.setattr(profile, '_take_out_pixel', lambda psf: psf)
+    monkeypatch.setattr(_imfit, '_take_out_pixel', lambda psf: psf)
     wrong = SersicFluxEstimator().measure(ccd)
     expected = 1.5 * np.sqrt(0.6)
     assert abs(right['half_light_radius'][0].value / expected - 1) < 0.01
@@ -268,10 +273,10 @@ def test_wings_are_not_neighbours(disc):
     cutout = next(iter_cutouts([to_ccd(2000 * disc, seed=1)]))
     data = cutout.data.copy()
     data[30:34, 50:54] += 2.5
-    _, neighbours = profile._find_source(data, cutout.noise, cutout)
+    _, neighbours = find_source(data, cutout.noise, cutout)
     assert not neighbours.any()
     data[30:34, 50:54] += 5
-    _, neighbours = profile._find_source(data, cutout.noise, cutout)
+    _, neighbours = find_source(data, cutout.noise, cutout)
     assert neighbours[32, 52]
 
 
@@ -313,29 +318,29 @@ def test_error_grows_with_what_is_free(disc):
 def test_error_of_compact_components():
     # imfit divides the pixel into a number of parts that jumps with the radius just here, which
     # the derivatives must not take for a property of the galaxy
-    bulge = profile._Component(810.24, 0.30766780, 0.21, 36.2, 2.118)
-    disc = profile._Component(1127.45, 1.6304, 0.51, 126.5, 1.0, is_disc=True)
-    model = profile._Model(20.2, 19.6, 0.0, (bulge, disc))
-    limits = profile._Limits((20.0, 20.0), (0.1, 20.0), (0.3, 8.0), (1.5, 8.0))
+    bulge = Component(810.24, 0.30766780, 0.21, 36.2, 2.118)
+    disc = Component(1127.45, 1.6304, 0.51, 126.5, 1.0, is_disc=True)
+    model = Model(20.2, 19.6, 0.0, (bulge, disc))
+    limits = Limits((20.0, 20.0), (0.1, 20.0), (0.3, 8.0), (1.5, 8.0))
     data, noise, bad = np.zeros((41, 41)), np.ones((41, 41)), np.zeros((41, 41), bool)
     psf = gaussian_image(4.0, with_pixel=False)
-    error = profile._Stamp(data, noise, bad, psf, limits).flux_error(model)
+    error = _imfit.Stamp(data, noise, bad, psf, limits).flux_error(model)
     assert 0.005 < error / model.flux < 0.05
 
 
 def test_least_chi2_is_taken(disc, monkeypatch):
     # all starts are tried, and a failure of one does not matter
-    fit, found = profile._Stamp.fit, []
+    fit, found = _imfit.Stamp.fit, []
 
     def recorded(self, model, tolerance):
-        if tolerance == profile._SEARCH_TOLERANCE and not found:
+        if tolerance == _imfit.SEARCH_TOLERANCE[1] and not found:
             found.append(np.inf)
-            raise profile.MeasurementError(profile.MeasurementFlag.FAILED, 'no luck')
+            raise MeasurementError(MeasurementFlag.FAILED, 'no luck')
         result = fit(self, model, tolerance)
         found.append(result[1])
         return result
 
-    monkeypatch.setattr(profile._Stamp, 'fit', recorded)
+    monkeypatch.setattr(_imfit.Stamp, 'fit', recorded)
     flux = SersicFluxEstimator(n_starts=3).predict(to_ccd(1e4 * disc))
     assert len(found) == 4
     np.testing.assert_allclose(flux.value, 1e4, rtol=5e-3)
@@ -354,9 +359,9 @@ def test_starts_are_sorted():
             self.name = name
 
     starts = [(5.0, Model('c')), (1.0, Model('a')), (2.0, Model('b'))]
-    assert profile._fit_best(Stamp(), starts, 1).name == 'a'
-    assert profile._fit_best(Stamp(), starts, 2).name == 'b'
-    assert profile._fit_best(Stamp(), starts, 3).name == 'c'
+    assert _profile_search._fit_best(Stamp(), starts, 1).name == 'a'
+    assert _profile_search._fit_best(Stamp(), starts, 2).name == 'b'
+    assert _profile_search._fit_best(Stamp(), starts, 3).name == 'c'
 
 
 # -- two components ----------------------------------------------------------------------------
@@ -378,11 +383,11 @@ def test_two_components():
 
 
 def test_half_light_radius_of_sum():
-    component = profile._Component(3.0, 4.0, 0.2, 0.0, 2.0)
-    twice = profile._Model(0, 0, 0, (component, component))
+    component = Component(3.0, 4.0, 0.2, 0.0, 2.0)
+    twice = Model(0, 0, 0, (component, component))
     assert twice.half_light_radius == pytest.approx(4 * np.sqrt(0.8))
-    other = profile._Component(3.0, 8.0, 0.2, 0.0, 1.0, is_disc=True)
-    radius = profile._Model(0, 0, 0, (component, other)).half_light_radius
+    other = Component(3.0, 8.0, 0.2, 0.0, 1.0, is_disc=True)
+    radius = Model(0, 0, 0, (component, other)).half_light_radius
     assert component.enclosed(radius) + other.enclosed(radius) == pytest.approx(1)
 
 

@@ -20,12 +20,11 @@ from astroflux.estimators._features import (
     design,
     measure_features,
 )
-from astroflux.estimators.regression import (
-    MODELS,
+from astroflux.estimators._regression_models import MODELS, train
+from astroflux.estimators._training_table import (
     TrainingTable,
-    _locate,
-    _train,
     achievable_scatter,
+    locate_table,
     read_table,
     write_table,
 )
@@ -167,7 +166,7 @@ def test_design_has_growth_curves():
 
 @pytest.mark.parametrize('model', MODELS)
 def test_models_learn(table, model):
-    regression = _train(table, model, 0)
+    regression = train(table, model, 0)
     ln_ratio, half_width = regression.predict(table.features)
     scatter = 0.15 if model == 'forest' else 0.1
     bright = table.scatter < 0.03
@@ -181,7 +180,7 @@ def test_intervals_hold_their_share(table):
         TrainingTable(*(array[part] for array in table.arrays.values()), 'half', {})
         for part in (slice(0, None, 2), slice(1, None, 2))
     )
-    ln_ratio, half_width = _train(seen, 'linear', 0).predict(unseen.features)
+    ln_ratio, half_width = train(seen, 'linear', 0).predict(unseen.features)
     covered = np.abs(ln_ratio - unseen.target) < half_width
     # 68 % of 200 are 137 +- 7
     assert 0.55 < covered.mean() < 0.82
@@ -192,10 +191,10 @@ def test_training_is_repeatable(table):
         TrainingTable(*(array[:100] for array in table.arrays.values()), name, {})
         for name in ('one', 'other')
     )
-    regression = _train(table, 'boosting', 0)
-    assert _train(copy, 'boosting', 0) is regression
-    _train.cache_clear()
-    again = _train(copy, 'boosting', 0)
+    regression = train(table, 'boosting', 0)
+    assert train(copy, 'boosting', 0) is regression
+    train.cache_clear()
+    again = train(copy, 'boosting', 0)
     assert again is not regression
     for one, other in zip(
         again.predict(table.features), regression.predict(table.features), strict=True
@@ -272,7 +271,7 @@ def test_untrained(make_ccd):
 def test_meta_names_the_table(make_ccd):
     meta = RegressionFluxEstimator(model='linear').measure(make_ccd()).meta
     assert meta['weights'] == 'simulated-1'
-    assert meta['weights_sha256'] == read_table(_locate('simulated-1'))[0].sha256
+    assert meta['weights_sha256'] == read_table(locate_table('simulated-1'))[0].sha256
     assert 'sklearn' in meta['versions']
 
 
@@ -300,7 +299,7 @@ def test_fit(lesson, model, tmp_path):
     assert estimator.measure(ccds[0]).meta['weights'] == 'fitted'
     path = tmp_path / 'fitted'
     estimator.save(path)
-    _train.cache_clear()
+    train.cache_clear()
     loaded = RegressionFluxEstimator.load(path)
     assert loaded.model == model
     np.testing.assert_array_equal(loaded.predict(ccds).value, fitted.value)
@@ -387,7 +386,7 @@ def test_changed_file(table, tmp_path):
 
 
 def test_shipped_table():
-    table, _ = read_table(_locate('simulated-1'))
+    table, _ = read_table(locate_table('simulated-1'))
     assert table.features.shape == (len(table.target), len(FEATURES))
     assert np.isfinite(table.target).all()
     assert (table.scatter > 0).all()

@@ -9,7 +9,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from photutils.segmentation import make_2dgaussian_kernel
 
 from astroflux import SEPFluxEstimator, SExtractorFluxEstimator, decode_flags
-from astroflux.estimators import sextractor
+from astroflux.estimators import sep_auto
 
 sep = pytest.importorskip('sep')
 
@@ -87,15 +87,15 @@ def test_fill():
     image = np.arange(35.0).reshape(5, 7)
     unusable = np.zeros((5, 7), bool)
     unusable[0, 1] = unusable[2, 2] = unusable[2, 4] = True
-    filled = sextractor._fill(image, unusable, 3.0, 2.0, 'correct')
+    filled = sep_auto._fill(image, unusable, 3.0, 2.0, 'correct')
     assert filled[0, 1] == image[4, 5]
     # the opposite pixels are unusable, too
     assert filled[2, 2] == filled[2, 4] == 0
     # the opposite pixel is outside the stamp
-    assert sextractor._fill(image, unusable, 5.0, 2.0, 'correct')[0, 1] == 0
-    masked = sextractor._fill(image, unusable, 3.0, 2.0, 'mask')
+    assert sep_auto._fill(image, unusable, 5.0, 2.0, 'correct')[0, 1] == 0
+    masked = sep_auto._fill(image, unusable, 3.0, 2.0, 'mask')
     np.testing.assert_array_equal(masked, np.where(unusable, 0, image))
-    assert sextractor._fill(image, np.zeros((5, 7), bool), 3.0, 2.0, 'mask') is image
+    assert sep_auto._fill(image, np.zeros((5, 7), bool), 3.0, 2.0, 'mask') is image
 
 
 def test_known_flux(make_ccd):

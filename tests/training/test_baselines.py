@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from astroflux import RegressionFluxEstimator
 from astroflux.estimators._features import FEATURES
-from astroflux.estimators.regression import read_table
+from astroflux.estimators._training_table import read_table
 
 pytest.importorskip('galsim')
 

@@ -1,0 +1,215 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What a regression is trained on, and its files."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+import astroflux
+from astroflux.estimators._features import FEATURES
+from astroflux.networks.foveated import SCATTER_FLOOR
+
+__all__ = ['TrainingTable', 'achievable_scatter', 'locate_table', 'read_table', 'write_table']
+
+SHIPPED = ('simulated-1',)
+FORMAT = 'astroflux-regression-1'
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingTable:
+    """
+    Galaxies of known flux as a regression sees them.
+
+    Attributes
+    ----------
+    features : `~numpy.ndarray`
+        ``(n, 26)`` float16, which is finer than a boosting's bins.
+    target : `~numpy.ndarray`
+        ``(n,)`` float32, ln of the true flux over the reference.
+    scatter : `~numpy.ndarray`
+        ``(n,)`` float32, roughly the error of ln flux that any method makes;
+        the smaller, the more a galaxy weighs.
+    group : `~numpy.ndarray`
+        ``(n,)`` int32, the same for observations of the same galaxy.
+    name : str
+        Name of the table.
+    metadata : dict
+        What can be written as JSON about its making.
+    """
+
+    features: np.ndarray
+    target: np.ndarray
+    scatter: np.ndarray
+    group: np.ndarray
+    name: str
+    metadata: dict
+
+    @classmethod
+    def from_features(cls, features, ln_flux, *, scatter, group, name, metadata=None):
+        """
+        Make a table, each number in the precision that files have.
+
+        Parameters
+        ----------
+        features : `~astroflux.estimators._features.Features`
+            Of all galaxies.
+        ln_flux : array_like
+            True ln flux in units of the noise.
+        scatter, group, name, metadata
+            As the attributes.
+
+        Returns
+        -------
+        table : `TrainingTable`
+        """
+        return cls(
+            np.asarray(features.values, np.float16),
+            np.asarray(ln_flux - features.ln_reference, np.float32),
+            np.asarray(scatter, np.float32),
+            np.asarray(group, np.int32),
+            name,
+            metadata or {},
+        )
+
+    @property
+    def arrays(self):
+        """The arrays by their names."""
+        return {name: getattr(self, name) for name in ('features', 'target', 'scatter', 'group')}
+
+    def __hash__(self):
+        return hash(self.sha256)
+
+    def __eq__(self, other):
+        # By content, so that models are trained once per table, not once per object.
+        return isinstance(other, TrainingTable) and self.sha256 == other.sha256
+
+    @cached_property
+    def sha256(self):
+        """Hash of all arrays: names, types, shapes and values."""
+        digest = hashlib.sha256()
+        for name, array in self.arrays.items():
+            digest.update(f'{name} {array.dtype} {array.shape} '.encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def achievable_scatter(snr, floor=SCATTER_FLOOR):
+    """
+    Return roughly the scatter of ln flux that is achievable at a given S/N.
+
+    Parameters
+    ----------
+    snr, floor : array_like
+        As for `astroflux.networks.foveated.achievable_scatter`, which takes tensors.
+
+    Returns
+    -------
+    scatter : `~numpy.ndarray`
+    """
+    return np.hypot(1.5 / np.asarray(snr, float), floor)
+
+
+def write_table(path, table, *, params=None):
+    """
+    Write a training table to a safetensors file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; it is overwritten.
+    table : `TrainingTable`
+        The table.
+    params : dict, optional
+        Parameters of the estimator that uses it.
+    """
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in table.arrays.items()}
+    header = {
+        'format': FORMAT,
+        'astroflux_version': astroflux.__version__,
+        'name': table.name,
+        'feature_names': json.dumps(FEATURES),
+        'sha256': table.sha256,
+        'metadata': json.dumps(table.metadata),
+        'params': json.dumps(params or {}),
+    }
+    # Made in full before the file is touched, so that a failure leaves no half of it.
+    Path(path).write_bytes(save(arrays, metadata=header))
+
+
+def read_table(path):
+    """
+    Read a training table that `write_table` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    table : `TrainingTable`
+    params : dict
+        The parameters of the estimator that wrote it.
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a table, is damaged, or has the features of
+        another version.
+    FileNotFoundError
+        If there is none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        msg = f'there is no training table {str(path)!r}'
+        raise FileNotFoundError(msg)
+    try:
+        with safe_open(path, framework='numpy') as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as exc:
+        msg = f'{path} is not a readable safetensors file: {exc}'
+        raise ValueError(msg) from exc
+    if header.get('format') != FORMAT:
+        msg = f'{path} holds no training table: its format is {header.get("format")!r}'
+        raise ValueError(msg)
+    try:
+        names = tuple(json.loads(header['feature_names']))
+        table = TrainingTable(
+            **arrays, name=header['name'], metadata=json.loads(header['metadata'])
+        )
+        params = json.loads(header['params'])
+        stated = header['sha256']
+    except (KeyError, TypeError, ValueError) as exc:
+        msg = f'{path} holds no complete training table: {exc}'
+        raise ValueError(msg) from exc
+    if names != FEATURES:
+        msg = f'{path} has other features than this version of astroflux: {sorted(names)}'
+        raise ValueError(msg)
+    if table.sha256 != stated:
+        msg = (
+            f'{path} is damaged or was changed: its arrays have the hash {table.sha256[:12]}..., '
+            f'want {stated[:12]}...'
+        )
+        raise ValueError(msg)
+    return table, params
+
+
+def locate_table(weights):
+    """Return the path of a training table given by name or path."""
+    if isinstance(weights, str) and weights in SHIPPED:
+        return resources.files('astroflux') / 'data' / 'regression' / f'{weights}.safetensors'
+    path = Path(weights)
+    if path.is_file():
+        return path
+    known = ', '.join(repr(name) for name in SHIPPED)
+    msg = f'unknown weights {str(weights)!r}: want {known}, or the path of a file that save wrote'
+    raise ValueError(msg)
