@@ -60,6 +60,9 @@ def write_documents(folders):
         comparison = read_comparison(folder)
         summary = summary_of(comparison, SETS[name])
         summaries[name] = summary
+        if name == 'isolated':
+            # where the model of the Sersic fit is right
+            summaries[f'{name}, one component'] = summary_of(_singles(comparison), SETS[name])
         summary.write(DOCS / f'{name}.csv', format='ascii.csv', overwrite=True)
         (DOCS / f'{name}.rst.inc').write_text(readable(summary))
         _draw(name, comparison)
@@ -72,6 +75,13 @@ def write_documents(folders):
             replace_block(CARD, name, readable(summary, methods=CARD_METHODS))
     (DOCS / 'losses.rst.inc').write_text(_losses(summaries))
     (DOCS / 'biases.rst.inc').write_text(_biases(summaries))
+
+
+def _singles(comparison):
+    """Return the comparison with the galaxies of two components in no S/N bin."""
+    truth = comparison.truth.copy()
+    truth['snr'] = np.where(truth['n_components'] == 1, truth['snr'], np.nan)
+    return replace(comparison, truth=truth)
 
 
 def _draw(name, comparison):

@@ -42,23 +42,25 @@ def _number(value, digits=3):
     return f'{value:.{decimals}f}'
 
 
-def _percent(value, error=None):
-    """Return a fraction in percent, with its error to the same decimals."""
+def _percent(value, error=np.nan):
+    """Return a fraction in percent, with its error, if there is one, to the same decimals."""
+    value, error = 100 * value, 100 * error
     if not np.isfinite(value):
         return ''
-    value = 100 * value
-    error = None if error is None else 100 * error
-    small = abs(value) if error is None else error
-    decimals = 2 if small < 0.3 else 1 if small < 30 else 0
-    text = f'{value:.{decimals}f}'
-    return text if error is None else f'{text} ± {error:.{decimals}f}'
+    size = error if np.isfinite(error) else abs(value)
+    decimals = 2 if size < 0.3 else 1 if size < 30 else 0
+    return f'{value:.{decimals}f}{_plus_minus(error, decimals)}'
 
 
 def _ratio(value, error):
     if not np.isfinite(value):
         return ''
-    decimals = 2 if error < 0.95 else 1 if error < 9.5 else 0
-    return f'{value:.{decimals}f} ± {error:.{decimals}f}'
+    decimals = 0 if error >= 9.5 else 1 if error >= 0.95 else 2
+    return f'{value:.{decimals}f}{_plus_minus(error, decimals)}'
+
+
+def _plus_minus(error, decimals):
+    return f' ± {error:.{decimals}f}' if np.isfinite(error) else ''
 
 
 # title of a column, and its text for a row of a summary
@@ -71,7 +73,9 @@ COLUMNS = {
     'scatter [%]': lambda row: _percent(row['scatter'], row['scatter_err']),
     'scatter / bound': lambda row: _ratio(row['scatter_over_bound'], row['scatter_over_bound_err']),
     'rms [%]': lambda row: _percent(row['rms'], row['rms_err']),
-    'rms / CNN': lambda row: _ratio(row['rms_ratio'], row['rms_ratio_err']),
+    'rms / CNN': lambda row: (
+        '' if row['method'] == REFERENCE else _ratio(row['rms_ratio'], row['rms_ratio_err'])
+    ),
     'beyond 30 % [%]': lambda row: _percent(row['outliers']),
     'in 68 % interval [%]': lambda row: _percent(row['coverage_68']),
     'in 95 % interval [%]': lambda row: _percent(row['coverage_95']),

@@ -9,10 +9,27 @@ from astropy.table import QTable
 from astroflux._table_files import write_table
 from astroflux.evaluation.comparison import Comparison
 
-__all__ = ['read_comparison', 'write_comparison']
+__all__ = ['comparison_files', 'read_comparison', 'write_comparison']
 
 TABLES = ('measurements', 'truth', 'speed')
 RECORD_NAME = 'comparison.json'
+
+
+def comparison_files(comparison):
+    """
+    Name the tables that `write_comparison` writes.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth or without.
+
+    Returns
+    -------
+    names : list of str
+        File names.
+    """
+    return [f'{name}.ecsv' for name in TABLES if getattr(comparison, name) is not None]
 
 
 def write_comparison(comparison, directory, *, overwrite=False):
@@ -30,10 +47,9 @@ def write_comparison(comparison, directory, *, overwrite=False):
         Whether files that exist may be replaced.
     """
     directory = Path(directory)
-    for name in TABLES:
-        table = getattr(comparison, name)
-        if table is not None:
-            write_table(table, directory / f'{name}.ecsv', overwrite=overwrite)
+    for name in comparison_files(comparison):
+        table = getattr(comparison, name.removesuffix('.ecsv'))
+        write_table(table, directory / name, overwrite=overwrite)
     record = {
         'title': comparison.title,
         'labels': comparison.labels,

@@ -32,6 +32,10 @@ LARGEST_BOX = 3.0
 
 N_PRIOR_DRAWS = 20_000
 
+# A parameter of a smaller variance in a population, all of which are of the order of one, has the
+# same value in all of its galaxies.
+SMALLEST_VARIANCE = 1e-20
+
 
 class ImageModel:
     """
@@ -192,8 +196,10 @@ def fisher_information(jacobian, noise, *, mask=None):
     information : 2D `~numpy.ndarray`
         ``(n_parameters, n_parameters)``.
     """
-    used = np.ones(jacobian.shape[1:], bool) if mask is None else ~np.asarray(mask, bool)
-    weighted = (jacobian / noise)[:, used]
+    shape = jacobian.shape[1:]
+    used = np.ones(shape, bool) if mask is None else ~np.asarray(mask, bool)
+    # pixels that are not used may have no noise to divide by
+    weighted = jacobian[:, used] / np.broadcast_to(noise, shape)[used]
     return weighted @ weighted.T
 
 
@@ -217,10 +223,18 @@ def population_prior(population, n_components):
         Parameters of `ImageModel`, all but the flux and the sky.
     covariance : 2D `~numpy.ndarray`
         Of these parameters.
+
+    Raises
+    ------
+    ValueError
+        If the population has no such galaxies.
     """
     rng = np.random.default_rng(0)
     rows = population.draw(N_PRIOR_DRAWS, rng, derived=False)
     rows = rows[rows['n_components'] == n_components]
+    if len(rows) < 2:
+        msg = f'the population has no galaxies of {n_components} components'
+        raise ValueError(msg)
     draws = {'x': rows['x_offset'], 'y': rows['y_offset']}
     if n_components == 2:
         draws['bulge_to_total'] = rows['bulge_to_total']
@@ -241,7 +255,9 @@ def ln_flux_bound(model, noise, *, mask=None, sky_error=np.inf, population=None,
     Without a population the Cramer-Rao bound for an unbiased estimator that knows the PSF, the
     noise and the number of components, and nothing else. With one its Bayesian form, for
     estimators that know also which galaxies there are (van Trees 1968, Detection, Estimation, and
-    Modulation Theory I, section 2.4): the information of the prior is added to that of the image.
+    Modulation Theory I, section 2.4): the information of the prior is added to that of the image,
+    here of this galaxy, where van Trees takes the mean over all. Of the prior only the covariance
+    counts.
 
     Parameters
     ----------
@@ -256,7 +272,8 @@ def ln_flux_bound(model, noise, *, mask=None, sky_error=np.inf, population=None,
         beforehand; by default it is not known at all.
     population : `~astroflux.simulation.GalaxyPopulation`, optional
         Where the galaxy comes from, as a Gaussian prior of its shape and position
-        (`population_prior`). Nothing is known beforehand about the flux.
+        (`population_prior`); what is the same in all its galaxies is known exactly. Nothing is
+        known beforehand about the flux.
     known : sequence of str, optional
         Parameters of `ImageModel` that are known exactly.
 
@@ -273,8 +290,10 @@ def ln_flux_bound(model, noise, *, mask=None, sky_error=np.inf, population=None,
         known = known if sky_error > 0 else (*known, 'sky')
     if population is not None:
         prior_names, covariance = population_prior(population, model.n_components)
-        rows = [names.index(name) for name in prior_names]
-        information[np.ix_(rows, rows)] += np.linalg.inv(covariance)
+        varies = np.diag(covariance) > SMALLEST_VARIANCE
+        known = (*known, *np.array(prior_names)[~varies])
+        rows = [names.index(name) for name in np.array(prior_names)[varies]]
+        information[np.ix_(rows, rows)] += np.linalg.inv(covariance[np.ix_(varies, varies)])
     free = [row for row, name in enumerate(names) if name not in known]
     return _standard_deviation(information[np.ix_(free, free)])
 

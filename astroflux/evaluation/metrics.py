@@ -15,17 +15,20 @@ __all__ = [
     'flux_error_statistics',
     'flux_errors',
     'scatter_at_bound',
+    'split_into_bins',
     'summarise_by',
 ]
 
 # Edges of the bins of signal-to-noise ratio that every table uses.
 SNR_BINS = (5.0, 20.0, 100.0, 500.0, 3000.0)
 
+# A flux off by more than this fraction, either way, is an outlier.
 OUTLIER_THRESHOLD = 0.3
 
 # How many 68 % intervals of a Gaussian make one of 95 %.
 WIDENING = 1.96
 
+# Resamplings for each error, by default.
 N_BOOTSTRAP = 200
 
 
@@ -45,8 +48,8 @@ def flux_errors(table, true_flux):
     errors : `~astropy.table.Table`
         Columns ``ln_error``, ln(measured / true), NaN where there is no positive flux;
         ``covered_68`` and ``covered_95``, whether the interval holds the truth, where that of
-        95 % reaches 1.96 times as far from the flux, to either side, as that of 68 %; ``pull``,
-        (measured - true) / ``flux_err``.
+        95 % reaches 1.96 times as far from the flux, to either side, as that of 68 %, and
+        `False` also if there is no interval; ``pull``, (measured - true) / ``flux_err``.
     """
     unit = table['flux'].unit
     truth = true_flux.to_value(unit)
@@ -87,6 +90,9 @@ def _outlier_fraction(values):
     return np.mean(np.abs(np.expm1(values)) > OUTLIER_THRESHOLD, axis=-1)
 
 
+# Of a single galaxy these would be zero, which tells nothing.
+_SPREADS = (_nmad,)
+
 # statistic -> column of the errors, and what it makes of that, galaxies along the last axis
 _STATISTICS = {
     'bias': ('ln_error', _median),
@@ -120,7 +126,8 @@ def flux_error_statistics(errors, *, bound=None, n_bootstrap=N_BOOTSTRAP, rng=No
     -------
     statistics : dict
         ``n``, the number of galaxies, and pairs of a figure and its 1-sigma bootstrap error,
-        which has the ending ``_err``; NaN where there is nothing to tell:
+        which has the ending ``_err``; NaN where there is nothing to tell, as for the errors
+        and the scatter of a single galaxy:
 
         - ``completeness``: the fraction with a positive flux; all else is about those;
         - ``bias``: the median of ln(measured / true);
@@ -139,9 +146,10 @@ def flux_error_statistics(errors, *, bound=None, n_bootstrap=N_BOOTSTRAP, rng=No
 
     def add(name, function, values):
         statistics[name] = statistics[f'{name}_err'] = np.nan
-        if len(values):
-            drawn = rng.integers(len(values), size=(n_bootstrap, len(values)))
+        if len(values) > 1 or (len(values) == 1 and function not in _SPREADS):
             statistics[name] = float(function(values))
+        if len(values) > 1:
+            drawn = rng.integers(len(values), size=(n_bootstrap, len(values)))
             statistics[f'{name}_err'] = float(np.std(function(values[drawn])))
 
     add('completeness', _mean, good.astype(float))
@@ -179,11 +187,35 @@ def scatter_at_bound(bound):
     def excess(deviation):
         return np.mean(erf(deviation / (np.sqrt(2) * bound))) - 0.5
 
-    # half of each Gaussian lies within its own median deviation
+    # Half of each Gaussian lies within its own median deviation; the margin is for rounding,
+    # where all are alike.
     unit_mad = norm.ppf(0.75)
-    low, high = unit_mad * bound.min(), unit_mad * bound.max()
-    mad = low if low == high else brentq(excess, low, high)
+    mad = brentq(excess, 0.99 * unit_mad * bound.min(), 1.01 * unit_mad * bound.max())
     return float(mad / unit_mad)
+
+
+def split_into_bins(values, edges):
+    """
+    Tell which values are in each bin.
+
+    Parameters
+    ----------
+    values : 1D `~numpy.ndarray`
+        Values; NaN is in no bin.
+    edges : sequence of float
+        Edges of the bins; a bin holds its lower edge, the last one its upper edge, too.
+
+    Yields
+    ------
+    low, high : float
+        Edges of a bin.
+    inside : 1D `~numpy.ndarray` of bool
+        Whether each value is in it.
+    """
+    values = np.asarray(values, float)
+    for low, high in pairwise(edges):
+        below = values <= high if high == edges[-1] else values < high
+        yield low, high, (values >= low) & below
 
 
 def summarise_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
@@ -192,10 +224,8 @@ def summarise_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
 
     Parameters
     ----------
-    values : 1D `~numpy.ndarray`
-        The parameter; a galaxy for which it is NaN is in no bin.
-    edges : sequence of float
-        Edges of the bins; a bin holds its lower edge, the last one its upper edge, too.
+    values, edges
+        The parameter, and its bins, as in `split_into_bins`.
     errors, bound, n_bootstrap
         As in `flux_error_statistics`.
 
@@ -204,10 +234,8 @@ def summarise_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
     rows : `~astropy.table.Table`
         One row per bin: ``low``, ``high`` and the entries of `flux_error_statistics`.
     """
-    values = np.asarray(values, float)
     rows = []
-    for low, high in pairwise(edges):
-        inside = (values >= low) & ((values < high) | ((high == edges[-1]) & (values == high)))
+    for low, high, inside in split_into_bins(values, edges):
         statistics = flux_error_statistics(
             errors[inside],
             bound=None if bound is None else np.asarray(bound)[inside],

@@ -1,13 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """One method against another on the galaxies that both have measured."""
 
-from itertools import pairwise
-
 import numpy as np
 from astropy.stats import mad_std
 from astropy.table import Table
 
-from astroflux.evaluation.metrics import N_BOOTSTRAP
+from astroflux.evaluation.metrics import N_BOOTSTRAP, split_into_bins
 
 __all__ = ['paired_ratios']
 
@@ -28,7 +26,7 @@ def paired_ratios(comparison, reference, by='snr', *, edges, n_bootstrap=N_BOOTS
     by : str, optional
         Column of the truth to bin the galaxies by.
     edges : sequence of float
-        Edges of the bins; a bin holds its lower edge.
+        Edges of the bins; a bin holds its lower edge, the last one its upper edge, too.
     n_bootstrap : int, optional
         Number of resamplings, of galaxies, for the errors.
 
@@ -37,14 +35,18 @@ def paired_ratios(comparison, reference, by='snr', *, edges, n_bootstrap=N_BOOTS
     ratios : `~astropy.table.Table`
         One row for every method and bin: ``method``, ``low``, ``high``, ``n``, the number of
         galaxies that both measured, ``scatter_ratio`` and ``rms_ratio``, above one where the
-        reference is better, and their 1-sigma errors with the ending ``_err``. NaN where fewer
-        than two galaxies are left.
+        reference is better, and their 1-sigma bootstrap errors with the ending ``_err``. NaN
+        where fewer than two galaxies are left; the error of a few galaxies is NaN also where
+        the reference has no scatter in some of the resamplings.
 
     Raises
     ------
     ValueError
-        If the reference is not one of the methods.
+        If the comparison has no truth, or the reference is not one of the methods.
     """
+    if comparison.truth is None:
+        msg = 'the comparison has no truth; compare_pairs needs none'
+        raise ValueError(msg)
     if reference not in comparison.labels:
         msg = f'{reference!r} is not one of the methods {list(comparison.labels)}'
         raise ValueError(msg)
@@ -54,14 +56,15 @@ def paired_ratios(comparison, reference, by='snr', *, edges, n_bootstrap=N_BOOTS
     for method in comparison.labels:
         errors = _errors_by_cutout(comparison, method, len(values))
         both = np.isfinite(errors) & np.isfinite(yardstick)
-        for low, high in pairwise(edges):
-            inside = both & (values >= low) & (values < high)
+        for low, high, in_bin in split_into_bins(values, edges):
+            inside = both & in_bin
             ratios = _ratios(errors[inside], yardstick[inside], n_bootstrap)
             rows.append({'method': method, 'low': low, 'high': high, 'n': inside.sum(), **ratios})
     return Table(rows)
 
 
 def _errors_by_cutout(comparison, method, n):
+    """Errors of ln flux of a method, NaN for cutouts that it did not measure."""
     errors = np.full(n, np.nan)
     rows = comparison.of_method(method)
     errors[np.asarray(rows['cutout'])] = rows['ln_error']
@@ -69,6 +72,7 @@ def _errors_by_cutout(comparison, method, n):
 
 
 def _ratios(errors, yardstick, n_bootstrap):
+    """Scatter and root mean square of errors over those of the yardstick, same galaxies."""
     names = ('scatter_ratio', 'rms_ratio')
     if len(errors) < 2:
         return {f'{name}{end}': np.nan for name in names for end in ('', '_err')}

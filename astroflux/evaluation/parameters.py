@@ -77,7 +77,8 @@ def derive_parameters(truth):
     if {'n_components', 'sersic_index_1'} <= {*names}:
         single = np.asarray(table['n_components']) == 1
         table['sersic_index'] = np.where(single, table['sersic_index_1'], np.nan)
-        table['bulge_to_total'] = np.where(single, np.nan, table['bulge_to_total'])
+        if 'bulge_to_total' in names:
+            table['bulge_to_total'] = np.where(single, np.nan, table['bulge_to_total'])
     if 'axis_ratio_1' in names:
         table['axis_ratio'] = table['axis_ratio_1']
     if {'half_light_radius', 'psf_fwhm'} <= {*names}:

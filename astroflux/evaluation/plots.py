@@ -10,7 +10,7 @@ __all__ = ['plot_cutout', 'plot_flux_ratio', 'use_plain_log_ticks']
 
 def plot_cutout(ax, image, noise, *, title=None):
     """
-    Show a cutout, sky in the middle of the grey scale's dark end.
+    Show a cutout, the galaxy dark on a bright sky.
 
     Parameters
     ----------

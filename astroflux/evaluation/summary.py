@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The tables that sum up a comparison of methods."""
 
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 from astropy import units as u
@@ -11,6 +11,7 @@ from astroflux.evaluation.metrics import (
     N_BOOTSTRAP,
     flux_error_statistics,
     scatter_at_bound,
+    split_into_bins,
     summarise_by,
 )
 from astroflux.evaluation.parameters import PARAMETERS
@@ -44,7 +45,7 @@ def summarise_comparison(
     edges : sequence of float, optional
         Edges of the bins; by default those of the parameter.
     snr_min : float, optional
-        Leave out galaxies whose true S/N is not above this.
+        Leave out galaxies whose true S/N is not above this; needs the parameter ``snr``.
     n_bootstrap : int, optional
         Number of resamplings for the errors.
 
@@ -101,8 +102,7 @@ def summarise_bound(comparison, by='snr', *, edges=None, snr_min=None):
     if 'bound' in truth.colnames:
         bound = np.asarray(truth['bound'], float)
     rows = []
-    for low, high in pairwise(edges):
-        inside = (values >= low) & ((values < high) | ((high == edges[-1]) & (values == high)))
+    for low, high, inside in split_into_bins(values, edges):
         known = bound[inside & np.isfinite(bound)]
         scatter = scatter_at_bound(known) if len(known) else np.nan
         rows.append({'low': low, 'high': high, 'n': len(known), 'scatter': scatter})
@@ -115,15 +115,16 @@ def _binned(comparison, by, edges, snr_min):
     if truth is None:
         msg = 'the comparison has no truth; compare_pairs needs none'
         raise ValueError(msg)
+    known = [name for name in PARAMETERS if name in truth.colnames]
+    for name in (by, None if snr_min is None else 'snr'):
+        if name not in (None, *known):
+            msg = f'the truth has no parameter {name!r}; it has: {", ".join(known)}'
+            raise ValueError(msg)
     if by is None:
         values, edges = np.zeros(len(truth)), (-np.inf, np.inf)
-    elif by in PARAMETERS and by in truth.colnames:
+    else:
         values = np.asarray(truth[by], float)
         edges = PARAMETERS[by].edges if edges is None else tuple(edges)
-    else:
-        known = ', '.join(name for name in PARAMETERS if name in truth.colnames)
-        msg = f'the truth has no parameter {by!r}; it has: {known}'
-        raise ValueError(msg)
     if snr_min is not None:
         values = np.where(np.asarray(truth['snr'], float) > snr_min, values, np.nan)
     return values, edges
@@ -159,8 +160,12 @@ def fluxes_by_method(comparison):
     for row, method in zip(fluxes, comparison.labels, strict=True):
         own = comparison.of_method(method)
         flux = u.Quantity(own['flux']).value
-        row[np.asarray(own['cutout'], int)] = np.where(flux > 0, flux, np.nan)
+        row[np.asarray(own['cutout'], int)] = _only_positive(flux)
     return u.Quantity(fluxes, unit)
+
+
+def _only_positive(flux):
+    return np.where(np.isfinite(flux) & (flux > 0), flux, np.nan)
 
 
 def median_fluxes(fluxes):
@@ -170,17 +175,18 @@ def median_fluxes(fluxes):
     Parameters
     ----------
     fluxes : `~astropy.units.Quantity`, shape (n_methods, n_cutouts)
-        From `fluxes_by_method`.
+        For instance from `fluxes_by_method`; only those that are positive count.
 
     Returns
     -------
     median : `~astropy.units.Quantity`, shape (n_cutouts,)
         NaN where fewer than two methods have a flux: one would be compared with itself.
     """
-    median = np.full(fluxes.shape[1], np.nan)
-    several = np.isfinite(fluxes).sum(axis=0) >= 2
+    values = _only_positive(fluxes.value)
+    median = np.full(values.shape[1], np.nan)
+    several = np.isfinite(values).sum(axis=0) >= 2
     if several.any():
-        median[several] = np.nanmedian(fluxes.value[:, several], axis=0)
+        median[several] = np.nanmedian(values[:, several], axis=0)
     return u.Quantity(median, fluxes.unit)
 
 
@@ -202,7 +208,8 @@ def compare_pairs(comparison, *, n_bootstrap=N_BOOTSTRAP):
         then one for every pair of methods. About the ``n`` cutouts on which both have a
         positive flux: ``median`` of ln(flux / reference), ``nmad``, 1.4826 times the median
         absolute deviation from it, and ``differing``, the fraction that differs by more than
-        30 %; their 1-sigma bootstrap errors have the ending ``_err``.
+        30 %; their 1-sigma bootstrap errors have the ending ``_err``. NaN where there is
+        nothing to tell.
     """
     fluxes = fluxes_by_method(comparison)
     named = dict(zip(comparison.labels, fluxes, strict=True))

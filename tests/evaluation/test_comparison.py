@@ -47,6 +47,7 @@ class RoundGalaxies(CutoutSource):
         if self.with_truth:
             flux = np.maximum(flux, 1.0)
             truth = QTable({'flux': flux * u.Unit(self.unit), 'snr': flux / (0.5 * 10.6)})
+            truth['magnitude'] = (31.4 - 2.5 * np.log10(flux)) * u.mag
         return cutouts, truth
 
 
@@ -102,6 +103,7 @@ def test_extremes_are_the_worst(comparison):
         assert case.reference == comparison.truth['flux'][case.cutout]
         assert case.flux == rows['flux'][case.cutout]
         assert case.details['snr'] == comparison.truth['snr'][case.cutout]
+        assert case.details['magnitude'] == comparison.truth['magnitude'][case.cutout].value
 
 
 def test_speed_is_recorded(comparison):
@@ -115,6 +117,7 @@ def test_meta(comparison):
     assert comparison.meta['methods']['aperture'] == repr(METHODS['aperture'])
     assert {'astroflux', 'astropy', 'numpy', 'photutils'} <= set(comparison.meta['versions'])
     assert comparison.meta['limits'] == {'kron': 12}
+    assert comparison.meta['psf_fwhm'] == 'of the PSF image of each cutout'
 
 
 def test_result_does_not_depend_on_workers_or_chunks(comparison):
@@ -158,6 +161,16 @@ def test_nothing_to_compare():
         compare_methods(RoundGalaxies(3), {})
 
 
+def test_what_no_method_measures_is_not_loaded():
+    comparison = compare_methods(
+        RoundGalaxies(30), METHODS, limits={'kron': 3, 'aperture': 10}, chunk_size=4, progress=False
+    )
+    assert list(comparison.speed['n']) == [3, 10]
+    assert len(comparison.truth) == 10
+    with pytest.raises(ValueError, match='no cutouts'):
+        compare_methods(RoundGalaxies(3), METHODS, limits=dict.fromkeys(METHODS, 0))
+
+
 def test_incompatible_units():
     class Mixed(RoundGalaxies):
         def load(self, start, stop):
@@ -170,18 +183,22 @@ def test_incompatible_units():
 
 def test_merge(comparison):
     apart = [
-        compare_methods(RoundGalaxies(n), {name: METHODS[name]}, n_extremes=3, progress=False)
-        for name, n in (('aperture', 30), ('kron', 12))
+        compare_methods(
+            RoundGalaxies(30), {name: METHODS[name]}, limits=limits, n_extremes=3, progress=False
+        )
+        for name, limits in (('kron', {'kron': 12}), ('aperture', {}))
     ]
     merged = merge_comparisons(apart)
-    assert list(merged.labels) == ['aperture', 'kron']
+    assert list(merged.labels) == ['kron', 'aperture']
+    assert merged.meta['limits'] == {'kron': 12}
+    assert set(merged.meta['versions']) == set(comparison.meta['versions'])
     for name in METHODS:
         np.testing.assert_array_equal(
             merged.of_method(name)['flux'], comparison.of_method(name)['flux']
         )
     assert len(merged.truth) == 30
     assert set(merged.extremes) == set(METHODS) == set(merged.meta['methods'])
-    assert list(merged.speed['n']) == [30, 12]
+    assert list(merged.speed['n']) == [12, 30]
 
 
 def test_merge_refuses_what_does_not_match(comparison):
@@ -300,6 +317,8 @@ def test_parameters():
 
 
 def test_parameters_that_are_not_known():
+    truth = QTable({'n_components': [1, 2], 'sersic_index_1': [2.5, 1.0]})
+    assert derive_parameters(truth).colnames == [*truth.colnames, 'sersic_index']
     table = derive_parameters(QTable({'flux': [1.0] * u.nJy}))
     assert table.colnames == ['flux']
 

@@ -88,6 +88,24 @@ def test_bins_with_few_galaxies_are_left_out(ax):
     assert len(points(ax)['B']) == 0
 
 
+def test_error_bars_reach_below_zero():
+    """A scatter that may be zero has its error bar, cut off by a logarithmic axis."""
+    summary = make_summary(scatter=[0.1, 0.05, 0.1, 0.1], scatter_err=[0.2, 0.01, 0.01, 0.01])
+    ax = binned_figure(summary, SNR, STYLES, statistics=('scatter',)).axes[0]
+    assert ax.get_yscale() == 'log'
+    (bars,) = ax.containers[0].lines[2]
+    for segment in bars.get_segments():
+        low, high = ax.transData.transform(segment)
+        assert np.all(np.isfinite([low, high]))
+        assert high[1] > low[1]
+
+
+def test_legend_fills_the_width():
+    styles = method_styles({'a': 'A', 'b': 'B', 'c': 'C', 'd': 'a longer name of one'})
+    (legend,) = binned_figure(make_summary(), SNR, styles, statistics=('bias', 'bias')).legends
+    assert legend._ncols == 4
+
+
 def test_bound_is_drawn_where_known(ax):
     bounds = Table({'low': [5.0, 20], 'high': [20.0, 100], 'scatter': [0.1, np.nan]})
     plot_bound(ax, bounds)

@@ -188,6 +188,8 @@ def test_noise_map_and_mask():
     assert masked > expected
     noise[mask] = np.inf
     assert ln_flux_bound(model, noise) == pytest.approx(masked, rel=1e-9)
+    noise[mask] = 0
+    assert ln_flux_bound(model, noise, mask=mask) == pytest.approx(masked, rel=1e-9)
 
 
 # -- scaling, priors, and what cannot be measured ------------------------------------------------
@@ -249,6 +251,21 @@ def test_prior_that_tells_everything():
     informed = np.sqrt(np.linalg.inv(information[:-1, :-1])[0, 0])
     assert bound == pytest.approx(np.sqrt(2) * free, rel=1e-3)
     assert informed == pytest.approx(free, rel=1e-3)
+
+
+def test_what_all_galaxies_share_is_known():
+    population = GalaxyPopulation(
+        half_light_radius=(0.8, 0.8),
+        sersic_index=(1.4, 1.4),
+        axis_ratio=(1.0, 1.0),
+        two_component_fraction=0.0,
+        max_offset=0.0,
+    )
+    model = gaussian_model()
+    bound = ln_flux_bound(model, 0.1, sky_error=0, population=population)
+    assert bound == pytest.approx(1 / snr(model.image, 0.1))
+    with pytest.raises(ValueError, match='no galaxies of 2 components'):
+        population_prior(population, 2)
 
 
 def test_image_without_information():

@@ -11,6 +11,7 @@ from astroflux.evaluation import (
     scatter_at_bound,
     summarise_by,
 )
+from astroflux.evaluation.metrics import split_into_bins
 
 
 def errors_of(ln_error, **columns):
@@ -103,6 +104,17 @@ def test_nothing_measured():
         assert np.isnan(statistics[name])
 
 
+def test_one_galaxy_has_no_scatter():
+    errors = errors_of([0.1], covered_68=[True], pull=[2.0])
+    statistics = flux_error_statistics(errors, bound=np.array([0.1]))
+    for name, value in (('completeness', 1), ('bias', 0.1), ('rms', 0.1), ('coverage_68', 1)):
+        assert statistics[name] == pytest.approx(value)
+        assert np.isnan(statistics[f'{name}_err'])
+    for name in ('scatter', 'pull_scatter', 'scatter_over_bound'):
+        assert np.isnan(statistics[name])
+        assert np.isnan(statistics[f'{name}_err'])
+
+
 def test_only_galaxies_with_a_bound_are_compared_with_it():
     rng = np.random.default_rng(3)
     error = np.concatenate([rng.normal(0, 0.1, 5000), rng.normal(0, 5, 5000)])
@@ -113,6 +125,9 @@ def test_only_galaxies_with_a_bound_are_compared_with_it():
 
 def test_scatter_at_bound():
     assert scatter_at_bound([0.03, 0.03]) == pytest.approx(0.03)
+    # alike but for rounding
+    nearly = [0.03, np.nextafter(0.03, 1), np.nextafter(0.03, 0)]
+    assert scatter_at_bound(nearly) == pytest.approx(0.03)
     # the NMAD of a mixture of Gaussians, against a sample of it
     sigma = np.exp(np.random.default_rng(4).uniform(-4, -1, 200_000))
     sample = np.random.default_rng(5).normal(0, sigma)
@@ -144,6 +159,14 @@ def test_flux_errors():
 def test_flux_errors_needs_a_unit_of_the_table():
     with pytest.raises(u.UnitConversionError):
         flux_errors(measured([1.0], [1.0], [0.0], [2.0]), [1.0] * u.m)
+
+
+def test_split_into_bins():
+    (first, second) = split_into_bins([0.9, 1, 2, 3, 3.1, np.nan], (1, 2, 3))
+    assert first[:2] == (1, 2)
+    assert second[:2] == (2, 3)
+    np.testing.assert_array_equal(np.flatnonzero(first[2]), [1])
+    np.testing.assert_array_equal(np.flatnonzero(second[2]), [2, 3])
 
 
 def test_bins_hold_their_lower_edge():

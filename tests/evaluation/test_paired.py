@@ -53,6 +53,18 @@ def test_only_galaxies_that_both_measured():
     assert np.isnan(ratios['rms_ratio'][2])
 
 
+def test_bins_are_those_of_the_summary():
+    comparison = comparison_of({'a': [0.1, 0.2, 0.3]}, [5, 20, 20])
+    assert paired_ratios(comparison, 'a', edges=(5, 20))['n'] == [3]
+
+
+def test_without_truth():
+    comparison = comparison_of({'a': [0.1]}, [10])
+    comparison.truth = None
+    with pytest.raises(ValueError, match='no truth'):
+        paired_ratios(comparison, 'a', edges=(5, 20))
+
+
 def test_unknown_reference():
     comparison = comparison_of({'a': [0.1]}, [10])
     with pytest.raises(ValueError, match=r"'b' is not one of the methods \['a'\]"):

@@ -13,6 +13,7 @@ from astropy import units as u
 from astropy.table import QTable, Table
 
 from astroflux.evaluation import PARAMETERS, SNR_BINS, scatter_at_bound, summarise_by
+from astroflux.evaluation._page import error_text, number_text
 from astroflux.evaluation.report import write_report
 from astroflux.evaluation.summary import (
     MEDIAN,
@@ -165,6 +166,9 @@ def test_faint_galaxies_are_left_out(comparison):
 def test_summary_by_what_is_not_known(comparison, truthless):
     with pytest.raises(ValueError, match=r"no parameter 'colour'; it has: snr, magnitude"):
         summarise_comparison(comparison, by='colour')
+    truth = comparison.truth['flux', 'magnitude']
+    with pytest.raises(ValueError, match=r"no parameter 'snr'; it has: magnitude"):
+        summarise_comparison(replace(comparison, truth=truth), by='magnitude', snr_min=20)
     with pytest.raises(ValueError, match='no truth; compare_pairs'):
         summarise_comparison(truthless)
 
@@ -233,6 +237,41 @@ def test_speed(comparison):
 # the page
 
 
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [
+        (999.7, '1000'),
+        (999.4, '999'),
+        (12345, '12345'),
+        (0.12345, '0.123'),
+        (-2, '\N{MINUS SIGN}2'),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert number_text(value) == text
+
+
+def test_numbers_have_the_digits_of_their_errors():
+    assert error_text(12.345, 0.678) == '12.35 ± 0.68'
+    assert error_text(194.2, 182) == '194 ± 182'
+    assert error_text(1.5, np.nan) == '1.5'
+    assert error_text(np.nan, 1) == '\N{EN DASH}'
+
+
+def test_only_images_of_reports_are_removed(comparison, truthless, tmp_path):
+    own = tmp_path / 'figures' / 'own.png'
+    own.parent.mkdir()
+    for name in ('own.png', 'speed.png'):
+        (own.parent / name).write_text('mine')
+    write_report(comparison, tmp_path)
+    assert (tmp_path / 'truth.ecsv').exists()
+    write_report(truthless, tmp_path, overwrite=True)
+    assert own.read_text() == 'mine'
+    assert not (own.parent / 'by_snr.png').exists()
+    for name in ('truth.ecsv', 'summary_by_parameter.ecsv'):
+        assert not (tmp_path / name).exists()
+
+
 def test_files_are_written(path, comparison):
     folder = path.parent
     assert path.name == 'report.html'
@@ -277,6 +316,10 @@ def test_page_with_truth(path, comparison):
     assert 'S/N above 20' in text
     assert 'agreement is not accuracy' not in text
     assert 'NOT_DETECTED' in text
+    snr = comparison.truth['snr']
+    outside = np.sum((snr < 5) | (snr > 3000))
+    assert f'The S/N of {outside} cutouts is in no bin' in text
+    assert 'truth.ecsv' in text
 
 
 def test_summary_table_has_the_numbers(path, comparison):
@@ -403,6 +446,7 @@ def test_truth_without_parameters(make, tmp_path):
     assert 'The true S/N of these galaxies is not known' in text
     assert 'too few galaxies with known parameters' in text
     (table,) = [t for t in page.tables if t['caption'].startswith('Errors of')]
+    assert 'S/N' not in table['caption']
     assert [row[1][0] for row in table['rows'][1:]] == ['all', 'all']
 
 

@@ -1,0 +1,270 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The work of a comparison: chunks of cutouts, measured in one process or in several."""
+
+import heapq
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from astroflux.cutouts import iter_cutouts
+from astroflux.evaluation._comparison_data import ExtremeCase
+from astroflux.evaluation.metrics import flux_errors
+from astroflux.evaluation.parameters import PARAMETERS
+from astroflux.evaluation.summary import median_fluxes
+from astroflux.flags import decode_flags
+
+__all__ = ['EXTREME_SNR', 'Plan', 'cpu_seconds', 'run_plan', 'worst_cases']
+
+# What is kept of the table of a method.
+COLUMNS = ('flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags')
+
+# Below this S/N everything is uncertain, and the worst cases are those of the noise.
+EXTREME_SNR = 20.0
+
+# What an extreme case keeps of the truth, as far as it is known.
+DETAILS = (*PARAMETERS, 'bound')
+
+
+@dataclass
+class Plan:
+    """
+    All that a process needs to measure a part of the cutouts.
+
+    Attributes
+    ----------
+    source : `~astroflux.evaluation.CutoutSource`
+        The cutouts.
+    methods : dict of str to `~astroflux.estimators.FluxEstimator`
+        The methods, by name.
+    limits : dict of str to int
+        How many of the first cutouts some of them measure.
+    keywords : dict
+        Of `~astroflux.cutouts.iter_cutouts`.
+    n_extremes : int
+        How many of the worst cases to keep for each method.
+    warm : set of str
+        Methods that this process has used already.
+    """
+
+    source: object
+    methods: dict
+    limits: dict
+    keywords: dict
+    n_extremes: int
+    warm: set = field(default_factory=set)
+
+    @property
+    def n_cutouts(self):
+        """How many cutouts any method measures."""
+        n = len(self.source)
+        return max(min(n, self.limits.get(name, n)) for name in self.methods)
+
+
+# The plan of this process: what an estimator loads or learns at its first use is kept with it.
+_plan = None
+
+
+def _set_plan(plan):
+    global _plan
+    _plan = plan
+
+
+def _start_worker(plan):
+    """Prepare a process that has been started for this."""
+    # There is a process for each core; more threads would only wait for each other. The
+    # libraries that came with the plan are loaded already, others will look at the environment.
+    if 'OMP_NUM_THREADS' not in os.environ:
+        os.environ['OMP_NUM_THREADS'] = '1'
+        threadpool_limits(1)
+    _set_plan(plan)
+
+
+def run_plan(plan, *, workers, chunk_size, progress):
+    """
+    Measure all cutouts of a plan.
+
+    Parameters
+    ----------
+    plan : `Plan`
+        What to do.
+    workers, chunk_size, progress
+        As in `~astroflux.evaluation.compare_methods`.
+
+    Returns
+    -------
+    parts : list of dict
+        For each chunk, in their order: ``tables`` and ``seconds`` and ``extremes`` of each method
+        that measured any of it, its ``truth``, and versions of ``packages``.
+    """
+    n = plan.n_cutouts
+    chunks = [(start, min(start + chunk_size, n)) for start in range(0, n, chunk_size)]
+    parts = dict(_iter_parts(plan, chunks, workers, progress))
+    return [parts[start] for start, _ in chunks]
+
+
+def _iter_parts(plan, chunks, workers, progress):
+    """Yield the start and the results of the chunks as they come."""
+    with tqdm(total=plan.n_cutouts, desc='compare', unit='cutout', disable=not progress) as bar:
+        if workers == 1:
+            _set_plan(plan)
+            try:
+                for start, stop in chunks:
+                    yield start, _measure_chunk(start, stop)
+                    bar.update(stop - start)
+            finally:
+                _set_plan(None)
+            return
+        # a fork of a process that has used torch may hang
+        context = multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_start_worker, initargs=(plan,)
+        ) as pool:
+            futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
+            for future in as_completed(futures):
+                start, stop = futures[future]
+                yield start, future.result()
+                bar.update(stop - start)
+
+
+def _measure_chunk(start, stop):
+    """Measure some of the cutouts by every method, in this process."""
+    plan = _plan
+    items, truth = plan.source.load(start, stop)
+    cutouts = list(iter_cutouts(items, **plan.keywords))
+    tables, seconds = {}, {}
+    for name, estimator in plan.methods.items():
+        n = min(len(cutouts), plan.limits.get(name, stop) - start)
+        if n <= 0:
+            continue
+        if name not in plan.warm:
+            estimator.measure(cutouts[0], progress=False)
+            plan.warm.add(name)
+        began = cpu_seconds()
+        table = estimator.measure(cutouts[:n], progress=False)
+        seconds[name] = cpu_seconds() - began
+        tables[name] = _standard_table(name, table, cutouts, start, truth)
+    return {
+        'tables': tables,
+        'seconds': seconds,
+        'truth': truth,
+        'extremes': _extremes(tables, cutouts, truth, start, plan.n_extremes),
+        'packages': _versions(),
+    }
+
+
+def cpu_seconds():
+    """
+    Processor time of this process, of all its threads, and of its finished children.
+
+    Returns
+    -------
+    seconds : float
+    """
+    # the former has the finer resolution, but leaves out the children
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
+
+
+def _standard_table(name, table, cutouts, start, truth):
+    """Keep what all methods give, and compare it with the truth."""
+    rows = QTable()
+    rows['method'] = [name] * len(table)
+    rows['cutout'] = np.arange(start, start + len(table))
+    rows['name'] = [cutout.label or '' for cutout in cutouts[: len(table)]]
+    for column in COLUMNS:
+        rows[column] = table[column]
+    if truth is not None:
+        errors = flux_errors(table, u.Quantity(truth['flux'][: len(table)]))
+        for column in errors.colnames:
+            rows[column] = errors[column]
+    return rows
+
+
+def _extremes(tables, cutouts, truth, start, n_extremes):
+    """Return the worst cases of each method, of a chunk."""
+    unit = next(iter(tables.values()))['flux'].unit
+    if truth is None:
+        fluxes = np.full((len(tables), len(cutouts)), np.nan)
+        for row, table in zip(fluxes, tables.values(), strict=True):
+            row[: len(table)] = table['flux'].to_value(unit)
+        reference = median_fluxes(u.Quantity(fluxes, unit)).value
+    else:
+        reference = truth['flux'].to_value(unit)
+    eligible = np.ones(len(cutouts), bool)
+    if truth is not None and 'snr' in truth.colnames:
+        eligible = np.asarray(truth['snr'], float) > EXTREME_SNR
+
+    found = {}
+    for name, table in tables.items():
+        with np.errstate(invalid='ignore', divide='ignore'):
+            flux = table['flux'].to_value(unit)
+            ln_ratio = np.where(flux > 0, np.log(flux / reference[: len(table)]), np.nan)
+        rows = np.flatnonzero(np.isfinite(ln_ratio) & eligible[: len(table)])
+        worst = heapq.nlargest(n_extremes, rows, key=lambda row, ratio=ln_ratio: abs(ratio[row]))
+        found[name] = [
+            ExtremeCase(
+                cutout=start + int(row),
+                name=cutouts[row].label or '',
+                image=cutouts[row].data.astype(np.float32),
+                mask=cutouts[row].mask,
+                noise=float(np.median(cutouts[row].noise)),
+                flux=table['flux'][row],
+                flux_err=table['flux_err'][row],
+                reference=u.Quantity(reference[row], unit),
+                ln_ratio=float(ln_ratio[row]),
+                flags=decode_flags(int(table['flags'][row])),
+                details=_details(truth, row),
+            )
+            for row in worst
+        ]
+    return found
+
+
+def _details(truth, row):
+    """What is known of a galaxy."""
+    if truth is None:
+        return {}
+    values = {
+        name: float(u.Quantity(truth[name][row]).value)
+        for name in DETAILS
+        if name in truth.colnames
+    }
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _versions():
+    """Versions of the packages that may matter, as far as they have been imported."""
+    names = (
+        *('astropy', 'galsim', 'numpy', 'photutils', 'pyimfit', 'scipy', 'sep', 'sklearn'),
+        *('statmorph', 'torch'),
+    )
+    loaded = {name: sys.modules[name] for name in names if name in sys.modules}
+    return {name: str(getattr(module, '__version__', '?')) for name, module in loaded.items()}
+
+
+def worst_cases(cases, n):
+    """
+    Choose the worst of some cases.
+
+    Parameters
+    ----------
+    cases : list of `~astroflux.evaluation.ExtremeCase`
+        The cases.
+    n : int
+        How many.
+
+    Returns
+    -------
+    worst : list of `~astroflux.evaluation.ExtremeCase`
+        The worst first.
+    """
+    return heapq.nlargest(n, cases, key=lambda case: abs(case.ln_ratio))

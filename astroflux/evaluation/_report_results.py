@@ -1,0 +1,290 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the page about a comparison says of fluxes: how good they are, or how far they agree."""
+
+import numpy as np
+from astropy.table import vstack
+
+from astroflux.evaluation._comparison_panels import MIN_GALAXIES
+from astroflux.evaluation._page import (
+    Cell,
+    Column,
+    PageTable,
+    Row,
+    count_cell,
+    error_cell,
+    page_figure,
+    range_cell,
+)
+from astroflux.evaluation.comparison_plots import (
+    binned_figure,
+    calibration_figure,
+    differences_figure,
+)
+from astroflux.evaluation.metrics import split_into_bins
+from astroflux.evaluation.parameters import PARAMETERS
+from astroflux.evaluation.summary import (
+    MEDIAN,
+    compare_pairs,
+    fluxes_by_method,
+    median_fluxes,
+    summarise_bound,
+    summarise_comparison,
+)
+
+__all__ = ['SNR_MIN', 'results_with_truth', 'results_without_truth']
+
+# The residuals against other parameters are of galaxies brighter than this: below, the noise
+# hides all else.
+SNR_MIN = 20
+
+
+def _names(comparison):
+    return ', '.join(comparison.labels.values())
+
+
+# where there is truth
+
+
+def results_with_truth(comparison, styles):
+    """
+    Say how good the fluxes are.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth.
+    styles : dict of str to dict
+        From `~astroflux.evaluation.comparison_plots.method_styles`.
+
+    Returns
+    -------
+    tables : dict of str to `~astropy.table.Table`
+        Files to write beside the page.
+    content : dict
+        What the template asks for.
+    """
+    knows_snr = 'snr' in comparison.truth.colnames
+    summary = summarise_comparison(comparison, 'snr' if knows_snr else None)
+    figures, by_parameter = _by_parameters(comparison, styles)
+    tables = {'summary.ecsv': summary}
+    if by_parameter:
+        tables['summary_by_parameter.ecsv'] = vstack(by_parameter)
+    content = {
+        'summary': _summary_table(comparison, summary),
+        'n_outside': _count_outside(comparison),
+        'snr_figure': None,
+        'has_bound': False,
+        'parameter_figures': figures,
+        **_calibration(comparison, styles, summary if knows_snr else None),
+    }
+    if knows_snr:
+        bounds = summarise_bound(comparison)
+        content['has_bound'] = bool(np.any(bounds['n'] > 0))
+        content['snr_figure'] = page_figure(
+            'by_snr',
+            binned_figure(summary, PARAMETERS['snr'], styles, bounds=bounds),
+            alt=f'Two panels against true S/N: bias, and scatter, of {_names(comparison)}. '
+            'The numbers are in the summary table.',
+            caption='Bias and scatter of ln flux in bins of true S/N, with bootstrap errors.',
+        )
+    return tables, content
+
+
+def _count_outside(comparison):
+    """How many cutouts are in no bin of the summary."""
+    if 'snr' not in comparison.truth.colnames:
+        return 0
+    bins = split_into_bins(comparison.truth['snr'], PARAMETERS['snr'].edges)
+    return len(comparison.truth) - int(sum(inside.sum() for *_, inside in bins))
+
+
+def _by_parameters(comparison, styles):
+    """Figures and rows of the summaries by parameters besides S/N."""
+    snr_min = SNR_MIN if 'snr' in comparison.truth.colnames else None
+    figures, tables = [], []
+    for parameter in _other_parameters(comparison.truth):
+        rows = summarise_comparison(comparison, parameter.name, snr_min=snr_min)
+        figures.append(
+            page_figure(
+                f'by_{parameter.name}',
+                binned_figure(rows, parameter, styles),
+                alt=f'Two panels against {parameter.label}: bias, and scatter, of '
+                f'{_names(comparison)}. The numbers are in the file summary_by_parameter.ecsv.',
+                caption=f'Bias and scatter by {parameter.label}.',
+            )
+        )
+        rows.add_column(np.full(len(rows), parameter.name), name='parameter', index=0)
+        tables.append(rows)
+    return figures, tables
+
+
+def _other_parameters(truth):
+    """Parameters besides S/N of which enough is known for a figure."""
+    selected = np.full(len(truth), True)
+    if 'snr' in truth.colnames:
+        selected = np.asarray(truth['snr'], float) > SNR_MIN
+    for name, parameter in PARAMETERS.items():
+        if name == 'snr' or name not in truth.colnames:
+            continue
+        values = np.asarray(truth[name], float)[selected]
+        counts, _ = np.histogram(values[np.isfinite(values)], parameter.edges)
+        if counts.max() >= MIN_GALAXIES:
+            yield parameter
+
+
+def _calibration(comparison, styles, summary):
+    """Whether the errors mean what they say; ``summary`` is that by S/N, if known."""
+    pulls = {
+        method: np.asarray(comparison.of_method(method)['pull'], float)
+        for method in comparison.labels
+    }
+    calibrated = {
+        method: style
+        for method, style in styles.items()
+        if np.isfinite(pulls[method]).sum() >= MIN_GALAXIES
+    }
+    content = {
+        'calibration_figure': None,
+        'without_errors': [
+            label for method, label in comparison.labels.items() if method not in calibrated
+        ],
+    }
+    if not calibrated:
+        return content
+    labels = ', '.join(comparison.labels[method] for method in calibrated)
+    alt = (
+        'How often the truth lies within intervals of the errors that are given, against how '
+        f'often it should, of {labels}.'
+    )
+    caption = (
+        'How often the truth lies within as many errors of the flux as a Gaussian needs for the '
+        'nominal coverage, of all measurements with an error. On the grey line it is as it '
+        'should be; below, the errors are too small, above, too large.'
+    )
+    if summary is not None:
+        alt += ' A second panel has the 68 % interval against true S/N.'
+        caption += (
+            ' On the right, how often the 68 % interval that the method gives, which need not be '
+            'symmetric, holds it, in bins of true S/N.'
+        )
+    figure = calibration_figure(pulls, calibrated, summary=summary, parameter=PARAMETERS['snr'])
+    content['calibration_figure'] = page_figure('calibration', figure, alt=alt, caption=caption)
+    return content
+
+
+# statistic -> title of its column, and whether it is a fraction or difference to show in percent
+_SUMMARY_COLUMNS = {
+    'completeness': ('with flux > 0 [%]', True),
+    'bias': ('bias [%]', True),
+    'scatter': ('scatter [%]', True),
+    'scatter_over_bound': ('scatter / smallest possible', False),
+    'rms': ('rms about 0 [%]', True),
+    'outliers': ('off by > 30 % [%]', True),
+    'coverage_68': ('coverage of 68 % [%]', True),
+    'coverage_95': ('coverage of 95 % [%]', True),
+    'pull_scatter': ('scatter of pull', False),
+}
+
+
+def _summary_table(comparison, summary):
+    """Rows of the summary as a table on the page."""
+    rows = []
+    # Bin by bin, so that the methods stand below each other.
+    bins = dict.fromkeys(zip(summary['low'].tolist(), summary['high'].tolist(), strict=True))
+    for low, high in bins:
+        of_bin = summary[(summary['low'] == low) & (summary['high'] == high)]
+        for i, row in enumerate(of_bin):
+            cells = [
+                Cell(comparison.labels[row['method']]),
+                range_cell(low, high),
+                count_cell(row['n']),
+            ]
+            cells += [
+                error_cell(row[name], row[f'{name}_err'], 100 if in_percent else 1)
+                for name, (_, in_percent) in _SUMMARY_COLUMNS.items()
+            ]
+            rows.append(Row(cells, starts_group=i == 0))
+    knows_snr = 'snr' in comparison.truth.colnames
+    of_bins = 'in bins of true S/N' if knows_snr else 'on all cutouts'
+    return PageTable(
+        caption=f'Errors of the methods {of_bins}, with 1-sigma bootstrap errors.',
+        columns=[
+            Column('method', is_number=False),
+            Column('true S/N'),
+            Column('cutouts'),
+            *(Column(title) for title, _ in _SUMMARY_COLUMNS.values()),
+        ],
+        rows=rows,
+    )
+
+
+# where there is none
+
+
+def results_without_truth(comparison, styles):
+    """
+    Say how far the methods agree.
+
+    Parameters
+    ----------
+    comparison, styles
+        As in `results_with_truth`.
+
+    Returns
+    -------
+    tables, content
+        As of `results_with_truth`.
+    """
+    pairs = compare_pairs(comparison)
+    content = {'to_median': None, 'pairs': None, 'differences_figure': None}
+    if len(comparison.labels) > 1:
+        of_median = pairs['reference'] == MEDIAN
+        content['to_median'] = _pairs_table(
+            comparison,
+            pairs[of_median],
+            'Each method against the median of all methods, the reference.',
+            with_reference=False,
+        )
+        content['pairs'] = _pairs_table(
+            comparison, pairs[~of_median], 'Each method against each other.'
+        )
+        fluxes = fluxes_by_method(comparison)
+        median = median_fluxes(fluxes)
+        ln_ratios = np.log((fluxes / median).value)
+        content['differences_figure'] = page_figure(
+            'differences',
+            differences_figure(
+                median.value,
+                dict(zip(comparison.labels, ln_ratios, strict=True)),
+                styles,
+                unit=str(fluxes.unit),
+            ),
+            alt='A panel per method with ln(flux / median of the methods) against that median, '
+            f'of {_names(comparison)}. The numbers are in the tables.',
+            caption='Fluxes over the median of the methods. Triangles at the edge lie beyond it; '
+            'the black line is the running median.',
+        )
+    return {'summary.ecsv': pairs}, content
+
+
+def _pairs_table(comparison, pairs, caption, *, with_reference=True):
+    """Rows of the comparison of pairs as a table on the page."""
+    labels = comparison.labels
+    columns = [
+        Column('method', is_number=False),
+        *([Column('reference', is_number=False)] if with_reference else []),
+        Column('cutouts in common'),
+        Column('median of ln(flux / reference) [%]'),
+        Column('scatter of it [%]'),
+        Column('differing by > 30 % [%]'),
+    ]
+    rows = []
+    for row in pairs:
+        cells = [Cell(labels[row['method']])]
+        if with_reference:
+            cells.append(Cell(labels[row['reference']]))
+        cells.append(count_cell(row['n']))
+        for name in ('median', 'nmad', 'differing'):
+            cells.append(error_cell(row[name], row[f'{name}_err'], 100))
+        rows.append(Row(cells))
+    return PageTable(caption, columns, rows)

@@ -1,0 +1,311 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the page about a comparison says with truth and without: methods, speed, flags, cases."""
+
+import re
+
+import numpy as np
+from astropy import units as u
+
+from astroflux.evaluation._page import (
+    MISSING,
+    PAGE_DPI,
+    Cell,
+    Column,
+    PageTable,
+    Row,
+    count_cell,
+    error_text,
+    number_cell,
+    number_text,
+    page_figure,
+    with_unit,
+)
+from astroflux.evaluation.comparison_plots import extreme_case_figure, speed_figure
+from astroflux.evaluation.parameters import PARAMETERS
+from astroflux.evaluation.summary import summarise_speed
+from astroflux.flags import FLAGS
+
+__all__ = [
+    'count_cutouts',
+    'facts_of',
+    'flag_meanings',
+    'flags_table',
+    'gallery_of',
+    'methods_table',
+    'speed_of',
+]
+
+
+def methods_table(comparison):
+    """
+    Tell how many cutouts each method measured.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth or without.
+
+    Returns
+    -------
+    table : `~astroflux.evaluation._page.PageTable`
+    """
+    rows = []
+    for method, label in comparison.labels.items():
+        of_method = comparison.of_method(method)
+        flux, flux_err = (u.Quantity(of_method[name]).value for name in ('flux', 'flux_err'))
+        counts = (
+            len(of_method),
+            np.isfinite(flux).sum(),
+            (flux > 0).sum(),
+            (np.isfinite(flux) & np.isfinite(flux_err)).sum(),
+        )
+        rows.append(Row([Cell(label), Cell(method), *map(count_cell, counts)]))
+    return PageTable(
+        caption='The methods, and how many cutouts they measured.',
+        columns=[
+            Column('method', is_number=False),
+            Column('name', is_number=False),
+            Column('cutouts given'),
+            Column('with a flux'),
+            Column('with a positive flux'),
+            Column('with an error'),
+        ],
+        rows=rows,
+    )
+
+
+def _flag_counts(comparison):
+    """How often each method set each flag, only of flags that any of them set."""
+    counts = {}
+    for method in comparison.labels:
+        flags = np.asarray(comparison.of_method(method)['flags'], int)
+        counts[method] = {flag.name: int(np.sum((flags & flag.bit) > 0)) for flag in FLAGS}
+    used = [flag for flag in FLAGS if any(of[flag.name] for of in counts.values())]
+    return used, counts
+
+
+def flags_table(comparison):
+    """
+    Tell how often each method set each flag.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth or without.
+
+    Returns
+    -------
+    table : `~astroflux.evaluation._page.PageTable` or None
+        Of the flags that any method set, if there are such.
+    """
+    used, counts = _flag_counts(comparison)
+    if not used:
+        return None
+    rows = [
+        Row([Cell(label), *(count_cell(counts[method][flag.name]) for flag in used)])
+        for method, label in comparison.labels.items()
+    ]
+    columns = [Column('method', is_number=False), *(Column(flag.name) for flag in used)]
+    return PageTable('How many cutouts each method flagged.', columns, rows)
+
+
+def flag_meanings(comparison):
+    """
+    Tell what the flags mean that any method set.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth or without.
+
+    Returns
+    -------
+    meanings : list of tuple of str
+        Name and meaning of each.
+    """
+    used, _ = _flag_counts(comparison)
+    return [(flag.name, flag.description) for flag in used]
+
+
+def speed_of(comparison, styles):
+    """
+    Tell how fast the methods are.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth or without.
+    styles : dict of str to dict
+        From `~astroflux.evaluation.comparison_plots.method_styles`.
+
+    Returns
+    -------
+    table : `~astroflux.evaluation._page.PageTable` or None
+    figure : `~astroflux.evaluation._page.PageFigure` or None
+        `None` if no time was taken.
+    """
+    speed = summarise_speed(comparison)
+    if not np.isfinite(speed['rate']).any():
+        return None, None
+    rows = [
+        Row(
+            [
+                Cell(comparison.labels.get(row['method'], row['method'])),
+                count_cell(row['n']),
+                *(
+                    number_cell(u.Quantity(row[name]).value)
+                    for name in ('cpu_time', 'rate', 'relative_time')
+                ),
+            ]
+        )
+        for row in speed
+    ]
+    columns = [
+        Column('method', is_number=False),
+        Column('cutouts'),
+        Column('CPU time [s]'),
+        Column('cutouts per second and core'),
+        Column('time per cutout / that of the fastest'),
+    ]
+    table = PageTable('Time of the processor, summed over its cores.', columns, rows)
+    names = ', '.join(comparison.labels.values())
+    figure = page_figure(
+        'speed',
+        speed_figure(speed, styles),
+        alt=f'Bars with the cutouts per second and core of {names}. '
+        'The numbers are in the table above.',
+        caption='Cutouts per second and core.',
+    )
+    return table, figure
+
+
+def gallery_of(comparison):
+    """
+    Show the worst cases of each method.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth or without.
+
+    Returns
+    -------
+    gallery : list of dict
+        For each method its ``label`` and its ``cases``, each a dict of its ``figure`` and the
+        facts below it, as text.
+    """
+    has_truth = comparison.truth is not None
+    gallery = []
+    for i, (method, label) in enumerate(comparison.labels.items(), 1):
+        cases = []
+        for k, case in enumerate(comparison.extremes.get(method, ()), 1):
+            facts = _case_facts(case, has_truth)
+            figure = page_figure(
+                # numbered, as two names may differ only in what a file name cannot hold
+                f'worst_{i:02d}_{_slug(method)}_{k:02d}',
+                extreme_case_figure(case),
+                alt=f'Cutout {_case_name(case)}, as {label} measured it. {_masked(case)} '
+                + _verdict(facts['ratio'], has_truth),
+                caption='',
+                dpi=PAGE_DPI,
+            )
+            cases.append({'figure': figure, **facts})
+        gallery.append({'label': label, 'cases': cases})
+    return gallery
+
+
+def _verdict(ratio, has_truth):
+    """Tell the alternative text of an image how far off the flux is."""
+    if ratio == MISSING:
+        return 'There is no flux to compare.'
+    return f'The flux is {ratio} of the {"true one" if has_truth else "median of the methods"}.'
+
+
+def _case_facts(case, has_truth):
+    """What stands below the image of a case, as text."""
+    flux, flux_err, reference = (
+        u.Quantity(value).to_value(u.Quantity(case.flux).unit)
+        for value in (case.flux, case.flux_err, case.reference)
+    )
+    unit = str(u.Quantity(case.flux).unit)
+    ratio = flux / reference if reference > 0 else np.nan
+    labels = {name: parameter.label for name, parameter in PARAMETERS.items()}
+    details = {
+        labels.get(name, name): number_text(value)
+        for name, value in case.details.items()
+        if name not in ('snr', 'bound') and np.isfinite(value)
+    }
+    if np.isfinite(bound := case.details.get('bound', np.nan)):
+        details['smallest error possible'] = with_unit(number_text(100 * bound), '%')
+    return {
+        'name': _case_name(case),
+        'measured': with_unit(error_text(flux, flux_err), unit),
+        'reference_label': 'true' if has_truth else 'median',
+        'reference': with_unit(number_text(reference, 4), unit),
+        'ratio': with_unit(number_text(100 * ratio), '%'),
+        'snr': number_text(case.details.get('snr', np.nan)),
+        'flags': ', '.join(case.flags),
+        'details': details,
+    }
+
+
+def _case_name(case):
+    return f'{case.cutout} ({case.name})' if case.name else str(case.cutout)
+
+
+def _masked(case):
+    fraction = float(np.mean(np.asarray(case.mask, bool))) if np.size(case.mask) else 0
+    return f'{100 * fraction:.2g} % of the pixels are ignored.' if fraction else ''
+
+
+def count_cutouts(comparison):
+    """
+    Count the cutouts that were measured.
+
+    Parameters
+    ----------
+    comparison : `~astroflux.evaluation.Comparison`
+        With truth or without.
+
+    Returns
+    -------
+    n : int
+    """
+    if comparison.truth is not None:
+        return len(comparison.truth)
+    return len(np.unique(np.asarray(comparison.measurements['cutout'])))
+
+
+def _slug(name):
+    """The name with what any file system takes."""
+    return re.sub(r'[^A-Za-z0-9.-]+', '_', name).strip('._')[:40] or 'method'
+
+
+def facts_of(meta):
+    """
+    Write metadata as text.
+
+    Parameters
+    ----------
+    meta : dict
+        Values of any kind.
+
+    Returns
+    -------
+    facts : list of tuple of str
+        Names and values, entries of dicts one by one.
+    """
+    facts = []
+    for key, value in meta.items():
+        if isinstance(value, dict):
+            facts += [(f'{key}: {inner}', text) for inner, text in facts_of(value)]
+        elif isinstance(value, (list, tuple)):
+            facts.append((str(key), ', '.join(_fact(item) for item in value)))
+        else:
+            facts.append((str(key), _fact(value)))
+    return facts
+
+
+def _fact(value):
+    is_nan = isinstance(value, (float, np.floating)) and not np.isfinite(value)
+    return MISSING if value is None or is_nan else str(value)
