@@ -45,7 +45,9 @@ def compare_methods(
     n_extremes : int, optional
         How many of the worst cases to keep for each method.
     workers : int, optional
-        Number of processes. The result does not depend on it, but for the times.
+        Number of processes. The result does not depend on it, but for the times. A script that
+        asks for more than one must guard its main part (``if __name__ == '__main__':``), as
+        `multiprocessing` explains.
     chunk_size : int, optional
         How many cutouts are loaded at a time.
     progress : bool, optional
