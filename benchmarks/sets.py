@@ -67,7 +67,7 @@ class TestSet:
     @property
     def is_available(self):
         """Whether the data that it needs are there."""
-        return not self.needs or Path(os.environ.get(self.needs, '')).is_dir()
+        return not self.needs or os.path.isdir(os.environ.get(self.needs, ''))
 
 
 # -- what is done to a simulated cutout -----------------------------------------------------------

@@ -2,6 +2,7 @@
 """What the page about a comparison says with truth and without: methods, speed, flags, cases."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
@@ -250,7 +251,11 @@ def _case_facts(case, has_truth):
 
 
 def _case_name(case):
-    return f'{case.cutout} ({case.name})' if case.name else str(case.cutout)
+    if not case.name:
+        return str(case.cutout)
+    # the folder of a file would fill the caption; the tables have it
+    is_file = case.name.lower().endswith(('.fits', '.gz', '.fz'))
+    return f'{case.cutout} ({Path(case.name).name if is_file else case.name})'
 
 
 def _masked(case):

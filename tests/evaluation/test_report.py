@@ -469,7 +469,7 @@ def test_case_has_its_numbers(make, tmp_path):
     comparison = make({'cnn': 'CNN'}, n=30, n_worst=1)
     (case,) = comparison.extremes['cnn']
     case.flux, case.flux_err, case.reference = 80 * u.nJy, 4 * u.nJy, 0.1 * u.uJy
-    case.flags, case.name = ('NEIGHBOUR',), 'a.fits'
+    case.flags, case.name = ('NEIGHBOUR',), '/some/folder/a.fits'
     case.details = {'snr': 12.3, 'sersic_index': 2.5, 'axis_ratio': np.nan}
     page = check_page(write_report(comparison, tmp_path))
     text = ' '.join(' '.join(page.text).split())
