@@ -39,8 +39,10 @@ BY = {
 BY_METHODS = ('cnn', 'kron', 'growth', 'petrosian', 'sep', 'sersic', 'boosting')
 SNR_MIN = 20
 
-# How many standard errors a difference has to be to be told.
+# How many standard errors a difference has to be to be told, and of how many galaxies at the
+# least, as the errors themselves are uncertain.
 CERTAIN = 2.0
+MIN_PAIRS = 10
 # A bias that is told, if it is certain.
 NOTABLE_BIAS = 0.01
 
@@ -109,7 +111,7 @@ def _losses(summaries):
     rows = []
     for name, summary in summaries.items():
         for row in summary:
-            if row['method'] == REFERENCE:
+            if row['method'] == REFERENCE or row['n_both'] < MIN_PAIRS:
                 continue
             ratios = [
                 f'{row[ratio]:.2f} ± {row[f"{ratio}_err"]:.2f}'

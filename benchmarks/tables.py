@@ -17,6 +17,9 @@ __all__ = ['BRIEF', 'REFERENCE', 'fit_check', 'readable', 'summary_of']
 # The method that all others are compared with.
 REFERENCE = 'cnn'
 
+# Statistics of fewer galaxies tell nothing: such rows are left out.
+MIN_GALAXIES = 5
+
 
 def summary_of(comparison, test_set):
     """Return the statistics of all methods and bins, bin by bin, with the time per cutout."""
@@ -104,7 +107,7 @@ def readable(summary, *, methods=None, columns=tuple(COLUMNS)):
     rows = [
         [COLUMNS[name](row) for name in columns]
         for row in summary
-        if row['n'] and (methods is None or row['method'] in methods)
+        if row['n'] >= MIN_GALAXIES and (methods is None or row['method'] in methods)
     ]
     return rst_table(list(columns), rows)
 
