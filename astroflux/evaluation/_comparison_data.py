@@ -69,7 +69,7 @@ class Comparison:
         `~astroflux.evaluation.flux_errors`). A slow method may have been given the first
         cutouts only.
     truth : `~astropy.table.QTable` or None
-        One row per cutout: ``flux``, the columns of `~astroflux.evaluation.PARAMETERS` that are
+        One row per cutout: ``flux``, the columns of ``astroflux.evaluation.PARAMETERS`` that are
         known, and ``bound``, the smallest standard deviation of ln flux that is possible (NaN
         where not known). Only of cutouts that any method was given.
     speed : `~astropy.table.QTable`

@@ -43,7 +43,7 @@ class Plan:
     ----------
     source : `~astroflux.evaluation.CutoutSource`
         The cutouts.
-    methods : dict of str to `~astroflux.estimators.FluxEstimator`
+    methods : dict of str to `~astroflux.estimators.base.FluxEstimator`
         The methods, by name.
     limits : dict of str to int
         How many of the first cutouts some of them measure.

@@ -46,7 +46,7 @@ class CutoutSource(ABC):
         cutouts : list
             Whatever `~astroflux.cutouts.iter_cutouts` accepts as one cutout.
         truth : `~astropy.table.QTable` or None
-            A row for each: ``flux``, and the columns of `~astroflux.evaluation.PARAMETERS`,
+            A row for each: ``flux``, and the columns of ``astroflux.evaluation.PARAMETERS``,
             ``bound`` and ``bound_without_prior`` as far as they are known.
         """
 

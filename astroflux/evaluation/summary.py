@@ -41,7 +41,7 @@ def summarise_comparison(
     comparison : `~astroflux.evaluation.Comparison`
         One with truth.
     by : str or None, optional
-        Name of one of `~astroflux.evaluation.PARAMETERS`; `None` for all galaxies in one bin.
+        Name of one of ``astroflux.evaluation.PARAMETERS``; `None` for all galaxies in one bin.
     edges : sequence of float, optional
         Edges of the bins; by default those of the parameter.
     snr_min : float, optional
