@@ -279,7 +279,7 @@ def _format_summary(comparison):
             table.rename_column(name, f'{name} [%]')
     for name in table.colnames:
         if table[name].dtype.kind == 'f':
-            table[name].info.format = '.3g'
+            table[name].info.format = 'g' if name in ('low', 'high') else '.3g'
     return table.pformat(max_lines=-1, max_width=-1)
 
 
