@@ -160,9 +160,14 @@ def test_mask_is_shown_over_the_image(ax, comparison):
 @pytest.mark.parametrize('noise', [0, np.nan, -1])
 def test_case_without_noise_is_shown(comparison, noise):
     case = replace(comparison.extremes['cnn'][0], noise=noise)
-    extreme_case_figure(case).draw_without_rendering()
     empty = replace(case, image=np.full((9, 9), np.nan), mask=np.full((9, 9), True))
-    extreme_case_figure(empty).draw_without_rendering()
+    for shown in (case, empty):
+        figure = extreme_case_figure(shown)
+        # warnings are errors
+        figure.draw_without_rendering()
+        norm = figure.axes[0].images[0].norm
+        assert np.isfinite([norm.vmin, norm.vmax]).all()
+        assert norm.vmin < norm.vmax
 
 
 @pytest.mark.parametrize(
