@@ -58,6 +58,7 @@ FLAGS = (
         'OUT_OF_RANGE',
         'The input lies outside what the method was made for, such as the width of the PSF.',
     ),
+    Flag(512, 'UNFAMILIAR', 'The cutout looks like hardly any that the method was trained on.'),
     Flag(
         1024,
         'BAD_INPUT',

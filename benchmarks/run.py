@@ -6,7 +6,8 @@ Every method on every test set.
 
 measures the sets one after the other and prints a table for each. A report with
 figures and the worst cases is written to ``.runs/benchmarks/SET``; a set that is
-there already is not measured again, unless ``--fresh``. With ``--write`` the
+there already is not measured again, unless ``--fresh``; with ``--methods`` only those
+methods are, and the others' measurements of the set are kept. With ``--write`` the
 tables and figures of the documentation, the README and the model card are
 rewritten from all sets that have been measured.
 """
@@ -15,6 +16,8 @@ import argparse
 import os
 from pathlib import Path
 
+import numpy as np
+from astropy.table import vstack
 from documents import write_documents
 from sets import N_GALAXIES, SETS
 from tables import fit_check, readable, summary_of
@@ -30,10 +33,11 @@ RUNS = TOP / '.runs' / 'benchmarks'
 N_MODERATE = {'petrosian': 500, 'sextractor': 500}
 
 
-def measure_set(name, n, n_slow, workers):
-    """Measure one set by all methods that are installed, and write its report."""
+def measure_set(name, n, n_slow, workers, methods=None):
+    """Measure one set by some methods or all that are installed, and write its report."""
     test_set = SETS[name]
-    methods = available_methods(slow=True)
+    others = read_comparison(RUNS / name) if methods else None
+    methods = methods or available_methods(slow=True)
     limits = {'sersic': test_set.n_sersic, 'bulge-disc': test_set.n_two}
     if n_slow is not None:
         limits = dict.fromkeys(limits, n_slow)
@@ -46,7 +50,20 @@ def measure_set(name, n, n_slow, workers):
         chunk_size=25,
     )
     comparison.title = f'{name}: {test_set.title}'
+    if others:
+        comparison = replaced(others, comparison)
     write_report(comparison, RUNS / name, overwrite=True)
+
+
+def replaced(comparison, newer):
+    """Return a comparison with some methods measured again."""
+    for name in ('measurements', 'speed'):
+        kept = getattr(comparison, name)
+        kept = kept[~np.isin(kept['method'], list(newer.labels))]
+        setattr(newer, name, vstack([kept, getattr(newer, name)], metadata_conflicts='silent'))
+    newer.labels = {**comparison.labels, **newer.labels}
+    newer.truth = comparison.truth
+    return newer
 
 
 def main():
@@ -57,6 +74,7 @@ def main():
     parser.add_argument('sets', nargs='*', metavar='SET', help=f'of {", ".join(SETS)}; all')
     parser.add_argument('-n', type=int, default=N_GALAXIES, help='galaxies per set')
     parser.add_argument('--n-slow', type=int, help='galaxies per set for light-profile fits')
+    parser.add_argument('--methods', nargs='+', metavar='METHOD', help='measure only these again')
     parser.add_argument('--workers', type=int, default=os.cpu_count())
     parser.add_argument('--fresh', action='store_true', help='measure again')
     parser.add_argument('--write', action='store_true', help='rewrite the documents')
@@ -68,8 +86,15 @@ def main():
         if not SETS[name].is_available:
             print(f'\n{name} is left out: {SETS[name].needs} names no folder')
             continue
-        if arguments.fresh or not (RUNS / name / 'report.html').exists():
-            measure_set(name, arguments.n, arguments.n_slow, arguments.workers)
+        exists = (RUNS / name / 'report.html').exists()
+        if arguments.fresh or arguments.methods or not exists:
+            measure_set(
+                name,
+                arguments.n,
+                arguments.n_slow,
+                arguments.workers,
+                arguments.methods if exists and not arguments.fresh else None,
+            )
         comparison = read_comparison(RUNS / name)
         print(f'\n{comparison.title}\n\n{readable(summary_of(comparison, SETS[name]))}')
         if name == 'isolated' and 'sersic' in comparison.labels:

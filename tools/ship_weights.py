@@ -31,7 +31,7 @@ CARD = """\
 
 {description}
 
-- Architecture: ``FoveatedNet``, {n_parameters:,} parameters, settings ``{settings}``.
+- Architecture: ``ProfileNet``, {n_parameters:,} parameters, settings ``{settings}``.
 - SHA-256 of the tensors: ``{sha256}``
 - Made by ``python -m astroflux.training {name} -o FOLDER`` from the configuration
   ``astroflux/training/configs/{name}.toml``: seeds {library_seed} (galaxies) and
@@ -40,15 +40,22 @@ CARD = """\
 Trained on
 ~~~~~~~~~~
 
-{n_galaxies:,} galaxies drawn with GalSim in stamps of {stamp_size} pixels of
-{pixel_scale} arcsec: half-light radius {radius} arcsec, Sersic index {sersic} (drawn
-with a weight of its power {index_power}) or disc and bulge, axis ratio {axis_ratio},
-Moffat and Kolmogorov PSFs of {fwhm} arcsec FWHM
-({fwhm_pixels} pixels). Observed anew at every step: S/N {snr}, up to
-{max_neighbours} neighbours in {blend:.0%} of the stamps, {neighbour_mask:.0%} of the
-neighbours masked, bad columns and blobs in {defect:.0%}, a sky residual of {sky} sigma,
-stamps cut to {min_stamp} pixels and more in {small:.0%}, PSF width withheld in
-{unknown:.0%}. Noise is Gaussian, without correlation, the same in all pixels.
+{n_galaxies:,} galaxies drawn with GalSim. All lengths are in pixels, so that the weights serve
+any survey.
+
+- {own_share:.0%} in a survey's own pixels: half-light radius {radius}, PSF of {fwhm} FWHM; the
+  others in blocks of pixels, as large galaxies are measured: {large_radius} and {narrow_fwhm}
+  blocks. Moffat (beta {beta}) and Kolmogorov PSFs, sheared by up to {psf_shear}.
+- One Sersic component of index {sersic} (drawn with a weight of its power {index_power}), or a
+  bulge and a disc; {structured:.0%} have a ring, spiral arms, a bar or clumps. Axis ratio
+  {axis_ratio}.
+
+Observed anew at every step: S/N {snr}; up to {max_neighbours} neighbours in {blend:.0%} of the
+stamps, {neighbour_mask:.0%} of the neighbours masked; bad columns and blobs in {defect:.0%}; noise
+that changes across the stamp in {uneven:.0%}, the sources' own photon noise in {photon:.0%}, noise
+correlated between pixels in {correlated:.0%}; a sky residual of {sky} sigma; positions off by up to
+two pixels; stamps cut to {min_stamp} pixels and more in {small:.0%}; PSF withheld in {unknown:.0%},
+all but its width in another {shape_unknown:.0%}.
 
 The design and the length of the training were chosen by the validation galaxies (seed
 {validation_seed}), which are not trained on. The test sets of ``benchmarks/`` are of other seeds.
@@ -56,13 +63,11 @@ The design and the length of the training were chosen by the validation galaxies
 Where it fails
 ~~~~~~~~~~~~~~
 
-- Galaxies of a half-light radius outside {radius_pixels} pixels, or with light beyond the
-  central 147 x 147 pixels: flags ``OUT_OF_RANGE`` and ``STAMP_CROPPED``.
-- PSFs outside {fwhm_pixels} pixels FWHM: flag ``OUT_OF_RANGE``.
+- Galaxies of a half-light radius outside {radius} pixels (or, if the stamp is larger than 147
+  pixels, as many blocks of them), and PSFs outside {fwhm} pixels FWHM: flag ``OUT_OF_RANGE``.
 - High Sersic indices at low S/N: their wings are invisible, and the answer leans to the more
   common discs (the set ``uniform-index``).
-- Irregular, clumpy and interacting galaxies, spiral arms, stars' diffraction spikes, correlated
-  noise, the galaxy's own photon noise: none was in the training.
+- Interacting galaxies and stars' diffraction spikes: none was in the training.
 - Blends at low S/N: a neighbour that noise hides is counted in.
 - Below S/N 5 the answer leans on the population that it was trained on.
 - Gradients of the sky, and a sky wrong by much more than {sky} sigma per pixel.
@@ -85,16 +90,16 @@ Not measured yet.
 """
 
 
-def span(low_high, scale=1.0):
+def span(low_high):
     """Format a range."""
-    return ' to '.join(f'{float(f"{value / scale:.3g}"):,g}' for value in low_high)
+    return ' to '.join(f'{float(f"{value:.3g}"):,g}' for value in low_high)
 
 
 def write_card(weights):
     """Write the model card beside the weights."""
     source = weights.metadata['training']
     library, observation = source['library'], source['observation']
-    scale = library['pixel_scale']
+    own, rebinned = library['part']
     text = CARD.format(
         name=weights.name,
         underline='-' * len(weights.name),
@@ -108,24 +113,30 @@ def write_card(weights):
         steps=sum(steps for steps, _ in source['optimiser']['cycles']),
         batch_size=source['optimiser']['batch_size'],
         n_galaxies=library['n_galaxies'],
-        stamp_size=library['stamp_size'],
-        pixel_scale=scale,
-        radius=span(library['galaxies']['half_light_radius']),
-        radius_pixels=span(library['galaxies']['half_light_radius'], scale),
+        own_share=own['share'],
+        radius=span(own['galaxies']['half_light_radius']),
+        large_radius=span(rebinned['galaxies']['half_light_radius']),
+        fwhm=span(own['psf']['fwhm']),
+        narrow_fwhm=span(rebinned['psf']['fwhm']),
+        beta=span(own['psf']['moffat_beta']),
+        psf_shear=own['psf']['max_ellipticity'],
         sersic=span(library['galaxies']['sersic_index']),
         index_power=observation['sersic_index_power'],
+        structured=library['structured_fraction'],
         axis_ratio=span(library['galaxies']['axis_ratio']),
-        fwhm=span(library['psf']['fwhm']),
-        fwhm_pixels=span(library['psf']['fwhm'], scale),
         snr=span(observation['snr']),
         max_neighbours=observation['max_neighbours'],
         blend=observation['blend_fraction'],
         neighbour_mask=observation['neighbour_mask_fraction'],
         defect=observation['defect_fraction'],
+        uneven=observation['uneven_noise_fraction'],
+        photon=observation['photon_noise_fraction'],
+        correlated=observation['correlated_noise_fraction'],
         sky=observation['sky_residual'],
         min_stamp=observation['min_stamp_size'],
         small=observation['small_stamp_fraction'],
         unknown=observation['unknown_psf_fraction'],
+        shape_unknown=observation['unknown_shape_fraction'],
     )
     (WEIGHTS / f'{weights.name}.rst').write_text(text)
 
@@ -165,7 +176,9 @@ def main():
     target.chmod(0o644)
     registry_path = WEIGHTS / 'registry.json'
     registry = json.loads(registry_path.read_text()) if registry_path.exists() else {}
-    registry[weights.name] = weights.sha256
+    # the newest one is the default
+    registry.pop(weights.name, None)
+    registry = {weights.name: weights.sha256, **registry}
     registry_path.write_text(json.dumps(registry, indent=1) + '\n')
     write_card(weights)
     DOCS.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,216 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Put cutouts of any shape onto the network's canvas, in units of their noise."""
 
+from collections import OrderedDict
+from dataclasses import dataclass
+
 import numpy as np
 
-from astroflux.networks.foveation import CANVAS_SIZE, REACH
+from astroflux.networks.psf_mixture import fit_psf_mixtures
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
-__all__ = ['Canvases']
+__all__ = ['Canvases', 'Orientation']
+
+# Half the side of the box whose light decides how a stamp is turned.
+BOX_REACH = 16
+
+# A block of pixels counts if at least this part of it can be used.
+LEAST_USABLE = 0.5
+
+# PSFs whose mixtures are remembered.
+MAX_REMEMBERED = 256
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """
+    One of the eight flips and quarter turns of a stamp.
+
+    Attributes
+    ----------
+    flip_y, flip_x : bool
+        Whether to reverse rows and columns.
+    transpose : bool
+        Whether to exchange them, after that.
+    """
+
+    flip_y: bool = False
+    flip_x: bool = False
+    transpose: bool = False
+
+    @classmethod
+    def of(cls, data, position):
+        """
+        Return the orientation in which a stamp is always seen.
+
+        Its light is to lean towards the upper right, and more to the right.
+        So the answer is the same whichever way a stamp is turned.
+
+        Parameters
+        ----------
+        data : 2D `~numpy.ndarray`
+            Image.
+        position : tuple of float
+            ``(x, y)`` of the galaxy.
+
+        Returns
+        -------
+        orientation : `Orientation`
+        """
+        bounds = [
+            (max(0, round(c) - BOX_REACH), min(n, round(c) + BOX_REACH + 1))
+            for c, n in zip(position[::-1], data.shape, strict=True)
+        ]
+        box = data[bounds[0][0] : bounds[0][1], bounds[1][0] : bounds[1][1]]
+        lean_y = float((np.arange(*bounds[0]) - position[1]) @ box.sum(axis=1))
+        lean_x = float((np.arange(*bounds[1]) - position[0]) @ box.sum(axis=0))
+        return cls(lean_y < 0, lean_x < 0, abs(lean_y) > abs(lean_x))
+
+    def apply(self, image):
+        """
+        Return a view of an image as it is seen.
+
+        Parameters
+        ----------
+        image : 2D `~numpy.ndarray`
+            As it came.
+
+        Returns
+        -------
+        view : 2D `~numpy.ndarray`
+        """
+        turned = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        return turned.T if self.transpose else turned
+
+    def undo(self, image):
+        """
+        Return a view of a seen image as it came.
+
+        Parameters
+        ----------
+        image : 2D `~numpy.ndarray`
+            As `apply` gives it.
+
+        Returns
+        -------
+        view : 2D `~numpy.ndarray`
+        """
+        turned = image.T if self.transpose else image
+        return turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+    def move(self, position, shape):
+        """
+        Return where a position is seen.
+
+        Parameters
+        ----------
+        position : tuple of float
+            ``(x, y)`` in the image as it came.
+        shape : tuple of int
+            Of the image as it came.
+
+        Returns
+        -------
+        position : tuple of float
+        """
+        x, y = position
+        y = shape[0] - 1 - y if self.flip_y else y
+        x = shape[1] - 1 - x if self.flip_x else x
+        return (y, x) if self.transpose else (x, y)
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """
+    A cutout in pixels or in blocks of them; ``noise`` may be one number for all.
+
+    Of blocks, ``origin`` tells where the first one starts, and ``share`` which part of each
+    can be used.
+    """
+
+    data: np.ndarray
+    noise: np.ndarray | float
+    mask: np.ndarray | None
+    position: tuple[float, float]
+    binning: int = 1
+    origin: tuple[int, int] = (0, 0)
+    share: np.ndarray | float = 1.0
+
+    @classmethod
+    def of(cls, cutout):
+        noise = cutout.noise
+        if noise[0, 0] == noise[-1, -1] and noise.min() == noise.max():
+            noise = float(noise[0, 0])
+        mask = cutout.mask if cutout.mask.any() else None
+        return cls(cutout.data, noise, mask, cutout.position)
+
+    def binned(self, binning):
+        """Return blocks of pixels; the galaxy's pixel is in the middle of one, or beside it."""
+        position, windows = [], []
+        for centre, length in zip(self.position[::-1], self.data.shape, strict=True):
+            start = (int(np.ceil(centre - 0.5 + 1e-9)) - binning // 2) % binning
+            stop = start + (length - start) // binning * binning
+            windows.append(slice(start, stop))
+            position.append((centre - start + 0.5) / binning - 0.5)
+        windows = tuple(windows)
+
+        def total(values):
+            ny, nx = (length // binning for length in values.shape)
+            return values.reshape(ny, binning, nx, binning).sum(axis=(1, 3))
+
+        data = self.data[windows]
+        noise = np.broadcast_to(self.noise, self.data.shape)[windows]
+        usable = np.ones(data.shape, bool) if self.mask is None else ~self.mask[windows]
+        part = total(usable) / binning**2
+        mask = part < LEAST_USABLE
+        # what is missing in a block is as bright as the rest of it
+        share = np.maximum(part, LEAST_USABLE)
+        variance = total(np.where(usable, noise**2, 0)) / share**2
+        return _Stamp(
+            np.where(mask, 0, total(np.where(usable, data, 0)) / share),
+            np.sqrt(np.where(mask, 1, variance)) if mask.any() else np.sqrt(variance),
+            mask if mask.any() else None,
+            tuple(position[::-1]),
+            binning,
+            tuple(window.start for window in windows),
+            share,
+        )
+
+    def spread(self, values, shape):
+        """Return values of blocks as values of the pixels of an image, 0 beyond the blocks."""
+        if self.binning == 1:
+            return values
+        pixels = np.repeat(np.repeat(values / self.share, self.binning, 0), self.binning, 1)
+        image = np.zeros(shape)
+        (y, x), (ny, nx) = self.origin, pixels.shape
+        image[y : y + ny, x : x + nx] = pixels
+        return image
+
+    @property
+    def typical_noise(self):
+        """Median noise of the usable pixels."""
+        if isinstance(self.noise, float):
+            return self.noise
+        return float(np.median(self.noise if self.mask is None else self.noise[~self.mask]))
+
+    @property
+    def is_even(self):
+        """Whether all pixels are alike."""
+        return self.mask is None and isinstance(self.noise, float)
+
+    def oriented(self):
+        """Return the stamp as it is seen, and how it was turned."""
+        orientation = Orientation.of(self.data, self.position)
+        noise, mask = self.noise, self.mask
+        return (
+            _Stamp(
+                orientation.apply(self.data),
+                noise if isinstance(noise, float) else orientation.apply(noise),
+                mask if mask is None else orientation.apply(mask),
+                orientation.move(self.position, self.data.shape),
+            ),
+            orientation,
+        )
 
 
 class Canvases:
@@ -13,93 +218,152 @@ class Canvases:
     A batch of cutouts as the network takes it.
 
     The galaxy's position falls on the central pixel, to the nearest pixel.
-    What a cutout lacks is marked as not valid; what reaches beyond the canvas
-    is left out.
+    What a cutout lacks has no weight; what reaches beyond the canvas is left
+    out. Each cutout is flipped and turned into a standard orientation.
 
     Parameters
     ----------
     cutouts : list of `~astroflux.cutouts.Cutout`
         None of them failed.
+    binning : int
+        Blocks of so many pixels along an axis are summed up first.
 
     Attributes
     ----------
     image : `~numpy.ndarray`
         ``(n, 147, 147)`` float32, 0 where a pixel is missing or ignored.
-    valid : `~numpy.ndarray`
-        Same shape, 1 where a pixel can be used, else 0; or
-        ``(1, 147, 147)`` if that is the same for all.
+    weight : `~numpy.ndarray`
+        Same shape: inverse variance in units of ``scale**-2``, 0 where a pixel
+        cannot be used; or ``(1, 147, 147)`` if that is the same for all.
     psf : `~numpy.ndarray`
-        ``(n, 2)`` float32: full width at half maximum in pixels and
-        noise-equivalent area in square pixels, NaN where unknown.
+        ``(n, 7)`` float32: full width at half maximum in pixels (or blocks),
+        noise-equivalent area, and the numbers of
+        `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
     scale : `~numpy.ndarray`
         ``(n,)`` the noise that the image was divided by: the median over the
-        usable pixels, because the galaxy's own photon noise must not distort
-        its shape.
+        usable pixels.
     cropped : `~numpy.ndarray`
         ``(n,)`` bool, whether a part of the cutout was left out.
+    orientations : list of `Orientation`
+        How the cutouts were turned.
     """
 
-    def __init__(self, cutouts):
+    def __init__(self, cutouts, binning=1):
         n = len(cutouts)
+        stamps, self.orientations = zip(
+            *(_Stamp.of(cutout).oriented() for cutout in cutouts), strict=True
+        )
+        self._masks = [stamp.mask for stamp in stamps]
+        self._shapes = [stamp.data.shape for stamp in stamps]
+        if binning > 1:
+            stamps = [stamp.binned(binning) for stamp in stamps]
+        self._stamps = stamps
         self.image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
-        shared = _all_pixels_alike(cutouts)
-        self.valid = np.zeros_like(self.image[:1] if shared else self.image)
+        shared = _all_pixels_alike(stamps)
+        self.weight = np.zeros_like(self.image[:1] if shared else self.image)
         if shared:
-            self.valid[0][_windows(cutouts[0])[1]] = 1
-        self.psf = np.array([(c.psf_fwhm, _psf_area(c.psf)) for c in cutouts], np.float32)
+            self.weight[0][_windows(stamps[0])[1]] = 1
+        self.psf = _psf_numbers(cutouts, binning)
         self.scale = np.empty(n)
         self.cropped = np.zeros(n, bool)
-        for row, cutout in enumerate(cutouts):
-            source, target = self._place(row, cutout)
+        for row, stamp in enumerate(stamps):
+            source, target = _windows(stamp)
+            scale = self.scale[row] = stamp.typical_noise
+            # In double precision until here: any unit fits into the network's
+            # floats. Ignored pixels are zero already.
+            np.multiply(
+                stamp.data[source], 1 / scale, out=self.image[row][target], casting='same_kind'
+            )
+            self.cropped[row] = self.image[row][target].size < stamp.data.size
             if not shared:
-                self.valid[row][target] = ~cutout.mask[source]
+                self.weight[row][target] = _weight(stamp, source, scale)
 
-    def _place(self, row, cutout):
-        scale = _typical_noise(cutout)
-        source, target = _windows(cutout)
-        # In double precision until here: any unit fits into the network's
-        # floats. Ignored pixels are zero already.
-        np.multiply(
-            cutout.data[source], 1 / scale, out=self.image[row][target], casting='same_kind'
-        )
-        self.scale[row] = scale
-        self.cropped[row] = self.image[row][target].size < cutout.data.size
-        return source, target
+    def to_cutout(self, row, picture):
+        """
+        Return a picture of the canvas as one of the cutout.
+
+        Parameters
+        ----------
+        row : int
+            Which of the cutouts.
+        picture : 2D `~numpy.ndarray`
+            ``(147, 147)``, derivatives with respect to ``image * scale``.
+
+        Returns
+        -------
+        image : 2D `~numpy.ndarray`
+            Of the cutout's shape: derivatives with respect to its pixels; 0 where they are
+            ignored or not on the canvas.
+        """
+        stamp, mask = self._stamps[row], self._masks[row]
+        source, target = _windows(stamp)
+        values = np.zeros(stamp.data.shape)
+        values[source] = picture[target]
+        values = stamp.spread(values, self._shapes[row])
+        if mask is not None:
+            values = np.where(mask, 0, values)
+        return self.orientations[row].undo(values)
+
+    @property
+    def valid(self):
+        """Where a pixel can be used: 1, else 0."""
+        return (self.weight > 0).astype(np.float32)
 
 
-def _all_pixels_alike(cutouts):
-    """Return whether all cutouts lie alike on the canvas and none has a mask."""
-    first = cutouts[0]
+def _weight(stamp, source, scale):
+    if isinstance(stamp.noise, float):
+        return 1 if stamp.mask is None else ~stamp.mask[source]
+    weight = (scale / stamp.noise[source]) ** 2
+    return weight if stamp.mask is None else weight * ~stamp.mask[source]
+
+
+def _all_pixels_alike(stamps):
+    """Return whether all stamps lie alike on the canvas and their pixels are of equal weight."""
+    first = stamps[0]
     return all(
-        c.data.shape == first.data.shape and c.position == first.position and not c.mask.any()
-        for c in cutouts
+        s.data.shape == first.data.shape and s.position == first.position and s.is_even
+        for s in stamps
     )
 
 
-def _psf_area(psf):
-    """Return the noise-equivalent area of a PSF image whose sum is one."""
-    return np.nan if psf is None else 1 / np.vdot(psf, psf)
+_remembered = OrderedDict()
 
 
-def _typical_noise(cutout):
-    """Return the median noise of the usable pixels."""
-    noise = cutout.noise
-    if noise.min() == noise.max():
-        return float(noise.flat[0])
-    return float(np.median(noise[~cutout.mask]))
+def _psf_numbers(cutouts, binning):
+    """Return width, area and mixture of each PSF; NaN where unknown."""
+    numbers = np.full((len(cutouts), 7), np.nan)
+    numbers[:, 0] = [c.psf_fwhm for c in cutouts]
+    keys, fresh = {}, {}
+    for cutout in cutouts:
+        if cutout.psf is not None and id(cutout.psf) not in keys:
+            key = keys[id(cutout.psf)] = (cutout.psf.tobytes(), cutout.psf_fwhm)
+            if key not in _remembered:
+                fresh[key] = cutout.psf
+    if fresh:
+        mixtures = fit_psf_mixtures(list(fresh.values()), [key[1] for key in fresh])
+        for (key, psf), mixture in zip(fresh.items(), mixtures, strict=True):
+            _remembered[key] = (1 / np.vdot(psf, psf), *mixture)
+    for row, cutout in enumerate(cutouts):
+        if cutout.psf is not None:
+            numbers[row, 1:] = _remembered[keys[id(cutout.psf)]]
+    while len(_remembered) > MAX_REMEMBERED:
+        _remembered.popitem(last=False)
+    numbers[:, 0] /= binning
+    numbers[:, 1] /= binning**2
+    return numbers.astype(np.float32)
 
 
-def _windows(cutout):
-    """Return the slices of a cutout and of the canvas that coincide."""
+def _windows(stamp):
+    """Return the slices of a stamp and of the canvas that coincide."""
     pairs = [
         _window(length, centre)
-        for length, centre in zip(cutout.data.shape, cutout.position[::-1], strict=True)
+        for length, centre in zip(stamp.data.shape, stamp.position[::-1], strict=True)
     ]
     return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
 
 
 def _window(length, centre):
-    """Return the slices of a cutout's and of the canvas's axis that coincide."""
+    """Return the slices of a stamp's and of the canvas's axis that coincide."""
     # Half a pixel to the same side always, as the training has it.
     shift = REACH - int(np.ceil(centre - 0.5 + 1e-9))
     start, stop = max(0, -shift), min(length, CANVAS_SIZE - shift)

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from photutils.aperture import CircularAperture
 
-from astroflux.networks.foveation import CANVAS_SIZE, REACH
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 __all__ = [
     'APERTURE_RADII',
@@ -154,7 +154,7 @@ def measure_features(image, valid, psf):
     ]
     ln_area_radii = ln_width[:, None] + np.log(AREA_RADII)
     with np.errstate(invalid='ignore'):
-        fwhm, psf_area = psf.astype(float).T
+        fwhm, psf_area = psf[:, :2].astype(float).T
         psf_values = np.stack([np.log(fwhm), np.log(psf_area / fwhm**2)], axis=1)
     values = np.concatenate(
         [

@@ -10,6 +10,9 @@ from astroflux.tables import FLUX_COLUMNS
 # a position nearer to the edge than this, in pixels, is flagged
 EDGE_DISTANCE = 8.0
 
+# stands for the unit of the fluxes, whichever that is
+FLUX_UNIT = 'flux'
+
 
 class RowCollector:
     """
@@ -19,7 +22,8 @@ class RowCollector:
     ----------
     extra_units : dict of str to unit or None
         Name and unit of the extra columns that the method gives, besides flux and flags.
-        Lengths are in ``pix``; they become arcsec when every pixel scale is known.
+        Lengths are in ``pix``; they become arcsec when every pixel scale is known. The unit
+        ``'flux'`` stands for that of the fluxes.
 
     Attributes
     ----------
@@ -34,7 +38,10 @@ class RowCollector:
     """
 
     def __init__(self, extra_units):
-        self._extra_units = {name: unit and u.Unit(unit) for name, unit in extra_units.items()}
+        self._extra_units = {
+            name: unit if unit in (None, FLUX_UNIT) else u.Unit(unit)
+            for name, unit in extra_units.items()
+        }
         self._names = (*FLUX_COLUMNS, *self._extra_units)
         self._batches = {name: [] for name in (*self._names, 'flags', 'pixel_scale')}
         self._labels = []
@@ -142,7 +149,9 @@ class RowCollector:
         scale_known = measured.any() and np.isfinite(scale[measured]).all()
         for name, unit in self._extra_units.items():
             values = self.column(name)
-            if unit == u.pix and scale_known:
+            if unit == FLUX_UNIT:
+                columns[name] = u.Quantity(values, self.unit)
+            elif unit == u.pix and scale_known:
                 columns[name] = u.Quantity(values * scale, u.arcsec)
             else:
                 columns[name] = values if unit is None else u.Quantity(values, unit)

@@ -12,12 +12,14 @@ import numpy as np
 
 import astroflux
 from astroflux.estimators._features import FEATURES
-from astroflux.networks.foveated import SCATTER_FLOOR
 
 __all__ = ['TrainingTable', 'achievable_scatter', 'locate_table', 'read_table', 'write_table']
 
 SHIPPED = ('simulated-1',)
 FORMAT = 'astroflux-regression-1'
+
+# The scatter of ln flux that remains for the brightest galaxies.
+SCATTER_FLOOR = 0.004
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ def achievable_scatter(snr, floor=SCATTER_FLOOR):
     Parameters
     ----------
     snr, floor : array_like
-        As for `astroflux.networks.foveated.achievable_scatter`, which takes tensors.
+        As for `astroflux.networks.profile_net.achievable_scatter`, which takes tensors.
 
     Returns
     -------

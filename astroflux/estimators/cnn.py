@@ -12,6 +12,7 @@ from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
 from astroflux.estimators.base import FluxEstimator, check_flux
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
+from astroflux.networks.profile_net import QUANTILES
 
 __all__ = ['CNNFluxEstimator']
 
@@ -20,6 +21,13 @@ __all__ = ['CNNFluxEstimator']
 # second one the training had few examples.
 DETECTION_SNR = 2.5
 LOW_SNR = 5.0
+
+# A galaxy of which the canvas shows little is measured again in blocks of pixels, so
+# large that its half-light radius is about the second number of them. The last one is
+# how many pixels they may have along an axis.
+LARGE_RADIUS = 10.0
+BINNED_RADIUS = 7.0
+MAX_BINNING = 12
 
 # A galaxy larger than any of the training is given about the largest radius
 # of the training: from this fraction of it on, the answer is suspect.
@@ -54,9 +62,18 @@ class CNNFluxEstimator(FluxEstimator):
     -----
     The flux is exactly proportional to the cutout: the network sees it in
     units of its noise, and answers with a ratio to the flux of a matched
-    filter. Only the 147 x 147 pixels around the galaxy are used; the flag
-    ``STAMP_CROPPED`` says when there were more, and ``OUT_OF_RANGE`` when the
-    PSF or the galaxy is larger or smaller than the training had them.
+    filter. It sees the 147 x 147 pixels around the galaxy; if the galaxy is
+    too large for that, blocks of pixels instead. The flag ``STAMP_CROPPED``
+    says when there was more, ``OUT_OF_RANGE`` when the PSF or the galaxy is
+    larger or smaller than the training had them, and ``UNFAMILIAR`` when the
+    column ``novelty`` is above one: of cutouts like those of the training one
+    in a hundred is.
+
+    The flux is the median of a predictive distribution, of which
+    ``flux_lower`` and ``flux_upper`` are the 16th and 84th percentiles,
+    ``flux_lower_95`` and ``flux_upper_95`` the ends of the central 95 %.
+    ``concentration`` is ``5 log10(r80 / r20)``; ``half_light_radius`` is
+    circularised and without the PSF.
 
     Examples
     --------
@@ -71,12 +88,22 @@ class CNNFluxEstimator(FluxEstimator):
     <Quantity 50. adu>
     """
 
-    _extra_units = {'half_light_radius': u.pix}
+    _extra_units = {
+        'flux_lower_95': 'flux',
+        'flux_upper_95': 'flux',
+        'half_light_radius': u.pix,
+        'half_light_radius_err': u.pix,
+        'concentration': None,
+        'concentration_err': None,
+        'bulge_to_total': None,
+        'bulge_to_total_err': None,
+        'novelty': None,
+    }
     _packages = ('torch',)
 
     def __init__(
         self,
-        weights='foveated-1',
+        weights='profile-1',
         *,
         device='cpu',
         batch_size=256,
@@ -129,30 +156,35 @@ class CNNFluxEstimator(FluxEstimator):
         return {'weights': weights.name, 'weights_sha256': weights.sha256}
 
     def _measure_batch(self, cutouts):
-        import torch
-
         weights = self._weights_in_use()
         canvases = Canvases(cutouts)
-        device = self._torch_device()
-        with torch.inference_mode():
-            answer = weights.network(
-                *(
-                    torch.from_numpy(array).to(device)
-                    for array in (canvases.image, canvases.valid, canvases.psf)
-                )
-            )
-        answer = {name: value.cpu().numpy().astype(float) for name, value in answer.items()}
-        flux = np.exp(answer['ln_flux']) * canvases.scale
-        lower, upper = flux * np.exp(-answer['below']), flux * np.exp(answer['above'])
+        answer = self._answer(weights.network, canvases)
+        binning = np.ones(len(cutouts), int)
+        self._measure_large(weights.network, cutouts, canvases, answer, binning)
+
+        flux, *limits = (
+            np.exp(answer['ln_flux'] + answer['quantiles'][:, QUANTILES.index(q)]) * canvases.scale
+            for q in (0.5, 0.1587, 0.8413, 0.025, 0.975)
+        )
+        lower, upper, lower_95, upper_95 = limits
         radius = np.exp(answer['ln_radius'])
-        flags = self._flags(canvases, answer['detection_snr'], radius, weights.metadata)
+        radius_error, concentration_error, ratio_error = answer['shape_error'].T
+        flags = self._flags(canvases, answer, binning, weights.metadata)
         missed = flags & int(MeasurementFlag.NOT_DETECTED) != 0
         return {
             'flux': flux,
             'flux_err': (upper - lower) / 2,
             'flux_lower': lower,
             'flux_upper': upper,
-            'half_light_radius': radius,
+            'flux_lower_95': lower_95,
+            'flux_upper_95': upper_95,
+            'half_light_radius': radius * binning,
+            'half_light_radius_err': radius * radius_error * binning,
+            'concentration': answer['concentration'],
+            'concentration_err': concentration_error,
+            'bulge_to_total': answer['bulge_to_total'],
+            'bulge_to_total_err': ratio_error,
+            'novelty': answer['novelty'],
             'flags': flags,
             'messages': [
                 f'no source at the position: S/N {snr:.1f} of the best matched filter'
@@ -162,20 +194,105 @@ class CNNFluxEstimator(FluxEstimator):
             ],
         }
 
+    def _answer(self, network, canvases):
+        """Return the network's answer as arrays of double precision."""
+        import torch
+
+        device = self._torch_device()
+        with torch.inference_mode():
+            answer = network(
+                *(
+                    torch.from_numpy(array).to(device)
+                    for array in (canvases.image, canvases.weight, canvases.psf)
+                )
+            )
+        return {name: value.cpu().numpy().astype(float) for name, value in answer.items()}
+
+    def _measure_large(self, network, cutouts, canvases, answer, binning):
+        """Measure galaxies that are too large for the canvas again, in blocks of pixels."""
+        while True:
+            radius = np.exp(answer['ln_radius'])
+            large = canvases.cropped & (radius > LARGE_RADIUS) & (binning < MAX_BINNING)
+            if not large.any():
+                return
+            rows = np.flatnonzero(large)
+            wanted = np.ceil(binning[rows] * radius[rows] / BINNED_RADIUS).astype(int)
+            wanted = np.clip(wanted, binning[rows] + 1, MAX_BINNING)
+            for value in np.unique(wanted):
+                chosen = rows[wanted == value]
+                again = Canvases([cutouts[row] for row in chosen], int(value))
+                for name, values in self._answer(network, again).items():
+                    answer[name][chosen] = values
+                binning[chosen] = value
+                for name in ('psf', 'scale', 'cropped'):
+                    getattr(canvases, name)[chosen] = getattr(again, name)
+
     @staticmethod
-    def _flags(canvases, detection_snr, radius, metadata):
+    def _flags(canvases, answer, binning, metadata):
+        detection_snr = answer['detection_snr']
         flags = np.zeros(len(detection_snr), np.int64)
         flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
         flags[detection_snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
         flags[detection_snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
+        flags[answer['novelty'] > 1] |= int(MeasurementFlag.UNFAMILIAR)
         if trained := metadata.get('psf_fwhm_range'):
             # Comparisons with NaN, the unknown width, are false.
             fwhm = canvases.psf[:, 0]
-            outside = (fwhm < trained[0]) | (fwhm > trained[1])
+            outside = (fwhm * binning < trained[0]) | (fwhm > trained[1])
             flags[outside] |= int(MeasurementFlag.OUT_OF_RANGE)
         if trained := metadata.get('half_light_radius_range'):
+            radius = np.exp(answer['ln_radius'])
             flags[radius > SUSPECT_RADIUS * trained[1]] |= int(MeasurementFlag.OUT_OF_RANGE)
         return flags
+
+    def weight_map(self, cutout, *, psf=None, psf_fwhm=None, positions=None):
+        """
+        Return how much each pixel counts: the effective aperture of the estimator.
+
+        It is the derivative of the flux with respect to the pixel values. As the flux is
+        proportional to the cutout if its noise is scaled, too,
+        ``sum(weight * cutout) + noise * d(flux)/d(noise) = flux`` (Euler's theorem), where the
+        second term is small if the galaxy is bright.
+
+        Parameters
+        ----------
+        cutout
+            One cutout, of any kind that `predict` takes.
+        psf, psf_fwhm, positions
+            As for `predict`.
+
+        Returns
+        -------
+        weight : 2D `~numpy.ndarray`
+            Of the shape of the cutout, without unit; 0 where pixels are not used.
+
+        Raises
+        ------
+        ValueError
+            If it is not one cutout, or cannot be measured.
+        """
+        import torch
+
+        items = list(iter_cutouts(cutout, psf=psf, psf_fwhm=psf_fwhm, positions=positions))
+        if len(items) != 1:
+            msg = f'weight_map takes one cutout, got {len(items)}'
+            raise ValueError(msg)
+        if items[0].flags & FATAL_FLAGS:
+            msg = f'the cutout cannot be measured: {items[0].message}'
+            raise ValueError(msg)
+        network, device = self._weights_in_use().network, self._torch_device()
+        canvases, binning = Canvases(items), np.ones(1, int)
+        self._measure_large(network, items, canvases, self._answer(network, canvases), binning)
+        canvases = Canvases(items, int(binning[0]))
+        image, weight, psf_numbers = (
+            torch.from_numpy(array).to(device)
+            for array in (canvases.image, canvases.weight, canvases.psf)
+        )
+        answer = network(image.requires_grad_(), weight, psf_numbers)
+        ln_flux = answer['ln_flux'] + answer['quantiles'][:, QUANTILES.index(0.5)]
+        # The flux and the image are both in units of the noise.
+        (derivative,) = torch.autograd.grad(ln_flux.exp().sum(), image)
+        return canvases.to_cutout(0, derivative[0].cpu().numpy().astype(float))
 
     def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
         """
@@ -215,7 +332,7 @@ class CNNFluxEstimator(FluxEstimator):
         network = refine(
             new_network(self.random_state) if start is None else start.network,
             canvases.image,
-            canvases.valid,
+            canvases.weight,
             canvases.psf,
             ln_flux,
             epochs=self.epochs,

@@ -5,7 +5,7 @@ import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-__all__ = ['plot_cutout', 'plot_flux_ratio', 'use_plain_log_ticks']
+__all__ = ['plot_cutout', 'plot_flux_ratio', 'plot_weight_map', 'use_plain_log_ticks']
 
 
 def plot_cutout(ax, image, noise, *, title=None):
@@ -32,6 +32,33 @@ def plot_cutout(ax, image, noise, *, title=None):
         vmin=-2 * noise, vmax=peak, stretch=AsinhStretch(min(0.5, 3 * noise / peak)), clip=True
     )
     ax.imshow(image, origin='lower', cmap='gray_r', norm=norm)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if title is not None:
+        ax.set_title(title, fontsize=9)
+    return ax
+
+
+def plot_weight_map(ax, weight, *, title=None):
+    """
+    Show how much each pixel counts, as `~astroflux.CNNFluxEstimator.weight_map` gives it.
+
+    Parameters
+    ----------
+    ax : `matplotlib.axes.Axes`
+        Where to draw.
+    weight : 2D `~numpy.ndarray`
+        Derivative of the flux with respect to each pixel.
+    title : str, optional
+        Title of the panel.
+
+    Returns
+    -------
+    ax : `matplotlib.axes.Axes`
+    """
+    largest = float(np.percentile(np.abs(weight), 99.9)) or 1.0
+    shown = ax.imshow(weight, origin='lower', cmap='RdBu_r', vmin=-largest, vmax=largest)
+    ax.figure.colorbar(shown, ax=ax, label='weight of a pixel', fraction=0.046, pad=0.03)
     ax.set_xticks([])
     ax.set_yticks([])
     if title is not None:

@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Torch modules, and the weights files that fill them."""
 
-from astroflux.networks.foveated import FoveatedNet
+from astroflux.networks.profile_net import ProfileNet
 from astroflux.networks.store import (
     Weights,
     WeightsError,
@@ -11,7 +11,7 @@ from astroflux.networks.store import (
 )
 
 __all__ = [
-    'FoveatedNet',
+    'ProfileNet',
     'Weights',
     'WeightsError',
     'available_weights',

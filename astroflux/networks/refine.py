@@ -6,13 +6,17 @@ import copy
 import numpy as np
 import torch
 
-from astroflux.networks.foveated import FoveatedNet
-from astroflux.networks.loss import flux_loss
+from astroflux.networks.objective import SHAPE, error_loss, flux_loss
+from astroflux.networks.profile_net import ProfileNet
 
 __all__ = ['new_network', 'refine']
 
 WEIGHT_DECAY = 1e-2
 GRADIENT_NORM = 1.0
+
+# Errors of ln(flux) below this are not worth a step: true fluxes of a user's own are
+# rarely better known.
+FLOOR = 0.002
 
 
 def new_network(seed):
@@ -26,11 +30,11 @@ def new_network(seed):
 
     Returns
     -------
-    network : `~astroflux.networks.foveated.FoveatedNet`
+    network : `~astroflux.networks.profile_net.ProfileNet`
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return FoveatedNet()
+        return ProfileNet()
 
 
 def _turned(images, rng):
@@ -43,7 +47,7 @@ def _turned(images, rng):
 def refine(
     network,
     image,
-    valid,
+    weight,
     psf,
     ln_flux,
     *,
@@ -64,11 +68,11 @@ def refine(
     ----------
     network : `torch.nn.Module`
         Where to start; it is not changed.
-    image, valid : `~numpy.ndarray`
-        ``(n, 147, 147)`` float32, as the network takes them; ``valid`` may be
+    image, weight : `~numpy.ndarray`
+        ``(n, 147, 147)`` float32, as the network takes them; ``weight`` may be
         ``(1, 147, 147)``.
     psf : `~numpy.ndarray`
-        ``(n, 2)``, as the network takes it.
+        ``(n, 7)``, as the network takes it.
     ln_flux : `~numpy.ndarray`
         ``(n,)``, in units of the noise.
     epochs : int
@@ -88,13 +92,15 @@ def refine(
         In evaluation mode.
     """
     network = copy.deepcopy(network).to(device)
-    trained_before = int(network.standardise.num_batches_tracked) > 0
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    trained_before = int(norms[0].num_batches_tracked) > 0
     network.train()
     if trained_before:
-        network.standardise.eval()
+        for norm in norms:
+            norm.eval()
     rng = np.random.default_rng(seed)
     image = torch.from_numpy(image)
-    valid = torch.from_numpy(valid).expand(len(image), -1, -1)
+    weight = torch.from_numpy(weight).expand(len(image), -1, -1)
     psf = torch.as_tensor(psf, dtype=torch.float32)
     ln_flux = torch.as_tensor(ln_flux, dtype=torch.float32)
 
@@ -105,11 +111,17 @@ def refine(
     )
     for _ in range(epochs):
         for rows in np.array_split(rng.permutation(len(image)), steps_per_epoch):
-            pictures = _turned((image[rows], valid[rows]), rng)
+            pictures = _turned((image[rows], weight[rows]), rng)
             answer = network(*(p.to(device) for p in pictures), psf[rows].to(device))
-            # The true S/N is not known here; the matched filter's is close.
-            snr = answer['detection_snr'].detach()
-            loss, _ = flux_loss(answer, ln_flux[rows].to(device), snr)
+            # The true S/N and shape are not known here; the matched filter's S/N is close.
+            truth = {
+                'ln_flux': ln_flux[rows].to(device),
+                'effective_snr': answer['detection_snr'].detach(),
+                'floor': 0.0,
+                **{name: torch.full_like(answer[name], torch.nan).detach() for name in SHAPE},
+            }
+            loss, _ = flux_loss(answer, truth, floor=FLOOR)
+            loss = loss + error_loss(answer, truth)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from astroflux.networks.foveated import FoveatedNet
+from astroflux.networks.profile_net import ProfileNet
 
 __all__ = [
     'Weights',
@@ -22,7 +22,7 @@ __all__ = [
     'save_weights',
 ]
 
-ARCHITECTURES = {'FoveatedNet': FoveatedNet}
+ARCHITECTURES = {'ProfileNet': ProfileNet}
 
 SUFFIX = '.safetensors'
 

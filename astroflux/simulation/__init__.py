@@ -7,6 +7,7 @@ from astroflux.simulation.population import (
     GalaxyPopulation,
     PSFPopulation,
     half_light_radius_of_sum,
+    radius_of_sum,
 )
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.simulation.surveys import Survey, get_survey
@@ -22,6 +23,7 @@ __all__ = [
     'get_survey',
     'half_light_radius_of_sum',
     'psf_profile',
+    'radius_of_sum',
     'simulate_cutouts',
     'write_dataset',
 ]

@@ -8,7 +8,12 @@ from astropy.table import Table
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincinv
 
-__all__ = ['GalaxyPopulation', 'PSFPopulation', 'half_light_radius_of_sum']
+__all__ = [
+    'GalaxyPopulation',
+    'PSFPopulation',
+    'half_light_radius_of_sum',
+    'radius_of_sum',
+]
 
 # GalSim tabulates each Sersic index once and keeps the table, so that drawing
 # is much faster when the indices come from a grid.
@@ -21,9 +26,9 @@ def _enclosed_fraction(radius, sersic_index, half_light_radius):
     return gammainc(2 * sersic_index, b_n * (radius / half_light_radius) ** (1 / sersic_index))
 
 
-def half_light_radius_of_sum(components):
+def radius_of_sum(components, fraction=0.5):
     """
-    Return the half-light radius of a sum of Sersic profiles.
+    Return the radius that encloses a fraction of the flux of a sum of Sersic profiles.
 
     Radii are circularised: geometric means of the semi-axes. The components
     are treated as circular, which is exact when their axis ratios agree. The
@@ -34,6 +39,8 @@ def half_light_radius_of_sum(components):
     ----------
     components : sequence of (flux_fraction, sersic_index, half_light_radius)
         The fractions sum to one; radii in any one unit.
+    fraction : float
+        Of the flux.
 
     Returns
     -------
@@ -41,14 +48,34 @@ def half_light_radius_of_sum(components):
         In the unit of the components' radii.
     """
     components = [c for c in components if c[0] > 0]
-    radii = [c[2] for c in components]
+    # that of the sum lies between those of the components
+    radii = [
+        r * (gammaincinv(2 * n, fraction) / gammaincinv(2 * n, 0.5)) ** n for _, n, r in components
+    ]
     if len(components) == 1 or min(radii) == max(radii):
-        return radii[0]
+        return float(radii[0])
 
     def excess(radius):
-        return sum(f * _enclosed_fraction(radius, n, r) for f, n, r in components) - 0.5
+        return sum(f * _enclosed_fraction(radius, n, r) for f, n, r in components) - fraction
 
     return brentq(excess, min(radii), max(radii))
+
+
+def half_light_radius_of_sum(components):
+    """
+    Return the half-light radius of a sum of Sersic profiles.
+
+    Parameters
+    ----------
+    components : sequence of (flux_fraction, sersic_index, half_light_radius)
+        As for `radius_of_sum`.
+
+    Returns
+    -------
+    radius : float
+        In the unit of the components' radii.
+    """
+    return radius_of_sum(components)
 
 
 def _log_uniform(rng, low, high, size):

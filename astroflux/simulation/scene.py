@@ -79,7 +79,7 @@ def psf_profile(truth):
     return profile.shear(g1=float(truth['psf_g1']), g2=float(truth['psf_g2']))
 
 
-def draw_galaxy(profile, psf, shape, pixel_scale, *, offset=(0.0, 0.0)):
+def draw_galaxy(profile, psf, shape, pixel_scale, *, offset=(0.0, 0.0), accuracy=None):
     """
     Draw a profile through the PSF and the pixel, without noise.
 
@@ -93,6 +93,8 @@ def draw_galaxy(profile, psf, shape, pixel_scale, *, offset=(0.0, 0.0)):
         In arcsec per pixel.
     offset : tuple of float
         ``(x, y)`` of the profile's centre from the image's, in pixels.
+    accuracy : mapping, optional
+        Parameters of ``galsim.GSParams`` that are not to be GalSim's own.
 
     Returns
     -------
@@ -101,9 +103,10 @@ def draw_galaxy(profile, psf, shape, pixel_scale, *, offset=(0.0, 0.0)):
     """
     galsim = import_optional('galsim', extra='simulate')
     ny, nx = shape
-    image = galsim.Convolve(profile, psf).drawImage(
-        nx=nx, ny=ny, scale=pixel_scale, offset=offset, dtype=np.float32
-    )
+    seen = galsim.Convolve(profile, psf)
+    if accuracy:
+        seen = seen.withGSParams(**accuracy)
+    image = seen.drawImage(nx=nx, ny=ny, scale=pixel_scale, offset=offset, dtype=np.float32)
     return image.array
 
 

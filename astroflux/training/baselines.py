@@ -23,7 +23,7 @@ BATCH = 256
 
 def make_training_table(
     directory,
-    configuration='foveated-1',
+    configuration='profile-1',
     *,
     n_galaxies=11_264,
     n_observations=40_000,
@@ -68,7 +68,9 @@ def make_training_table(
     starts = range(0, n_observations, BATCH)
     for start in tqdm(starts, desc='observe', unit='batch', disable=not progress):
         seen = observe(library, indices[start : start + BATCH], config.observation, rng)
-        parts.append(measure_features(seen.image, seen.valid, seen.psf))
+        parts.append(
+            measure_features(seen.image, (seen.weight > 0).astype(seen.image.dtype), seen.psf)
+        )
         truth.append((seen.ln_flux, achievable_scatter(seen.snr, seen.floor)))
     ln_flux, scatter = (np.concatenate(column) for column in zip(*truth, strict=True))
     pixel_scale = settings['pixel_scale']
@@ -95,7 +97,7 @@ def make_training_table(
     type=click.Path(file_okay=False),
     help='Folder of the rendered stamps.  [default: that of the file, with "-stamps"]',
 )
-@click.option('--configuration', default='foveated-1', show_default=True)
+@click.option('--configuration', default='profile-1', show_default=True)
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')

@@ -15,16 +15,31 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from astroflux.networks.psf_mixture import fit_psf_mixtures
 from astroflux.simulation.observation import PSF_SIZE
-from astroflux.simulation.population import GalaxyPopulation, PSFPopulation
-from astroflux.simulation.scene import draw_galaxy, galaxy_profile, psf_profile
+from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
+from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
+from astroflux.simulation.structure import structured_profile
 
 __all__ = ['Library', 'load_library', 'render_library']
 
 GROUPS_PER_CHUNK = 32
 
+# A survey's pixels sample a PSF at least so well. Where it is narrower, these are
+# rebinned pixels: the image of the PSF is given in the survey's own.
+SAMPLED_FWHM = 1.8
+
+# Rays that find the radii of a galaxy that is no sum of Sersic profiles.
+N_PHOTONS = 20_000
+
 # What a chunk holds beside its images, one number per galaxy.
-TRUTH_COLUMNS = ('psf_fwhm', 'half_light_radius', 'sersic_index_1', 'bulge_to_total')
+TRUTH_COLUMNS = (
+    'half_light_radius',
+    'concentration',
+    'bulge_to_total',
+    'sersic_index',
+    'n_components',
+)
 
 
 @dataclass
@@ -45,13 +60,22 @@ class Library:
     unit_norm : `~numpy.ndarray`
         ``sqrt(sum(model**2))`` of the stamp of unit total flux: the total
         flux at a signal-to-noise ratio of one, inverted.
-    psf_fwhm, half_light_radius : `~numpy.ndarray`
+    psf : `~numpy.ndarray`
+        ``(n_groups, 7)``: full width at half maximum in pixels, noise-equivalent
+        area in square pixels, and the parameters of
+        `~astroflux.networks.psf_mixture.fit_psf_mixtures`.
+    half_light_radius : `~numpy.ndarray`
         In pixels.
-    sersic_index, bulge_to_total : `~numpy.ndarray`
-        Of the first component; and the second one's share of the flux.
-    psf_area : `~numpy.ndarray`
-        Noise-equivalent area of the PSF in square pixels, from the central
-        part of the star's image, as a PSF image of that size would give it.
+    concentration : `~numpy.ndarray`
+        ``5 log10(r80 / r20)`` of the radii that enclose 80 and 20 % of the light
+        (Conselice 2003, ApJS 147, 1, section 3.1, but of the total flux).
+    bulge_to_total : `~numpy.ndarray`
+        Of a single component 0 if its Sersic index is that of a disc (0.8 to
+        1.2), 1 if it is that of a bulge (3 to 5). NaN where it has no meaning.
+    sersic_index : `~numpy.ndarray`
+        Of a single component.
+    n_components : `~numpy.ndarray`
+        Number of Sersic components; 0 if there is more than that.
     """
 
     stamps: np.ndarray
@@ -60,11 +84,12 @@ class Library:
     unit_peak: np.ndarray
     star_peak: np.ndarray
     unit_norm: np.ndarray
-    psf_fwhm: np.ndarray
-    psf_area: np.ndarray
+    psf: np.ndarray
     half_light_radius: np.ndarray
-    sersic_index: np.ndarray
+    concentration: np.ndarray
     bulge_to_total: np.ndarray
+    sersic_index: np.ndarray
+    n_components: np.ndarray
 
     def __len__(self):
         return len(self.stamps)
@@ -75,6 +100,46 @@ class Library:
         return len(self.stamps) // len(self.stars)
 
 
+def _sersic_truth(row):
+    """Return the numbers of a galaxy of one or two components."""
+    components = [
+        (1 - row['bulge_to_total'], row['sersic_index_1'], row['half_light_radius_1']),
+        (row['bulge_to_total'], row['sersic_index_2'], row['half_light_radius_2']),
+    ]
+    inner, half, outer = (radius_of_sum(components, fraction) for fraction in (0.2, 0.5, 0.8))
+    index, bulge_to_total = row['sersic_index_1'], row['bulge_to_total']
+    if row['n_components'] == 1:
+        is_disc, is_bulge = 0.8 <= index <= 1.2, 3 <= index <= 5
+        bulge_to_total = 0.0 if is_disc else 1.0 if is_bulge else np.nan
+    return half, 5 * np.log10(outer / inner), bulge_to_total, index, row['n_components']
+
+
+def _structured_truth(face_on, seed):
+    """Return the numbers of any other galaxy, from where its photons fall."""
+    import galsim
+
+    photons = face_on.shoot(N_PHOTONS, galsim.BaseDeviate(seed))
+    inner, half, outer = np.quantile(np.hypot(photons.x, photons.y), [0.2, 0.5, 0.8])
+    return half, 5 * np.log10(outer / inner), np.nan, np.nan, 0
+
+
+def _galaxy(row, structured_fraction, rng):
+    """Return a galaxy's profile and truth."""
+    import galsim
+
+    if rng.random() >= structured_fraction:
+        return galaxy_profile(row), _sersic_truth(row)
+    face_on = structured_profile(row, rng)
+    angle = float(row['position_angle_1']) * galsim.degrees
+    inclined = face_on.shear(q=float(row['axis_ratio_1']), beta=angle)
+    return inclined, _structured_truth(face_on, int(rng.integers(1, 2**31)))
+
+
+def _binning(fwhm):
+    """Return into how many of the survey's pixels, along an axis, a pixel divides."""
+    return max(1, int(np.ceil(SAMPLED_FWHM / fwhm - 1e-9)))
+
+
 def _render_chunk(path, config, index):
     """Render one chunk and write it under its name only when it is whole."""
     import galsim
@@ -83,31 +148,48 @@ def _render_chunk(path, config, index):
     group_size = config['group_size']
     shape = (config['stamp_size'], config['stamp_size'])
     pixel_scale = config['pixel_scale']
-    psfs = PSFPopulation(**config['psf']).draw(GROUPS_PER_CHUNK, rng)
-    galaxies = GalaxyPopulation(**config['galaxies']).draw(GROUPS_PER_CHUNK * group_size, rng)
+    parts = config['part']
+    shares = np.array([part['share'] for part in parts])
+    structured_fraction = config.get('structured_fraction', 0.0)
 
     def offset():
         return tuple(rng.uniform(-0.5, 0.5, 2))
 
-    stamps, stars = [], []
-    for number, psf_truth in enumerate(psfs):
+    stamps, stars, psf_images, fwhms, binnings, truths = [], [], [], [], [], []
+    for which in rng.choice(len(parts), GROUPS_PER_CHUNK, p=shares / shares.sum()):
+        psf_truth = PSFPopulation(**parts[which]['psf']).draw(1, rng)[0]
         psf = psf_profile(psf_truth)
+        binning = _binning(psf_truth['psf_fwhm'] / pixel_scale)
+        psf_images.append(draw_psf(psf, pixel_scale / binning, size=PSF_SIZE))
+        fwhms.append(psf_truth['psf_fwhm'] / pixel_scale)
+        binnings.append(binning)
         stars.append(draw_galaxy(galsim.DeltaFunction(), psf, shape, pixel_scale, offset=offset()))
-        for row in galaxies[number * group_size : (number + 1) * group_size]:
+        accuracy = parts[which].get('accuracy')
+        population = GalaxyPopulation(**{**config['galaxies'], **parts[which]['galaxies']})
+        for row in population.draw(group_size, rng, derived=False):
+            profile, truth = _galaxy(row, structured_fraction, rng)
             centre = (row['x_offset'], row['y_offset'])
-            stamps.append(draw_galaxy(galaxy_profile(row), psf, shape, pixel_scale, offset=centre))
-    galaxies['psf_fwhm'] = np.repeat(psfs['psf_fwhm'], group_size)
+            stamps.append(
+                draw_galaxy(profile, psf, shape, pixel_scale, offset=centre, accuracy=accuracy)
+            )
+            truths.append(truth)
 
     stamps, stars = np.array(stamps), np.array(stars)
     peak, star_peak = stamps.max(axis=(1, 2)), stars.max(axis=(1, 2))
+    psf_images = np.array(psf_images, float)
+    area = psf_images.sum(axis=(1, 2)) ** 2 / (psf_images**2).sum(axis=(1, 2))
+    binning, fwhm = np.array(binnings), np.array(fwhms)
+    mixtures = fit_psf_mixtures(psf_images, fwhm * binning)
     arrays = {
         'stamps': (stamps / peak[:, None, None]).astype(np.float16),
         'stars': (stars / star_peak[:, None, None]).astype(np.float16),
         'unit_peak': peak,
         'star_peak': star_peak,
         'unit_norm': np.sqrt((stamps.astype(np.float64) ** 2).sum(axis=(1, 2))),
-        **{name: np.asarray(galaxies[name]) for name in TRUTH_COLUMNS},
+        'psf': np.column_stack([fwhm, area / binning**2, mixtures]),
+        **dict(zip(TRUTH_COLUMNS, np.array(truths, float).T, strict=True)),
     }
+    arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
     partial = path.with_suffix('.partial.npz')
     np.savez(partial, **arrays)
     os.replace(partial, path)
@@ -117,13 +199,6 @@ def _chunk_paths(directory, config):
     per_chunk = GROUPS_PER_CHUNK * config['group_size']
     n_chunks = -(-config['n_galaxies'] // per_chunk)
     return [Path(directory) / f'chunk_{index:04d}.npz' for index in range(n_chunks)]
-
-
-def _psf_area(stars):
-    edge = max(0, (stars.shape[1] - PSF_SIZE) // 2)
-    centre = slice(edge, stars.shape[1] - edge)
-    psf = stars[:, centre, centre].astype(np.float64)
-    return psf.sum(axis=(1, 2)) ** 2 / (psf**2).sum(axis=(1, 2))
 
 
 def render_library(directory, config, *, workers=2, progress=True):
@@ -136,9 +211,13 @@ def render_library(directory, config, *, workers=2, progress=True):
         Folder of the chunks; made if need be.
     config : mapping
         The ``library`` section of a training configuration: ``seed``,
-        ``n_galaxies``, ``group_size``, ``stamp_size``, ``pixel_scale``, and
-        the keyword arguments of `~astroflux.simulation.GalaxyPopulation`
-        (``galaxies``) and `~astroflux.simulation.PSFPopulation` (``psf``).
+        ``n_galaxies``, ``group_size``, ``stamp_size``, ``pixel_scale``, the
+        ``structured_fraction`` of galaxies that are not smooth, and the keyword
+        arguments of `~astroflux.simulation.GalaxyPopulation` (``galaxies``);
+        and in each ``part`` its ``share`` of the groups, the keyword arguments
+        of `~astroflux.simulation.PSFPopulation` (``psf``), what else it sets of
+        the ``galaxies``, and the parameters of ``galsim.GSParams`` that it draws
+        with (``accuracy``).
     workers : int
         Number of processes. The result does not depend on it.
     progress : bool
@@ -180,17 +259,4 @@ def load_library(directory, config):
         with np.load(path) as chunk:
             parts.append(dict(chunk))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    pixel_scale = config['pixel_scale']
-    return Library(
-        stamps=joined['stamps'],
-        stars=joined['stars'],
-        group=np.repeat(np.arange(len(joined['stars'])), config['group_size']),
-        unit_peak=joined['unit_peak'],
-        star_peak=joined['star_peak'],
-        unit_norm=joined['unit_norm'],
-        psf_fwhm=joined['psf_fwhm'] / pixel_scale,
-        psf_area=np.repeat(_psf_area(joined['stars']), config['group_size']),
-        half_light_radius=joined['half_light_radius'] / pixel_scale,
-        sersic_index=joined['sersic_index_1'],
-        bulge_to_total=joined['bulge_to_total'],
-    )
+    return Library(group=np.repeat(np.arange(len(joined['stars'])), config['group_size']), **joined)

@@ -14,11 +14,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from astroflux.evaluation.metrics import SNR_BINS, summarise_by
-from astroflux.networks.foveated import FoveatedNet
-from astroflux.networks.loss import flux_loss, interval_loss
+from astroflux.networks.objective import error_loss, flux_loss, shape_loss
+from astroflux.networks.profile_net import QUANTILES, ProfileNet
 from astroflux.training.observe import draw_indices, observe
 
 __all__ = ['OptimiserSettings', 'Trainer']
+
+LOWER, MEDIAN, UPPER = (QUANTILES.index(q) for q in (0.1587, 0.5, 0.8413))
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class OptimiserSettings:
     average_decay : float
         Decay per step of the exponential moving average of the weights, which
         is what is kept in the end.
-    radius_weight : float
-        Weight of the half-light radius in the loss.
+    floor : float
+        Scatter of ln flux that the loss takes for perfect.
+    shape_weight : float
+        Weight of the shape in the loss.
     calibration_steps : int
-        Steps at the end in which the averaged network's interval alone is
-        trained: during the training it has learned the errors of the network
+        Steps at the end in which the averaged network's errors alone are
+        trained: during the training they have learned those of the network
         that was not averaged, which are larger.
     calibration_rate : float
         Learning rate of those, falling to zero.
@@ -70,7 +74,8 @@ class OptimiserSettings:
     weight_decay: float = 1e-2
     gradient_norm: float = 1.0
     average_decay: float = 0.999
-    radius_weight: float = 0.05
+    floor: float = 0.0005
+    shape_weight: float = 0.05
     calibration_steps: int = 500
     calibration_rate: float = 1e-3
 
@@ -96,7 +101,7 @@ def _tensors(observation, device):
 
 class Trainer:
     """
-    Train a `~astroflux.networks.foveated.FoveatedNet` on a stamp library.
+    Train a `~astroflux.networks.profile_net.ProfileNet` on a stamp library.
 
     Parameters
     ----------
@@ -136,7 +141,7 @@ class Trainer:
         self.device = device
         with torch.random.fork_rng():
             torch.manual_seed(optimiser_settings.seed)
-            network = FoveatedNet(**network_settings)
+            network = ProfileNet(**network_settings)
         self.network = network.to(device, memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network,
@@ -207,16 +212,12 @@ class Trainer:
         batch = self._batch(self.step)
         for group in self.optimiser.param_groups:
             group['lr'] = settings.rate_at(self.step)
-        self.network.standardise.train(self.step < settings.standardise_steps)
-        answer = self.network(batch['image'], batch['valid'], batch['psf'])
-        loss, flux_part = flux_loss(
-            answer,
-            batch['ln_flux'],
-            batch['snr'],
-            floor=batch['floor'],
-            ln_radius=batch['ln_radius'],
-            radius_weight=settings.radius_weight,
-        )
+        for module in self.network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.train(self.step < settings.standardise_steps)
+        answer = self.network(batch['image'], batch['weight'], batch['psf'])
+        loss, flux_part = flux_loss(answer, batch, floor=settings.floor)
+        loss = loss + settings.shape_weight * shape_loss(answer, batch) + error_loss(answer, batch)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm)
@@ -227,7 +228,9 @@ class Trainer:
 
     def calibrate(self, *, progress=True):
         """
-        Train the interval of the averaged network, and nothing else.
+        Train the errors of the averaged network, and nothing else.
+
+        On the way it learns which cases are familiar.
 
         Parameters
         ----------
@@ -236,16 +239,21 @@ class Trainer:
         """
         settings = self.settings
         network = self.average.module.eval()
-        optimiser = torch.optim.AdamW(network.interval.parameters(), settings.calibration_rate)
+        optimiser = torch.optim.AdamW(network.distribution.parameters(), settings.calibration_rate)
         steps = range(settings.steps, settings.steps + settings.calibration_steps)
+        features = []
         for step in tqdm(steps, desc='calibrate', disable=not progress):
             for group in optimiser.param_groups:
                 group['lr'] = settings.calibration_rate * (1 - (step - steps[0]) / len(steps))
             batch = self._batch(step)
-            answer = network(batch['image'], batch['valid'], batch['psf'])
+            answer = network(batch['image'], batch['weight'], batch['psf'])
             optimiser.zero_grad()
-            interval_loss(answer, batch['ln_flux'], batch['snr']).backward()
+            error_loss(answer, batch).backward()
             optimiser.step()
+            if network.fit:
+                features.append(answer['fit_features'])
+        if features:
+            network.familiarity.fit(torch.cat(features))
 
     @torch.inference_mode()
     def validate(self):
@@ -271,9 +279,11 @@ class Trainer:
             batch = _tensors(
                 observe(self.validation, indices, self.validation_settings, rng), self.device
             )
-            answer = network(batch['image'], batch['valid'], batch['psf'])
-            error = answer['ln_flux'] - batch['ln_flux']
-            covered = (error < answer['below']) & (-error < answer['above'])
+            answer = network(batch['image'], batch['weight'], batch['psf'])
+            offset = batch['ln_flux'] - answer['ln_flux']
+            lower, median, upper = (answer['quantiles'][:, i] for i in (LOWER, MEDIAN, UPPER))
+            error = median - offset
+            covered = (lower < offset) & (offset < upper)
             parts.append(torch.stack([batch['snr'], error, covered.float()]).cpu().numpy())
         snr, error, covered = np.concatenate(parts, axis=1)
         errors = Table({'ln_error': error, 'covered_68': covered.astype(bool)})
@@ -307,7 +317,7 @@ class Trainer:
 
         Returns
         -------
-        network : `~astroflux.networks.foveated.FoveatedNet`
+        network : `~astroflux.networks.profile_net.ProfileNet`
             With the averaged weights, in evaluation mode.
         """
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -6,16 +6,35 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from astroflux.networks.foveated import SCATTER_FLOOR
-from astroflux.networks.foveation import CANVAS_SIZE, REACH
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
 
-# Scatter of ln flux, beyond that of any galaxy, that no method gets below: of a
-# blend, and per fraction of the light that no pixel shows. They only weigh the
-# cases of the training against each other.
+# Scatter of ln flux, beyond that of any galaxy, that no method gets below: of a blend
+# whose neighbour is as bright as the galaxy where that is, and per fraction of the light
+# that no pixel shows; and of a galaxy that is not smooth. They only weigh the cases of
+# the training against each other.
 BLEND_FLOOR = 0.03
 LOST_LIGHT_FLOOR = 0.1
+STRUCTURE_FLOOR = 0.003
+
+# Range of the noise's changes across a stamp: variances of a coarser half, slopes
+# of ln(variance) over the stamp, jitter of ln(variance) per pixel.
+STEP_VARIANCE = (1.2, 4.0)
+SLOPE_RANGE = (-1.0, 1.0)
+JITTER = 0.15
+
+# A galaxy's own photon noise: variance at its peak over that of the sky.
+PEAK_VARIANCE = (0.05, 20.0)
+
+# Correlation with each of the next pixels, at most: that of a coadd on a new grid.
+MAX_CORRELATION = 0.35
+
+# Large stamps are smaller than the canvas by up to so many pixels.
+LARGE_STAMP_MARGIN = 8
+
+# Catalogue positions: mostly the right pixel, else one or two beside it.
+SHIFTS, SHIFT_SHARES = (-2, -1, 0, 1, 2), (0.02, 0.1, 0.76, 0.1, 0.02)
 
 
 @dataclass(frozen=True)
@@ -48,10 +67,20 @@ class ObservationSettings:
         Share of stamps with bad columns or masked blobs.
     unknown_psf_fraction : float
         Share of stamps whose PSF width is withheld.
-    unknown_area_fraction : float
+    unknown_shape_fraction : float
         Share, of the rest, with nothing known but the width.
-    psf_fwhm_error, psf_area_error : float
-        Relative errors of the PSF width and noise-equivalent area given.
+    psf_fwhm_error, psf_shape_error : float
+        Relative error of the PSF width given, and error of ln of its
+        noise-equivalent area and of the numbers of its mixture.
+    uneven_noise_fraction : float
+        Share of stamps whose noise changes across them: by a step, along a
+        slope, or from pixel to pixel.
+    photon_noise_fraction : float
+        Share of stamps with the noise of the sources' own photons; in half
+        of them the variances tell it.
+    correlated_noise_fraction : float
+        Share of stamps with noise that is correlated between neighbouring
+        pixels, which the variances do not tell.
     sky_residual : float
         Standard deviation of the sky left in a stamp.
     small_stamp_fraction : float
@@ -72,9 +101,12 @@ class ObservationSettings:
     neighbour_mask_fraction: float = 0.4
     defect_fraction: float = 0.1
     unknown_psf_fraction: float = 0.15
-    unknown_area_fraction: float = 0.25
+    unknown_shape_fraction: float = 0.25
     psf_fwhm_error: float = 0.01
-    psf_area_error: float = 0.02
+    psf_shape_error: float = 0.02
+    uneven_noise_fraction: float = 0.2
+    photon_noise_fraction: float = 0.2
+    correlated_noise_fraction: float = 0.2
     sky_residual: float = 0.02
     small_stamp_fraction: float = 0.2
     min_stamp_size: int = 32
@@ -88,24 +120,33 @@ class Observation:
 
     Attributes
     ----------
-    image, valid : `~numpy.ndarray`
-        ``(n, 147, 147)`` float32.
+    image, weight : `~numpy.ndarray`
+        ``(n, 147, 147)`` float32; the weight is the inverse variance, 0
+        where a pixel cannot be used.
     psf : `~numpy.ndarray`
-        ``(n, 2)`` float32: width in pixels and noise-equivalent area in
-        square pixels, NaN where unknown.
-    ln_flux, ln_radius, snr : `~numpy.ndarray`
+        ``(n, 7)`` float32: width in pixels, noise-equivalent area in square
+        pixels, and the numbers of
+        `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
+    ln_flux, ln_radius, concentration, bulge_to_total : `~numpy.ndarray`
         ``(n,)`` float32; the flux in units of the noise, lengths in pixels.
+    snr : `~numpy.ndarray`
+        ``(n,)`` float32, ``sqrt(sum(model**2))`` in units of the noise.
+    effective_snr : `~numpy.ndarray`
+        The same with the noise as it is in each pixel.
     floor : `~numpy.ndarray`
         ``(n,)`` float32, the scatter of ln flux that is not to be had at any
         S/N, for the loss.
     """
 
     image: np.ndarray
-    valid: np.ndarray
+    weight: np.ndarray
     psf: np.ndarray
     ln_flux: np.ndarray
     ln_radius: np.ndarray
+    concentration: np.ndarray
+    bulge_to_total: np.ndarray
     snr: np.ndarray
+    effective_snr: np.ndarray
     floor: np.ndarray
 
 
@@ -170,7 +211,8 @@ def _defects(valid, rng):
 
 def _cut(valid, stamp_size, radius, settings, rng):
     """Blank what lies outside the stamp, which may be small but holds the galaxy."""
-    ny = nx = stamp_size
+    # most fill the canvas, or nearly
+    ny = nx = int(rng.integers(stamp_size - LARGE_STAMP_MARGIN, stamp_size + 1))
     if rng.random() < settings.small_stamp_fraction:
         smallest = max(settings.min_stamp_size, settings.min_stamp_radii * radius)
         low, high = np.log(min(smallest, stamp_size)), np.log(stamp_size + 1)
@@ -185,14 +227,73 @@ def _cut(valid, stamp_size, radius, settings, rng):
 
 
 def _psf_as_given(library, indices, settings, rng):
-    """Return width and area with errors, some of them withheld."""
+    """Return width, area and mixture with errors, some of them withheld."""
     n = len(indices)
-    truth = np.stack([library.psf_fwhm[indices], library.psf_area[indices]], axis=1)
-    errors = np.array([settings.psf_fwhm_error, settings.psf_area_error])
-    psf = truth * (1 + errors * rng.standard_normal((n, 2)))
-    psf[rng.random(n) < settings.unknown_area_fraction, 1] = np.nan
+    psf = library.psf[library.group[indices]].copy()
+    width_error = settings.psf_fwhm_error * rng.standard_normal(n)
+    psf[:, 0] *= np.exp(width_error)
+    shape_error = settings.psf_shape_error * rng.standard_normal((n, psf.shape[1] - 1))
+    psf[:, 1] *= np.exp(shape_error[:, 0])
+    psf[:, 2:] += shape_error[:, 1:]
+    psf[rng.random(n) < settings.unknown_shape_fraction, 1:] = np.nan
     psf[rng.random(n) < settings.unknown_psf_fraction] = np.nan
     return psf.astype(np.float32)
+
+
+def _uneven(rng):
+    """Return a map of relative variances."""
+    kind = rng.integers(3)
+    if kind == 0:
+        variance = np.ones((CANVAS_SIZE, CANVAS_SIZE), np.float32)
+        lines = variance if rng.random() < 0.5 else variance.T
+        lines[: rng.integers(20, CANVAS_SIZE - 20)] = rng.uniform(*STEP_VARIANCE)
+        return _turn(variance, rng.integers(8))
+    if kind == 1:
+        ticks = np.arange(CANVAS_SIZE) / CANVAS_SIZE - 0.5
+        slopes = rng.uniform(*SLOPE_RANGE, 2)
+        return np.exp(slopes[0] * ticks + slopes[1] * ticks[:, None]).astype(np.float32)
+    jitter = rng.standard_normal((CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    return np.exp(np.float32(JITTER * rng.random()) * jitter)
+
+
+def _noise_maps(models, settings, rng):
+    """Return true variances, and those that are told."""
+    true = np.ones_like(models)
+    for variance in true:
+        if rng.random() < settings.uneven_noise_fraction:
+            variance *= _uneven(rng)
+    told = true.copy()
+    for model, variance, known in zip(models, true, told, strict=True):
+        if rng.random() < settings.photon_noise_fraction:
+            gain = np.exp(rng.uniform(*np.log(PEAK_VARIANCE))) / model.max()
+            variance += np.float32(gain) * model
+            if rng.random() < 0.5:
+                known[:] = variance
+    return true, told
+
+
+def _correlate(noise, settings, rng):
+    """Correlate the noise of some stamps with the next pixels; the variance stays."""
+    factor = np.ones(len(noise))
+    for row in np.flatnonzero(rng.random(len(noise)) < settings.correlated_noise_fraction):
+        p, q = rng.uniform(0, MAX_CORRELATION, 2)
+        # as in bilinear interpolation: the sum over a pixel and the next ones
+        correlated = noise[row] + p * np.roll(noise[row], 1, axis=0)
+        correlated += q * np.roll(correlated, 1, axis=1)
+        norm = (1 + p * p) * (1 + q * q)
+        noise[row] = correlated / np.sqrt(norm)
+        # the noise of a sum over many pixels
+        factor[row] = (1 + p) * (1 + q) / np.sqrt(norm)
+    return factor
+
+
+def _unknowable(image, alone, valid, flux):
+    """Return the scatter of ln flux due to neighbours' light and to light that no pixel shows."""
+    lost = 1 - np.einsum('nyx,nyx->n', alone, valid) / flux
+    # what a matched filter would count in of the neighbours
+    overlap = np.einsum('nyx,nyx,nyx->n', image - alone, alone, valid)
+    overlap /= np.einsum('nyx,nyx,nyx->n', alone, alone, valid) + 1e-9
+    return LOST_LIGHT_FLOOR * np.maximum(lost, 0) + BLEND_FLOOR * np.sqrt(np.clip(overlap, 0, 1))
 
 
 def draw_indices(library, n, settings, rng):
@@ -215,10 +316,11 @@ def draw_indices(library, n, settings, rng):
     indices : `~numpy.ndarray`
         ``(n,)`` integers.
     """
-    single = library.bulge_to_total == 0
-    weight = library.sersic_index**settings.sersic_index_power
+    single = library.n_components == 1
     # The share of single components stays that of the library.
-    weight = np.where(single, weight / weight[single].mean(), 1.0)
+    weight = np.ones(len(library))
+    weight[single] = library.sersic_index[single] ** settings.sersic_index_power
+    weight[single] /= weight[single].mean()
     return rng.choice(len(library), n, p=weight / weight.sum())
 
 
@@ -245,35 +347,43 @@ def observe(library, indices, settings, rng):
     snr = np.exp(rng.uniform(*np.log(settings.snr), n))
     flux = snr / library.unit_norm[indices]
     image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    alone = np.zeros_like(image)
     valid = np.ones_like(image)
-    floor = np.empty(n, np.float32)
+    floor = np.full(n, STRUCTURE_FLOOR) * (library.n_components[indices] == 0)
     for row, index in enumerate(indices):
-        # Mostly centred; now and then a pixel off, as catalogue positions are.
-        dx, dy = rng.integers(-1, 2, 2) if rng.random() < 0.3 else (0, 0)
+        dx, dy = rng.choice(SHIFTS, 2, p=SHIFT_SHARES)
         stamp = _turn(library.stamps[index], rng.integers(8))
-        _add(image[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
-        alone = image[row]
-        is_blend = rng.random() < settings.blend_fraction
-        if is_blend:
-            alone = alone.copy()
+        _add(alone[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
+        image[row] = alone[row]
+        if rng.random() < settings.blend_fraction:
             _neighbours(library, index, flux[row], image[row], valid[row], settings, rng)
         if rng.random() < settings.defect_fraction:
             _defects(valid[row], rng)
-        _cut(valid[row], stamp.shape[0], library.half_light_radius[index], settings, rng)
-        lost = 1 - np.vdot(alone, valid[row]) / flux[row]
-        floor[row] = SCATTER_FLOOR + BLEND_FLOOR * is_blend + LOST_LIGHT_FLOOR * max(lost, 0)
+        _cut(valid[row], CANVAS_SIZE, library.half_light_radius[index], settings, rng)
+    floor += _unknowable(image, alone, valid, flux)
+
+    true_variance, told_variance = _noise_maps(image, settings, rng)
     # torch draws normal deviates faster than numpy
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    image += torch.randn(image.shape, generator=generator).numpy()
+    noise = torch.randn(image.shape, generator=generator).numpy()
+    correlation = _correlate(noise, settings, rng)
+    effective_snr = np.sqrt(np.einsum('nyx,nyx->n', alone, alone / true_variance)) / correlation
+    image += noise * np.sqrt(true_variance)
     image += (settings.sky_residual * rng.standard_normal((n, 1, 1))).astype(np.float32)
     image *= valid
 
+    truth = {
+        'ln_flux': np.log(flux),
+        'ln_radius': np.log(library.half_light_radius[indices]),
+        'concentration': library.concentration[indices],
+        'bulge_to_total': library.bulge_to_total[indices],
+        'snr': snr,
+        'effective_snr': effective_snr,
+        'floor': floor,
+    }
     return Observation(
         image=image,
-        valid=valid,
+        weight=valid / told_variance,
         psf=_psf_as_given(library, indices, settings, rng),
-        ln_flux=np.log(flux).astype(np.float32),
-        ln_radius=np.log(library.half_light_radius[indices]).astype(np.float32),
-        snr=snr.astype(np.float32),
-        floor=floor,
+        **{name: value.astype(np.float32) for name, value in truth.items()},
     )

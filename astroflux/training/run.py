@@ -76,6 +76,7 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
         If the folder holds a checkpoint and ``resume`` is false.
     """
     config = read_configuration(configuration)
+    directory = Path(directory)
     trainer = make_trainer(
         configuration, directory, device=device, workers=workers, progress=progress
     )
@@ -85,19 +86,26 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
             raise FileExistsError(msg)
         trainer.resume()
     network = trainer.run(progress=progress)
-    pixel_scale = config.library['pixel_scale']
-    path = Path(directory) / f'{config.name}.safetensors'
+    path = directory / f'{config.name}.safetensors'
     save_weights(
         path,
         network,
         name=config.name,
         metadata={
             'description': config.description,
-            'psf_fwhm_range': [fwhm / pixel_scale for fwhm in config.library['psf']['fwhm']],
-            'half_light_radius_range': [
-                radius / pixel_scale for radius in config.library['galaxies']['half_light_radius']
-            ],
+            **_ranges(config.library),
             'training': config.source,
         },
     )
     return path
+
+
+def _ranges(library):
+    """Return what the training saw in a survey's own pixels, which are the first part."""
+    pixel_scale = library['pixel_scale']
+    part = library['part'][0]
+    galaxies = {**library['galaxies'], **part['galaxies']}
+    return {
+        'psf_fwhm_range': [fwhm / pixel_scale for fwhm in part['psf']['fwhm']],
+        'half_light_radius_range': [r / pixel_scale for r in galaxies['half_light_radius']],
+    }

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 
 from astroflux import CNNFluxEstimator, decode_flags
 from astroflux.networks import WeightsError, load_weights
-from astroflux.networks.foveation import CANVAS_SIZE
+from astroflux.networks.pyramid import CANVAS_SIZE
 
 
 @pytest.fixture(scope='module')
@@ -164,15 +164,15 @@ def test_galaxy_larger_than_the_training(estimator, make_ccd):
 
 def test_meta_names_the_weights(estimator, make_ccd):
     meta = estimator.measure(make_ccd()).meta
-    assert meta['weights'] == 'foveated-1'
-    assert meta['weights_sha256'] == load_weights('foveated-1').sha256
+    assert meta['weights'] == 'profile-1'
+    assert meta['weights_sha256'] == load_weights('profile-1').sha256
     assert 'torch' in meta['versions']
 
 
 def test_constructor_loads_nothing(make_ccd):
     estimator = CNNFluxEstimator(weights='nonsense')
     assert repr(estimator) == "CNNFluxEstimator(weights='nonsense')"
-    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'foveated-1'"):
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-1'"):
         estimator.predict(make_ccd())
 
 
@@ -218,7 +218,7 @@ def test_fine_tuning_learns_and_is_repeatable(lesson, tmp_path):
     estimator.save(path)
     loaded = CNNFluxEstimator.load(path)
     np.testing.assert_allclose(loaded.predict(ccds), fitted)
-    assert load_weights(path).name == 'foveated-1, fine-tuned'
+    assert load_weights(path).name == 'profile-1, fine-tuned'
 
 
 def test_training_from_nothing(lesson):

@@ -28,7 +28,7 @@ from astroflux.estimators._training_table import (
     read_table,
     write_table,
 )
-from astroflux.networks.foveation import CANVAS_SIZE, REACH
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 
 def draw(sigma=3.0, *, flux=1000.0, axis_ratio=1.0, seed=None):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from astroflux.networks.foveation import CANVAS_SIZE, REACH
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 
 def draw_gaussian(sigma, *, flux=1.0, dx=0, dy=0):

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from astroflux.networks import (
-    FoveatedNet,
+    ProfileNet,
     WeightsError,
     available_weights,
     load_weights,
@@ -21,7 +21,7 @@ SMALL = {'channels': [4, 4, 4, 4], 'maps': 2, 'width': 8}
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / 'small.safetensors'
-    save_weights(path, FoveatedNet(**SMALL), name='small', metadata={'psf_fwhm_range': [2, 6]})
+    save_weights(path, ProfileNet(**SMALL), name='small', metadata={'psf_fwhm_range': [2, 6]})
     return path
 
 
@@ -33,7 +33,7 @@ def tamper(path, *, header=None, tensors=None):
 
 
 def test_round_trip(path):
-    network = FoveatedNet(**SMALL)
+    network = ProfileNet(**SMALL)
     sha256 = save_weights(path, network, name='again', metadata={'seed': 3})
     weights = load_weights(path)
     assert weights.name == 'again'
@@ -55,7 +55,7 @@ def test_shipped_weights(name):
 
 
 def test_unknown_name():
-    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'foveated-1'"):
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-1'"):
         load_weights('nonsense')
 
 
@@ -87,5 +87,5 @@ def test_unknown_architecture(path):
 
 def test_settings_that_do_not_fit(path):
     tamper(path, header={'settings': json.dumps({**SMALL, 'width': 9})})
-    with pytest.raises(WeightsError, match='does not fit its architecture FoveatedNet'):
+    with pytest.raises(WeightsError, match='does not fit its architecture ProfileNet'):
         load_weights(path)

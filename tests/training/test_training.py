@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from astroflux.networks import load_weights
-from astroflux.networks.foveation import CANVAS_SIZE, REACH
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training import (
     ObservationSettings,
     draw_indices,
@@ -27,13 +27,20 @@ description = "For tests."
 seed = 1
 n_galaxies = 64
 group_size = 2
-stamp_size = 51
-pixel_scale = 0.168
-[library.psf]
-fwhm = [0.5, 0.8]
+stamp_size = 151
+pixel_scale = 0.5
+structured_fraction = 0.2
 [library.galaxies]
-half_light_radius = [0.2, 0.8]
 sersic_index = [1.0, 2.0]
+[[library.part]]
+share = 0.8
+psf = {fwhm = [1.5, 2.5]}
+galaxies = {half_light_radius = [0.6, 2.4]}
+[[library.part]]
+share = 0.2
+psf = {fwhm = [0.5, 0.6]}
+galaxies = {half_light_radius = [2.0, 3.0]}
+accuracy = {folding_threshold = 1e-2, maxk_threshold = 5e-3}
 [validation]
 seed = 2
 n_galaxies = 64
@@ -75,9 +82,12 @@ def quiet(**changes):
             'blend_fraction',
             'defect_fraction',
             'unknown_psf_fraction',
-            'unknown_area_fraction',
+            'unknown_shape_fraction',
             'psf_fwhm_error',
-            'psf_area_error',
+            'psf_shape_error',
+            'uneven_noise_fraction',
+            'photon_noise_fraction',
+            'correlated_noise_fraction',
             'sky_residual',
             'small_stamp_fraction',
         ),
@@ -87,20 +97,47 @@ def quiet(**changes):
 
 
 def test_library(library):
-    assert library.stamps.shape == (64, 51, 51)
-    assert library.stars.shape == (32, 51, 51)
+    assert library.stamps.shape == (64, 151, 151)
+    assert library.stars.shape == (32, 151, 151)
     assert library.group_size == 2
     assert np.all(library.stamps.max(axis=(1, 2)) == 1)
     inside = library.stamps.astype(float).sum(axis=(1, 2)) * library.unit_peak
-    assert np.all((inside > 0.85) & (inside < 1.001))
-    # a Moffat profile's area, seen through the pixel, in units of its width
-    assert np.all(library.psf_area / library.psf_fwhm**2 > 2.5)
-    assert np.all(library.psf_area / library.psf_fwhm**2 < 6.0)
-    assert 0.5 / 0.168 <= library.psf_fwhm.min() <= library.psf_fwhm.max() <= 0.8 / 0.168
+    assert np.all((inside > 0.9) & (inside < 1.001))
     norm = np.sqrt(
         ((library.stamps.astype(float) * library.unit_peak[:, None, None]) ** 2).sum((1, 2))
     )
     np.testing.assert_allclose(norm, library.unit_norm, rtol=1e-3)
+    kinds = set(library.n_components)
+    assert kinds == {0, 1, 2}
+    single = library.n_components == 1
+    assert np.all(np.isfinite(library.sersic_index[single]))
+    # an exponential disc has 2.7, a de Vaucouleurs profile 5.2 or so
+    assert np.all((library.concentration > 2) & (library.concentration < 6))
+    assert np.isnan(library.bulge_to_total[library.n_components == 0]).all()
+
+
+def test_psfs_of_a_library(library):
+    fwhm, area = library.psf[:, 0], library.psf[:, 1]
+    # those of the two parts: in a survey's pixels, and rebinned
+    own = fwhm > 2
+    assert np.all((fwhm[own] >= 3) & (fwhm[own] <= 5))
+    assert np.all((fwhm[~own] >= 1) & (fwhm[~own] <= 1.2))
+    assert 0 < np.mean(~own) < 0.5
+    # a Moffat profile's area, seen through the pixel, in units of its width
+    assert np.all(area / fwhm**2 > 2.3)
+    assert np.all(area / fwhm**2 < 6.0)
+    assert np.isfinite(library.psf).all()
+
+
+def test_truth_of_galaxies_that_are_not_smooth(library):
+    """Their half-light radius comes from photons: half of the light of a stamp is within it."""
+    rows = np.flatnonzero((library.n_components == 0) & (library.half_light_radius < 6))
+    y, x = np.mgrid[-75:76, -75:76]
+    for row in rows:
+        stamp = library.stamps[row].astype(float) * library.unit_peak[row]
+        # the PSF moves light outwards, the inclination inwards: a rough check
+        radius = 1.3 * np.hypot(library.half_light_radius[row], 2.5)
+        assert 0.4 < stamp[np.hypot(x, y) < radius].sum() < 0.95
 
 
 def test_library_goes_on_where_it_stopped(configuration, tmp_path):
@@ -119,23 +156,24 @@ def test_observation_has_its_truth(library):
     seen = observe(library, np.arange(32), quiet(snr=(5000.0, 5001.0)), rng)
     assert seen.image.shape == (32, CANVAS_SIZE, CANVAS_SIZE)
     assert seen.image.dtype == np.float32
-    stamp = seen.image[:, REACH - 25 : REACH + 26, REACH - 25 : REACH + 26]
-    assert np.sqrt((stamp**2).sum(axis=(1, 2))) == pytest.approx(seen.snr, rel=0.01)
-    total = stamp.sum(axis=(1, 2)) / np.exp(seen.ln_flux)
-    assert np.all((total > 0.85) & (total < 1.02))
-    # valid is the stamp and nothing but the stamp
-    assert seen.valid.sum() == 32 * 51 * 51
-    assert np.all(seen.image[seen.valid == 0] == 0)
-    np.testing.assert_allclose(seen.psf[:, 0], library.psf_fwhm[:32], rtol=1e-6)
-    np.testing.assert_allclose(seen.psf[:, 1], library.psf_area[:32], rtol=1e-6)
-    assert np.all(seen.floor >= np.float32(0.004))
+    # nearly the whole canvas is seen, and nothing but what is
+    assert np.all((seen.weight == 0) | (seen.weight == 1))
+    assert np.all(seen.weight.sum(axis=(1, 2)) >= 139**2)
+    assert np.all(seen.image[seen.weight == 0] == 0)
+    assert np.sqrt((seen.image**2).sum(axis=(1, 2)) - seen.weight.sum(axis=(1, 2))) == (
+        pytest.approx(seen.snr, rel=0.01)
+    )
+    np.testing.assert_allclose(seen.effective_snr, seen.snr, rtol=1e-3)
+    total = seen.image.sum(axis=(1, 2)) / np.exp(seen.ln_flux)
+    assert np.all((total > 0.85) & (total < 1.05))
+    np.testing.assert_allclose(seen.psf, library.psf[library.group[:32]], rtol=1e-6)
     assert np.median(seen.floor) < 0.01
     np.testing.assert_allclose(np.exp(seen.ln_radius), library.half_light_radius[:32], rtol=1e-6)
 
 
 def test_indices_follow_the_sersic_index(library):
     rng = np.random.default_rng(6)
-    single = library.bulge_to_total == 0
+    single = library.n_components == 1
     for power in (0.0, -3.0):
         settings = quiet(sersic_index_power=power)
         drawn = draw_indices(library, 20_000, settings, rng)
@@ -149,8 +187,8 @@ def test_indices_follow_the_sersic_index(library):
 def test_noise_is_one(library):
     settings = quiet(snr=(1e-6, 1.1e-6))
     seen = observe(library, np.arange(16), settings, np.random.default_rng(1))
-    assert seen.image[seen.valid == 1].std() == pytest.approx(1, abs=0.01)
-    assert seen.image[seen.valid == 1].mean() == pytest.approx(0, abs=0.02)
+    assert seen.image[seen.weight == 1].std() == pytest.approx(1, abs=0.01)
+    assert seen.image[seen.weight == 1].mean() == pytest.approx(0, abs=0.02)
 
 
 def test_neighbours_add_light_and_masks_take_pixels(library):
@@ -164,11 +202,11 @@ def test_neighbours_add_light_and_masks_take_pixels(library):
     blended = seen(blend_fraction=1.0, neighbour_mask_fraction=0.0)
     masked = seen(blend_fraction=1.0, neighbour_mask_fraction=1.0)
     assert np.median(blended.image.sum((1, 2)) - alone.image.sum((1, 2))) > 100
-    assert np.all(blended.floor > alone.floor)
-    assert blended.valid.sum() == alone.valid.sum()
-    assert masked.valid.sum() < 0.99 * alone.valid.sum()
+    assert np.median(blended.floor) > np.median(alone.floor)
+    assert (blended.weight > 0).sum() == pytest.approx((alone.weight > 0).sum(), rel=0.05)
+    assert masked.weight.sum() < 0.99 * blended.weight.sum()
     # the core stays
-    assert masked.valid[:, REACH, REACH].mean() > 0.9
+    assert masked.weight[:, REACH, REACH].mean() > 0.9
 
 
 def test_defects_unknown_psfs_and_small_stamps(library):
@@ -176,20 +214,53 @@ def test_defects_unknown_psfs_and_small_stamps(library):
     settings = quiet(
         defect_fraction=1.0,
         unknown_psf_fraction=0.5,
-        unknown_area_fraction=0.5,
+        unknown_shape_fraction=0.5,
         small_stamp_fraction=1.0,
         min_stamp_size=32,
     )
     seen = observe(library, np.arange(64), settings, rng)
-    sides = (seen.valid.max(axis=2).sum(axis=1), seen.valid.max(axis=1).sum(axis=1))
+    usable = seen.weight > 0
+    sides = (usable.max(axis=2).sum(axis=1), usable.max(axis=1).sum(axis=1))
     for side in sides:
         assert side.min() >= 20
-        assert side.max() <= 51
+        assert side.max() <= CANVAS_SIZE
         assert len(np.unique(side)) > 5
-    width_unknown, area_unknown = np.isnan(seen.psf).T
+    width_unknown, area_unknown = np.isnan(seen.psf[:, :2]).T
+    np.testing.assert_array_equal(area_unknown, np.isnan(seen.psf[:, -1]))
     assert 0.3 < width_unknown.mean() < 0.7
     assert 0.6 < area_unknown.mean() < 0.9
     assert not np.any(width_unknown & ~area_unknown)
+
+
+def test_noise_that_changes_across_a_stamp(library):
+    settings = quiet(snr=(1e-6, 1.1e-6), uneven_noise_fraction=1.0)
+    seen = observe(library, np.arange(32), settings, np.random.default_rng(1))
+    used = seen.weight > 0
+    assert np.ptp(seen.weight[used]) > 0.5
+    # the weight tells the variance
+    assert (seen.image[used] * np.sqrt(seen.weight[used])).std() == pytest.approx(1, abs=0.01)
+
+
+def test_photon_noise_is_told_in_half_of_the_stamps(library):
+    settings = quiet(snr=(300.0, 301.0), photon_noise_fraction=1.0)
+    seen = observe(library, np.arange(64), settings, np.random.default_rng(1))
+    told = seen.weight[:, REACH, REACH] < 0.99
+    assert 0.3 < told.mean() < 0.7
+    assert np.all(seen.effective_snr < seen.snr)
+
+
+def test_correlated_noise_keeps_its_variance(library):
+    settings = quiet(snr=(1e-6, 1.1e-6), correlated_noise_fraction=1.0)
+    seen = observe(library, np.arange(32), settings, np.random.default_rng(1))
+    used = seen.weight > 0
+    assert seen.image[used].std() == pytest.approx(1, abs=0.01)
+    next_to_each_other = seen.image[:, 10:-10, 10:-11] * seen.image[:, 10:-10, 11:-10]
+    assert next_to_each_other.mean(axis=(1, 2)).max() > 0.2
+    assert next_to_each_other.mean() > 0.08
+    # sums over many pixels are noisier than the variances tell
+    blocks = seen.image[:, 12:132, 12:132].reshape(32, 12, 10, 12, 10).sum(axis=(2, 4)) / 10
+    assert 1.2 < blocks.std() < 1.8
+    np.testing.assert_array_less(seen.effective_snr, seen.snr)
 
 
 def test_observations_are_seeded(library):
@@ -220,8 +291,8 @@ def test_train_writes_weights_that_load(configuration, tmp_path):
     weights = load_weights(path)
     assert weights.name == 'tiny'
     assert weights.metadata['training']['optimiser']['cycles'] == [[6, 1e-3]]
-    assert weights.metadata['psf_fwhm_range'] == pytest.approx([0.5 / 0.168, 0.8 / 0.168])
-    assert weights.metadata['half_light_radius_range'] == pytest.approx([0.2 / 0.168, 0.8 / 0.168])
+    assert weights.metadata['psf_fwhm_range'] == pytest.approx([3, 5])
+    assert weights.metadata['half_light_radius_range'] == pytest.approx([1.2, 4.8])
     with (tmp_path / 'log.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert {row['step'] for row in rows} == {'6', '8'}
@@ -255,11 +326,16 @@ def test_unknown_configuration():
 
 
 def test_shipped_configuration_covers_the_promised_population():
-    config = read_configuration('foveated-1')
-    galaxies, psf = config.library['galaxies'], config.library['psf']
-    assert galaxies['half_light_radius'][0] <= 0.15 < 3 <= galaxies['half_light_radius'][1]
-    assert galaxies['sersic_index'][0] <= 0.5 < 6 <= galaxies['sersic_index'][1]
-    assert psf['fwhm'][0] <= 0.5 < 1 <= psf['fwhm'][1]
-    assert config.observation.snr[0] <= 5 < 3000 <= config.observation.snr[1]
+    config = read_configuration('profile-1')
+    own, rebinned = config.library['part']
+    index = config.library['galaxies']['sersic_index']
+    assert index[0] <= 0.3 < 6.2 <= index[1]
+    assert own['psf']['fwhm'] == [1.8, 8.0]
+    radius = own['galaxies']['half_light_radius']
+    assert radius[0] <= 0.3 < 18 <= radius[1]
+    # blocks of four of a survey's pixels
+    assert rebinned['psf']['fwhm'][0] <= 0.5
+    assert config.library['structured_fraction'] > 0.1
+    assert config.observation.snr[0] <= 3 < 10_000 <= config.observation.snr[1]
     assert config.observation.max_neighbours == 3
     assert config.observation.sky_residual > 0

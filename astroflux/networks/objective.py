@@ -1,0 +1,125 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the network is trained on: flux and shape, and their errors."""
+
+import torch
+from torch.nn import functional
+
+from astroflux.networks.profile_net import QUANTILES, achievable_scatter
+
+__all__ = ['SHAPE', 'error_loss', 'flux_loss', 'shape_loss']
+
+# Weights in the loss of the flux that the fit starts from, and of those that it gives.
+INTERMEDIATE = {'ln_start': 0.1, 'ln_sersic': 0.3, 'ln_free': 0.3}
+# The start need not be better than that.
+START_FLOOR = 0.02
+
+# Errors of ln(radius), concentration and bulge-to-total ratio that remain when S/N is high,
+# and how much larger than that of ln(flux) they are otherwise.
+SHAPE_FLOOR = {'ln_radius': 0.02, 'concentration': 0.1, 'bulge_to_total': 0.1}
+SHAPE = tuple(SHAPE_FLOOR)
+SHAPE_GAIN = {'ln_radius': 1.0, 'concentration': 5.0, 'bulge_to_total': 3.0}
+
+# Share of a normal distribution within one standard deviation.
+ONE_SIGMA = 0.6827
+
+
+def _huber(error):
+    return functional.huber_loss(error, torch.zeros_like(error), reduction='none')
+
+
+def _mean(loss, known):
+    """Return the mean over all, of which those that are not known cost nothing."""
+    return torch.where(known, loss, torch.zeros_like(loss)).mean()
+
+
+def flux_loss(answer, truth, *, floor):
+    """
+    Return the loss of the flux.
+
+    The error of ln flux is divided by what is achievable at the galaxy's S/N,
+    so that every S/N weighs alike, and enters a Huber loss; the fluxes of the
+    fit on the way to it join with smaller weights.
+
+    Parameters
+    ----------
+    answer : dict of `torch.Tensor`
+        What `~astroflux.networks.profile_net.ProfileNet` returns.
+    truth : dict of `torch.Tensor`
+        ``ln_flux``, ``effective_snr``, and ``floor``: the scatter of ln flux
+        that no method gets below, of a blend for instance.
+    floor : float
+        What is added to the latter.
+
+    Returns
+    -------
+    loss, flux_part : `torch.Tensor`
+        The whole, and the flux's part of it.
+    """
+    scale = achievable_scatter(truth['effective_snr'], truth['floor'] + floor)
+    flux_part = _huber((answer['ln_flux'] - truth['ln_flux']) / scale).mean()
+    loss = flux_part
+    for name, weight in INTERMEDIATE.items():
+        if name in answer:
+            coarser = scale + START_FLOOR if name == 'ln_start' else scale
+            loss = loss + weight * _huber((answer[name] - truth['ln_flux']) / coarser).mean()
+    return loss, flux_part
+
+
+def shape_loss(answer, truth):
+    """
+    Return the loss of radius, concentration and bulge-to-total ratio.
+
+    Parameters
+    ----------
+    answer : dict of `torch.Tensor`
+        What `~astroflux.networks.profile_net.ProfileNet` returns.
+    truth : dict of `torch.Tensor`
+        The same; NaN where it has no meaning.
+
+    Returns
+    -------
+    loss : `torch.Tensor`
+    """
+    scatter = achievable_scatter(truth['effective_snr'])
+    loss = 0.0
+    for name, floor in SHAPE_FLOOR.items():
+        scale = floor + SHAPE_GAIN[name] * scatter
+        error = (answer[name] - truth[name].nan_to_num()) / scale
+        loss = loss + _mean(_huber(error), torch.isfinite(truth[name]))
+    return loss
+
+
+def _pinball(error, quantile):
+    return torch.maximum(quantile * error, (quantile - 1) * error)
+
+
+def error_loss(answer, truth):
+    """
+    Return the loss of the predictive distribution, which does not pull at the answer.
+
+    It is the pinball loss of the quantiles (Koenker & Bassett 1978,
+    Econometrica 46, 33), divided by what is achievable at the galaxy's S/N;
+    for the shape that of the absolute error.
+
+    Parameters
+    ----------
+    answer : dict of `torch.Tensor`
+        What `~astroflux.networks.profile_net.ProfileNet` returns.
+    truth : dict of `torch.Tensor`
+        ``ln_flux``, ``effective_snr`` and the shape.
+
+    Returns
+    -------
+    loss : `torch.Tensor`
+    """
+    scatter = achievable_scatter(truth['effective_snr'])
+    offset = truth['ln_flux'] - answer['ln_flux'].detach()
+    loss = 0.0
+    for column, quantile in enumerate(QUANTILES):
+        error = (offset - answer['quantiles'][:, column]) / scatter
+        loss = loss + _pinball(error, quantile).mean()
+    for column, (name, floor) in enumerate(SHAPE_FLOOR.items()):
+        error = (truth[name].nan_to_num() - answer[name].detach()).abs()
+        error = (error - answer['shape_error'][:, column]) / (floor + SHAPE_GAIN[name] * scatter)
+        loss = loss + _mean(_pinball(error, ONE_SIGMA), torch.isfinite(truth[name]))
+    return loss

@@ -1,0 +1,420 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The network: pictures and apertures propose a profile, its fit and they give the flux."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from astroflux.networks.familiarity import Familiarity
+from astroflux.networks.photometry import Photometry, compress
+from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, ProfileGuess
+from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, TYPICAL
+from astroflux.networks.pyramid import Pyramid, central_part, symmetric_pictures
+
+__all__ = ['N_PSF_NUMBERS', 'QUANTILES', 'ProfileNet', 'achievable_scatter']
+
+# The predictive distribution of ln(flux), by these quantiles.
+QUANTILES = (0.005, 0.025, 0.1587, 0.5, 0.8413, 0.975, 0.995)
+MEDIAN = QUANTILES.index(0.5)
+
+# A PSF: its width and noise-equivalent area, and its mixture of Gaussians.
+N_PSF_NUMBERS = 2 + len(TYPICAL)
+
+# The scatter of ln flux that remains for the brightest galaxies.
+SCATTER_FLOOR = 0.0005
+
+# No mixture of fluxes is taken to be below this fraction of the reference.
+SMALLEST_MIX = 0.05
+
+# Fluxes of fits join the mixture within this range of ln(flux / reference).
+FIT_RANGE = 4.0
+
+# The correction to the mixture is of this order, beside 1.5 / (S/N).
+CORRECTION = 0.02
+
+TYPICAL_LN_FWHM = math.log(4.0)
+TYPICAL_LN_INDEX = math.log(1.5)
+TYPICAL_CONCENTRATION = 3.5
+
+
+def achievable_scatter(snr, floor=SCATTER_FLOOR):
+    """
+    Return roughly the scatter of ln flux that is achievable at a given S/N.
+
+    The information limit of a galaxy of unknown shape is about 1.5 / (S/N).
+
+    Parameters
+    ----------
+    snr : `torch.Tensor`
+        Signal-to-noise ratio.
+    floor : float or `torch.Tensor`
+        What remains at any S/N.
+
+    Returns
+    -------
+    scatter : `torch.Tensor`
+    """
+    return ((1.5 / snr) ** 2 + floor**2).sqrt()
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return functional.relu(x + self.second(functional.relu(self.first(x))))
+
+
+def _stack(n_channels, n_out):
+    """Halve the resolution four times, then keep ``n_out`` maps of 4 x 4."""
+    n_in, *n_later = n_channels
+    # No block at the first resolution, where it would cost as much as all others.
+    layers = [nn.Conv2d(3, n_in, 3, stride=2, padding=1), nn.ReLU()]
+    for n in n_later:
+        layers += [nn.Conv2d(n_in, n, 3, stride=2, padding=1), nn.ReLU(), _ResidualBlock(n)]
+        n_in = n
+    return nn.Sequential(*layers, nn.Conv2d(n_in, n_out, 1), nn.ReLU(), nn.Flatten())
+
+
+def _picture(image, symmetric, weight):
+    """Return what a convolutional stack sees of one resolution."""
+    usable = weight.clamp(max=2.0).expand(len(image), -1, -1)
+    picture = torch.stack([compress(image), compress(symmetric), usable], dim=1)
+    # channels last in memory, which convolutions on a CPU prefer
+    return picture.contiguous(memory_format=torch.channels_last)
+
+
+def _zero(layer):
+    """Let a layer say nothing at first."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class _Residual(nn.Module):
+    """A dense layer and a number of residual ones."""
+
+    def __init__(self, n_in, width, n_residual):
+        super().__init__()
+        self.first = nn.Linear(n_in, width)
+        self.later = nn.ModuleList([nn.Linear(width, width) for _ in range(n_residual)])
+
+    def forward(self, x):
+        x = functional.silu(self.first(x))
+        for layer in self.later:
+            x = x + functional.silu(layer(x))
+        return x
+
+
+class PSFGaussians(nn.Module):
+    """
+    The point-spread function as three Gaussians, from what is known of it.
+
+    Where nothing is given, the network's own opinion stands.
+    """
+
+    n_features = N_PSF_NUMBERS + 2
+    n_opinions = len(TYPICAL) + 1
+
+    def __init__(self):
+        super().__init__()
+        self.correct = nn.Sequential(
+            nn.Linear(self.n_features, 16), nn.SiLU(), _zero(nn.Linear(16, len(TYPICAL)))
+        )
+        typical = torch.as_tensor(TYPICAL, dtype=torch.float32)
+        self.register_buffer('typical', typical, persistent=False)
+
+    def features(self, psf):
+        """
+        Return features of width and shape, 0 where unknown, and which of the two are known.
+
+        Parameters
+        ----------
+        psf : `torch.Tensor`
+            ``(n, 7)``.
+
+        Returns
+        -------
+        features : `torch.Tensor`
+            ``(n, n_features)``.
+        """
+        ln_fwhm = psf[:, :1].log()
+        shape = torch.cat([psf[:, 1:2].log() - 2 * ln_fwhm - 1.2, psf[:, 2:] - self.typical], dim=1)
+        values = torch.cat([ln_fwhm - TYPICAL_LN_FWHM, shape], dim=1)
+        known = torch.isfinite(values)
+        values = torch.where(known, values, torch.zeros_like(values))
+        return torch.cat([values, known[:, [0, -1]].to(values.dtype)], dim=1)
+
+    def forward(self, features, opinion):
+        """
+        Return the Gaussians.
+
+        Parameters
+        ----------
+        features : `torch.Tensor`
+            Of `features`.
+        opinion : `torch.Tensor`
+            ``(n, n_opinions)``, what the network would say of ln(FWHM) and shape.
+
+        Returns
+        -------
+        ln_variance, weight : `torch.Tensor`
+            ``(n, 3)`` each.
+        """
+        has_width, has_shape = features[:, -2:-1], features[:, -1:]
+        ln_fwhm = TYPICAL_LN_FWHM + features[:, :1] + (1 - has_width) * opinion[:, :1]
+        shape = self.typical + features[:, 2:-2] + (1 - has_shape) * opinion[:, 1:]
+        shape = shape + 0.3 * self.correct(features)
+        ln_variance = shape[:, :N_PSF_GAUSSIANS].clamp(-5, 4) + 2 * ln_fwhm
+        logits = torch.cat([torch.zeros_like(ln_fwhm), shape[:, N_PSF_GAUSSIANS:]], dim=1)
+        return ln_variance, logits.softmax(dim=1)
+
+
+class ProfileNet(nn.Module):
+    """
+    Total flux of the central galaxy of a stamp, and its shape.
+
+    Two convolutional stacks and photometry in apertures and filters propose a Sersic
+    profile; a few Gauss-Newton steps fit it to the pixels (`ProfileFit`); the flux is a
+    learned mixture of apertures, filters and fits with a small learned correction, all
+    relative to the best matched filter, and so exactly equivariant.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Channels of the four stages of each convolutional stack.
+    maps : int
+        Channels kept from each stack, as 4 x 4 maps.
+    width : int
+        Units of the dense layers.
+    n_steps : int
+        Steps of the fit; 0 for none.
+
+    Attributes
+    ----------
+    settings : dict
+        The parameters, to build the network again.
+    """
+
+    def __init__(self, channels=(16, 24, 48, 64), maps=32, width=256, n_steps=2):
+        super().__init__()
+        self.settings = {
+            'channels': list(channels),
+            'maps': maps,
+            'width': width,
+            'n_steps': n_steps,
+        }
+        self.pyramid = Pyramid()
+        self.photometry = Photometry()
+        self.fine = _stack(channels, maps)
+        self.coarse = _stack(channels, maps)
+        self.psf = PSFGaussians()
+        n_fluxes = self.photometry.n_fluxes
+        n_apertures = self.photometry.area.shape[1]
+        n_features = 2 * (2 * n_fluxes + n_apertures) + 2 * n_apertures + 3 + self.psf.n_features
+        self.standardise = nn.BatchNorm1d(n_features, affine=False, momentum=0.01)
+        self.propose = _Residual(n_features + 2 * 16 * maps, width, 2)
+
+        self.fit = ProfileFit(n_steps) if n_steps else None
+        n_joined = width
+        if self.fit:
+            k = self.fit.n_gaussians
+            self.sizes = (
+                N_PARAMETERS,
+                n_steps * N_SOLVED,
+                n_steps,
+                n_steps,
+                k,
+                2,
+                self.psf.n_opinions,
+            )
+            self.guess = _zero(nn.Linear(width, sum(self.sizes)))
+            n_fit = self.fit.n_features + 2 + 6 + 2 * N_PSF_GAUSSIANS
+            self.standardise_fit = nn.BatchNorm1d(n_fit, affine=False, momentum=0.01)
+            self.familiarity = Familiarity(n_fit)
+            n_joined += n_fit
+            for name, values in {
+                'prior': [0.3] * N_PARAMETERS + [0.03],
+                'start_lowest': [-60.0, -3.5, -3.5, -2.0, -2.0, -2.5, math.log(0.35)],
+                'start_highest': [60.0, 3.5, 3.5, 2.0, 2.0, 3.5, math.log(6.0)],
+            }.items():
+                self.register_buffer(name, torch.tensor(values), persistent=False)
+        self.join = _Residual(n_joined, width, 2)
+        self.mix = _zero(nn.Linear(width, 2 * n_fluxes + (2 if self.fit else 0)))
+        if self.fit:
+            # begin with the fits
+            with torch.no_grad():
+                self.mix.bias[-2:] = 4.0
+        self.correction = _zero(nn.Linear(width, 1))
+        self.shape = _zero(nn.Linear(width, 3))
+        self.distribution = nn.Sequential(
+            nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + 3)
+        )
+
+    def forward(self, image, weight, psf):
+        """
+        Measure a batch of stamps.
+
+        Parameters
+        ----------
+        image : `torch.Tensor`
+            ``(n, 147, 147)`` float32 in units of a noise, centred on the galaxy; 0 where
+            the weight is.
+        weight : `torch.Tensor`
+            Same shape or ``(1, 147, 147)``, inverse variance in that unit, 0 where a pixel
+            does not exist or cannot be used.
+        psf : `torch.Tensor`
+            ``(n, 7)``: full width at half maximum in pixels, noise-equivalent area
+            ``sum(psf)**2 / sum(psf**2)`` in square pixels, and the mixture of
+            `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
+
+        Returns
+        -------
+        answer : dict of `torch.Tensor`
+            ``ln_flux`` ``(n,)``, in units of the noise; ``quantiles`` ``(n, 7)`` of its
+            predictive distribution, relative to it; ``ln_radius`` of the half-light radius
+            in pixels, ``concentration`` and ``bulge_to_total``, and ``shape_error``
+            ``(n, 3)`` of these; ``detection_snr`` of the best matched filter;
+            ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity`
+            has hardly seen the like, and the ``fit_features`` that it judges.
+        """
+        raw, filled = self.pyramid(image, weight)
+        symmetric = symmetric_pictures(filled)
+        view = self._look(raw, filled, symmetric, psf)
+        maps = [
+            stack(_picture(*pictures))
+            for stack, pictures in (
+                (
+                    self.fine,
+                    [central_part(p[0]) for p in (filled.pictures, symmetric, raw.weights)],
+                ),
+                (self.coarse, [p[1] for p in (filled.pictures, symmetric, raw.weights)]),
+            )
+        ]
+        hidden = self.propose(torch.cat([self.standardise(view['features']), *maps], dim=1))
+        answer, candidates, ln_radius = {}, view['candidates'], view['ln_width']
+        if self.fit:
+            fit, fit_features = self._fit(raw, view, hidden)
+            fit_features = self.standardise_fit(fit_features)
+            hidden = torch.cat([hidden, fit_features], dim=1)
+            relative = torch.stack([fit['ln_sersic'], fit['ln_free']], dim=1)
+            relative = relative - view['ln_reference'][:, None]
+            candidates = torch.cat([candidates, relative.clamp(-FIT_RANGE, FIT_RANGE).exp()], dim=1)
+            ln_radius = fit['parameters'][:, 5]
+            answer = {
+                **{name: fit[name] for name in ('ln_start', 'ln_sersic', 'ln_free')},
+                'fit_features': fit_features.detach(),
+                'novelty': self.familiarity(fit_features.detach()),
+            }
+        hidden = self.join(hidden)
+
+        mix = (self.mix(hidden).softmax(dim=1) * candidates).sum(dim=1)
+        correction = self.correction(hidden)[:, 0] * (CORRECTION + 1.5 / view['snr'])
+        shape = self.shape(hidden)
+        return {
+            **answer,
+            'ln_flux': view['ln_reference'] + mix.clamp(min=SMALLEST_MIX).log() + correction,
+            'ln_radius': ln_radius + shape[:, 0],
+            'concentration': TYPICAL_CONCENTRATION + shape[:, 1],
+            'bulge_to_total': torch.sigmoid(shape[:, 2]),
+            'detection_snr': view['snr'],
+            # The errors learn from the answer but must not pull at it.
+            **self._errors(hidden.detach(), view['snr']),
+        }
+
+    def _look(self, raw, filled, symmetric, psf):
+        """Return features and flux candidates of apertures and filters."""
+        weight = self.pyramid.tile(filled.weights)
+        seen = [
+            self.photometry(self.pyramid.tile(pictures), weight)
+            for pictures in (filled.pictures, symmetric)
+        ]
+        reference, snr, ln_width = self.photometry.reference(seen[0])
+        candidates = torch.cat([s.flux for s in seen], dim=1) / reference[:, None]
+        coverage = [
+            self.photometry.coverage(w).expand(len(reference), -1)
+            for w in (weight, self.pyramid.tile(raw.weights))
+        ]
+        psf_features = self.psf.features(psf)
+        features = torch.cat(
+            [
+                compress(torch.cat([v for s in seen for v in (s.snr, s.ring_snr)], dim=1)),
+                # The ratios' useful range is 0 to 10; beyond, noise over noise.
+                compress(candidates.clamp(-20, 20)),
+                *coverage,
+                torch.stack([snr.log(), reference.log(), ln_width], dim=1),
+                psf_features,
+            ],
+            dim=1,
+        )
+        return {
+            'features': features,
+            'candidates': candidates,
+            'ln_reference': reference.log(),
+            'snr': snr,
+            'ln_width': ln_width,
+            'psf_features': psf_features,
+        }
+
+    def _fit(self, raw, view, hidden):
+        """Guess a profile, fit it, and return the fit and its features."""
+        change, width, misfit, cut, free, bend, opinion = self.guess(hidden).split(
+            self.sizes, dim=1
+        )
+        zero = torch.zeros_like(view['ln_width'])
+        start = torch.stack(
+            [view['ln_reference'], *[zero] * 4, view['ln_width'], zero + TYPICAL_LN_INDEX], dim=1
+        )
+        n, n_steps = len(start), self.fit.n_steps
+        ln_variance, psf_weight = self.psf(view['psf_features'], opinion)
+        width = width.clamp(-5, 3).exp().view(n, n_steps, N_SOLVED).transpose(0, 1)
+        guess = ProfileGuess(
+            start=(start + change).clamp(self.start_lowest, self.start_highest),
+            ln_variance=ln_variance,
+            weight=psf_weight,
+            width=width * self.prior,
+            misfit=0.03 * misfit.clamp(-6, 3).exp().T,
+            cut=10.0 * cut.clamp(-3, 5).exp().T,
+            free_width=free.clamp(-6, 3).exp(),
+            bend_width=0.1 * bend.clamp(-5, 3).exp(),
+        )
+        weight = self.pyramid.tile(raw.weights).expand(n, -1)
+        fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess)
+        fit['ln_start'] = guess.start[:, 0]
+        x, y, e1, e2, ln_radius, ln_index = fit['parameters'][:, 1:].unbind(dim=1)
+        summary = torch.stack(
+            [
+                fit['ln_sersic'] - fit['ln_free'],
+                fit['ln_sersic'] - view['ln_reference'],
+                ln_radius,
+                ln_index,
+                ln_radius - 0.5 * ln_variance[:, 0],
+                (e1 * e1 + e2 * e2 + 1e-8).sqrt(),
+                (x * x + y * y + 1e-8).sqrt(),
+                view['snr'].log(),
+            ],
+            dim=1,
+        )
+        return fit, torch.cat([fit['features'], summary, ln_variance, psf_weight], dim=1)
+
+    def _errors(self, hidden, snr):
+        """Return the quantiles of the flux, and the errors of the shape."""
+        raw = self.distribution(hidden)
+        scale = achievable_scatter(snr)[:, None]
+        median = raw[:, MEDIAN : MEDIAN + 1]
+        below = functional.softplus(raw[:, :MEDIAN]).flip(1).cumsum(dim=1).flip(1)
+        above = functional.softplus(raw[:, MEDIAN + 1 : len(QUANTILES)]).cumsum(dim=1)
+        quantiles = scale * torch.cat([median - below, median, median + above], dim=1)
+        return {
+            'quantiles': quantiles,
+            'shape_error': functional.softplus(raw[:, len(QUANTILES) :]) * (scale + 0.01),
+        }
+
+    @property
+    def n_parameters(self):
+        """Number of trained parameters."""
+        return sum(math.prod(p.shape) for p in self.parameters())
