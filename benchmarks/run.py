@@ -41,8 +41,12 @@ def measure_set(name, n, n_slow, workers, methods=None):
     limits = {'sersic': test_set.n_sersic, 'bulge-disc': test_set.n_two}
     if n_slow is not None:
         limits = dict.fromkeys(limits, n_slow)
+    source = test_set.source(n)
+    if others:
+        # they are known, and do not depend on the method
+        source.with_bound = False
     comparison = compare_methods(
-        test_set.source(n),
+        source,
         {method: make_estimator(method) for method in methods},
         labels={method: METHODS[method].label for method in methods},
         limits={**N_MODERATE, **limits},

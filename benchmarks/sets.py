@@ -28,6 +28,7 @@ from astroflux.simulation import (
     Survey,
     draw_galaxy,
     draw_psf,
+    get_survey,
     psf_profile,
 )
 from astroflux.simulation.dataset import TRUTH_NAME
@@ -142,6 +143,17 @@ class PixelScaleSource(SimulatedSource):
         )
 
 
+# -- large galaxies -------------------------------------------------------------------------------
+
+SURVEY = get_survey()
+LARGE = CutoutSimulation(
+    galaxies=GalaxyPopulation(
+        half_light_radius=(20 * SURVEY.pixel_scale, 60 * SURVEY.pixel_scale), snr=(100.0, 10_000.0)
+    ),
+    shape=(501, 501),
+)
+
+
 # -- real galaxies --------------------------------------------------------------------------------
 
 REAL_DATA = 'ASTROFLUX_REAL_DATA'
@@ -248,6 +260,13 @@ SETS = {
     'psf-unknown': TestSet(
         'isolated galaxies, no PSF given',
         _simulated(90008, alter=withhold_psf),
+    ),
+    'large': TestSet(
+        'half-light radii of 20 to 60 pixels, stamps of 501 pixels, PSF given',
+        _simulated(90010, LARGE),
+        n_sersic=20,
+        n_two=8,
+        snr_bins=(100, 500, 2000, 10_000),
     ),
     'cosmos': TestSet(
         'real COSMOS galaxies, seen again from the ground, PSF given',

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Put cutouts of any shape onto the network's canvas, in units of their noise."""
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ class Orientation:
         orientation : `Orientation`
         """
         bounds = [
-            (max(0, round(c) - BOX_REACH), min(n, round(c) + BOX_REACH + 1))
+            (max(0, math.ceil(c) - BOX_REACH), min(n, math.floor(c) + BOX_REACH + 1))
             for c, n in zip(position[::-1], data.shape, strict=True)
         ]
         box = data[bounds[0][0] : bounds[0][1], bounds[1][0] : bounds[1][1]]

@@ -47,9 +47,10 @@ def flux_errors(table, true_flux):
     -------
     errors : `~astropy.table.Table`
         Columns ``ln_error``, ln(measured / true), NaN where there is no positive flux;
-        ``covered_68`` and ``covered_95``, whether the interval holds the truth, where that of
-        95 % reaches 1.96 times as far from the flux, to either side, as that of 68 %, and
-        `False` also if there is no interval; ``pull``, (measured - true) / ``flux_err``.
+        ``covered_68`` and ``covered_95``, whether the interval holds the truth, `False` also if
+        there is no interval; without columns ``flux_lower_95`` and ``flux_upper_95``, that of
+        95 % reaches 1.96 times as far from the flux, to either side, as that of 68 %; ``pull``,
+        (measured - true) / ``flux_err``.
     """
     unit = table['flux'].unit
     truth = true_flux.to_value(unit)
@@ -57,14 +58,19 @@ def flux_errors(table, true_flux):
         np.asarray(table[name].to_value(unit))
         for name in ('flux', 'flux_err', 'flux_lower', 'flux_upper')
     )
+    if 'flux_lower_95' in table.colnames:
+        lower_95, upper_95 = (
+            table[name].to_value(unit) for name in ('flux_lower_95', 'flux_upper_95')
+        )
+    else:
+        lower_95, upper_95 = (flux + WIDENING * (end - flux) for end in (lower, upper))
     with np.errstate(invalid='ignore', divide='ignore'):
         return Table(
             {
                 # a flux that is not positive has no logarithm
                 'ln_error': np.where(flux > 0, np.log(flux / truth), np.nan),
                 'covered_68': (lower <= truth) & (truth <= upper),
-                'covered_95': (flux - WIDENING * (flux - lower) <= truth)
-                & (truth <= flux + WIDENING * (upper - flux)),
+                'covered_95': (lower_95 <= truth) & (truth <= upper_95),
                 'pull': (flux - truth) / flux_err,
             }
         )

@@ -40,6 +40,9 @@ SMALLEST_FACTOR = 0.05
 # Rings, by their radii in pixels, in which residuals are summed up.
 RINGS = (0, 2, 4, 7, 11, 17, 26, 40, 200)
 
+# Relative errors of sums of squares, typical and at worst.
+ROUNDING, COARSE_ROUNDING = 1e-5, 1e-3
+
 # Modes of free flux start with this prior, in units of the galaxy's flux.
 FREE_FLUX = 0.1
 
@@ -88,10 +91,15 @@ def _chebyshev(coefficients, u):
 
 def _solve(normal, *sides):
     """Solve with the prior's unit matrix added, in double precision."""
-    matrix = normal.double() + torch.eye(
-        normal.shape[-1], dtype=torch.float64, device=normal.device
-    )
-    factor = torch.linalg.cholesky(matrix)
+    normal = normal.double()
+    unit = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
+    diagonal = torch.diag_embed(normal.diagonal(dim1=1, dim2=2))
+    # The matrix was summed up in single precision: no change of a parameter is known
+    # better than that, beside changes of others that nearly make up for it.
+    matrix = normal + unit + ROUNDING * diagonal
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed.any():
+        factor = torch.linalg.cholesky(matrix + COARSE_ROUNDING * diagonal)
     solution = torch.cholesky_solve(torch.stack(sides, dim=-1).double(), factor)
     return solution.unbind(dim=-1)
 

@@ -2,6 +2,7 @@
 """What is the network's own; the contract is in test_contract.py."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,17 @@ def test_shapes(estimator, make_ccd, shape):
     assert ('STAMP_CROPPED' in flags_of(table)) == (max(shape) > CANVAS_SIZE)
 
 
-def test_turns_and_flips_agree(estimator, make_ccd):
-    ccd = make_ccd(flux=20000.0)
-    images = [np.rot90(ccd.data, k) for k in range(4)] + [ccd.data.T]
-    noise = StdDevUncertainty(np.ones(ccd.shape))
-    flux = estimator.predict([NDData(image, uncertainty=noise) for image in images])
-    assert np.ptp(flux) / np.mean(flux) < 0.02
+@pytest.mark.parametrize('shape', [(61, 61), (48, 60)])
+@pytest.mark.parametrize('scale', [2.5, 6.0])
+def test_turns_and_flips_agree_exactly(estimator, make_ccd, shape, scale):
+    image = make_ccd(shape, flux=20000.0, scale=scale).data
+    images = [np.rot90(image, k) for k in range(4)]
+    images += [image.T for image in images]
+    fluxes = [
+        estimator.predict(NDData(i, uncertainty=StdDevUncertainty(np.ones(i.shape))))
+        for i in images
+    ]
+    np.testing.assert_allclose(fluxes, fluxes[0], rtol=1e-6)
 
 
 def test_position(estimator, make_ccd):
@@ -152,11 +158,121 @@ def test_psf_outside_the_training(estimator, make_ccd, fwhm, outside):
     assert ('OUT_OF_RANGE' in flags_of(table)) == outside
 
 
-def test_galaxy_larger_than_the_training(estimator, make_ccd):
-    large = make_ccd((400, 400), flux=3e6, scale=30.0, axis_ratio=1.0)
+@pytest.mark.parametrize('scale', [12.0, 30.0])
+def test_galaxy_larger_than_the_canvas(estimator, make_ccd, scale):
+    """It is measured in blocks of pixels; radius and flux are those of the pixels."""
+    large = make_ccd((401, 401), flux=3e6, scale=scale, axis_ratio=0.8)
     table = estimator.measure([make_ccd(), large], psf_fwhm=4.0)
-    assert decode_flags(table['flags'][0]) == ()
-    assert {'OUT_OF_RANGE', 'STAMP_CROPPED'} <= set(decode_flags(table['flags'][1]))
+    assert table['flux'][1].value == pytest.approx(3e6, rel=0.05)
+    # an exponential disc's, circularised
+    expected = 1.678 * scale * np.sqrt(0.8)
+    assert table['half_light_radius'][1].value == pytest.approx(expected, rel=0.15)
+    assert 'OUT_OF_RANGE' not in decode_flags(table['flags'][1])
+    alone = estimator.measure(large, psf_fwhm=4.0)
+    assert alone['flux'][0].value == pytest.approx(table['flux'][1].value, rel=1e-5)
+
+
+def test_galaxy_larger_than_its_stamp(estimator, make_ccd):
+    table = estimator.measure(make_ccd((101, 101), flux=3e6, scale=60.0), psf_fwhm=4.0)
+    assert set(flags_of(table)) & {'OUT_OF_RANGE', 'UNFAMILIAR'}
+
+
+# -- columns -----------------------------------------------------------------------------------
+
+
+def test_intervals_hold_each_other(estimator, many):
+    table = estimator.measure(many, psf_fwhm=3.0)
+    names = ('flux_lower_95', 'flux_lower', 'flux', 'flux_upper', 'flux_upper_95')
+    for one, next_one in pairwise(names):
+        assert np.all(table[one] < table[next_one])
+        assert table[one].unit == table['flux'].unit
+
+
+def test_shape_of_simulated_galaxies(estimator):
+    pytest.importorskip('galsim')
+    from astroflux.simulation import CutoutSimulation, GalaxyPopulation, simulate_cutouts
+
+    galaxies = GalaxyPopulation(snr=(300.0, 1000.0), half_light_radius=(0.6, 2.0))
+    cutouts, truth = zip(
+        *simulate_cutouts(60, CutoutSimulation(galaxies=galaxies), seed=32), strict=True
+    )
+    table = estimator.measure(cutouts)
+    two = np.array([row['n_components'] == 2 for row in truth])
+    ratio = np.array([row['bulge_to_total'] for row in truth])[two]
+    assert np.corrcoef(table['bulge_to_total'][two], ratio)[0, 1] > 0.7
+    index = np.log([row['sersic_index_1'] for row in truth])[~two]
+    assert np.corrcoef(table['concentration'][~two], index)[0, 1] > 0.95
+    for name in ('half_light_radius', 'concentration', 'bulge_to_total'):
+        assert np.all(table[f'{name}_err'] > 0)
+    error = np.log(
+        table['half_light_radius'].to_value(u.arcsec)
+        / np.array([row['half_light_radius'] for row in truth])
+    )
+    relative = (table['half_light_radius_err'] / table['half_light_radius']).to_value('')
+    # 68 % of 60 are 41 +- 4
+    assert 29 <= np.sum(np.abs(error) < relative) <= 55
+
+
+def test_novelty(estimator, make_ccd):
+    strange = make_ccd(flux=8000.0)
+    strange.data[:, 36:] = 0
+    table = estimator.measure([make_ccd(flux=8000.0), strange], psf_fwhm=3.0)
+    assert table['novelty'][0] < 1 < table['novelty'][1]
+    assert 'UNFAMILIAR' not in decode_flags(table['flags'][0])
+    assert 'UNFAMILIAR' in decode_flags(table['flags'][1])
+
+
+# -- what counts -------------------------------------------------------------------------------
+
+
+def with_noise(ccd, factor):
+    return CCDData(
+        ccd.data,
+        unit=ccd.unit,
+        mask=ccd.mask,
+        uncertainty=StdDevUncertainty(factor * ccd.uncertainty.array),
+    )
+
+
+@pytest.mark.parametrize(
+    ('shape', 'flux', 'scale'),
+    [((61, 61), 2000.0, 2.5), ((64, 50), 3e4, 3.0), ((301, 301), 3e6, 20.0)],
+)
+def test_weight_map_obeys_the_sum_rule(estimator, make_ccd, shape, flux, scale):
+    """The flux is homogeneous in pixels and noise together (Euler's theorem)."""
+    ccd = make_ccd(shape, flux=flux, scale=scale)
+    ccd.mask = np.zeros(shape, bool)
+    ccd.mask[20:24, 20:25] = True
+    weight = estimator.weight_map(ccd, psf_fwhm=3.0)
+    assert weight.shape == shape
+    assert np.all(weight[ccd.mask] == 0)
+    measured = estimator.predict(ccd, psf_fwhm=3.0).value
+    step = 0.01
+    more, less = (
+        estimator.predict(with_noise(ccd, factor), psf_fwhm=3.0).value
+        for factor in (1 + step, 1 - step)
+    )
+    by_noise = (more - less) / (2 * step)
+    assert np.sum(weight * ccd.data) + by_noise == pytest.approx(measured, rel=3e-3)
+
+
+def test_weight_map_is_the_derivative(estimator, make_ccd):
+    ccd = make_ccd((61, 48), flux=5000.0)
+    weight = estimator.weight_map(ccd, psf_fwhm=3.0)
+    for pixel in ((30, 24), (33, 20), (20, 30)):
+        change = 3.0
+        changed = [ccd.copy(), ccd.copy()]
+        changed[0].data[pixel] += change
+        changed[1].data[pixel] -= change
+        more, less = estimator.predict(changed, psf_fwhm=3.0).value
+        assert (more - less) / (2 * change) == pytest.approx(weight[pixel], rel=0.1, abs=0.02)
+
+
+def test_weight_map_takes_one_cutout(estimator, many, make_ccd):
+    with pytest.raises(ValueError, match='weight_map takes one cutout, got 6'):
+        estimator.weight_map(many)
+    with pytest.raises(ValueError, match='the cutout cannot be measured'):
+        estimator.weight_map(np.full((20, 20), np.nan))
 
 
 # -- weights -----------------------------------------------------------------------------------
