@@ -300,6 +300,8 @@ class Canvases:
         source, target = _windows(stamp)
         values = np.zeros(stamp.data.shape)
         values[source] = picture[target]
+        if stamp.mask is not None:
+            values[stamp.mask] = 0
         values = stamp.spread(values, self._shapes[row])
         if mask is not None:
             values = np.where(mask, 0, values)
@@ -336,8 +338,9 @@ def _psf_numbers(cutouts, binning):
     numbers[:, 0] = [c.psf_fwhm for c in cutouts]
     keys, fresh = {}, {}
     for cutout in cutouts:
-        if cutout.psf is not None and id(cutout.psf) not in keys:
-            key = keys[id(cutout.psf)] = (cutout.psf.tobytes(), cutout.psf_fwhm)
+        which = (id(cutout.psf), cutout.psf_fwhm)
+        if cutout.psf is not None and which not in keys:
+            key = keys[which] = (cutout.psf.tobytes(), cutout.psf_fwhm)
             if key not in _remembered:
                 fresh[key] = cutout.psf
     if fresh:
@@ -346,7 +349,7 @@ def _psf_numbers(cutouts, binning):
             _remembered[key] = (1 / np.vdot(psf, psf), *mixture)
     for row, cutout in enumerate(cutouts):
         if cutout.psf is not None:
-            numbers[row, 1:] = _remembered[keys[id(cutout.psf)]]
+            numbers[row, 1:] = _remembered[keys[id(cutout.psf), cutout.psf_fwhm]]
     while len(_remembered) > MAX_REMEMBERED:
         _remembered.popitem(last=False)
     numbers[:, 0] /= binning

@@ -298,6 +298,13 @@ class ProfileFit(nn.Module):
         ln_flux, x, y, e1, e2, ln_radius, ln_index = parameters.unbind(dim=1)
         size = (e1 * e1 + e2 * e2 + 1e-8).sqrt()
         even, odd = size.cosh(), size.sinh() / size
+        # exp(E) changes by these parts of a stretch along axes and diagonals, and of growth
+        u1, u2 = e1 / size, e2 / size
+        cross = u1 * u2 * (even - odd)
+        turn = (
+            (odd + u1 * u1 * (even - odd), cross, u1 * size * odd),
+            (cross, odd + u2 * u2 * (even - odd), u2 * size * odd),
+        )
         low, high = LN_INDEX_RANGE
         u = 2 * (ln_index - low) / (high - low) - 1
         amplitude, amplitude_slope = _chebyshev(self.amplitude, u)
@@ -311,6 +318,7 @@ class ProfileFit(nn.Module):
         return {
             'x': each(x),
             'y': each(y),
+            'turn': tuple(tuple(each(part) for part in parts) for parts in turn),
             'xx': each(even + odd * e1),
             'xy': each(odd * e2),
             'yy': each(even - odd * e1),
@@ -380,17 +388,21 @@ class ProfileFit(nn.Module):
         return torch.cat([torch.stack(modes, dim=1), sums[:, 28:]], dim=1)
 
     @staticmethod
-    def _stretch(a, b, c):
+    def _stretch(a, b, c, turn):
         """Return the derivatives of ln(Gaussian) by a stretch along the axes, and the diagonals."""
         along = (a * a - b * b, 2 * (a * b - b * c), b * b - c * c, c - a)
         across = (2 * a * b, 2 * (a * c + b * b), 2 * b * c, -2 * b)
-        return along, across
+        grow = (a * a + b * b, 2 * (a * b + b * c), b * b + c * c, -(a + c))
+        return tuple(
+            tuple(p * x + q * y + r * z for x, y, z in zip(along, across, grow, strict=True))
+            for p, q, r in turn
+        )
 
     def _rows(self, galaxy, norm, a, b, c):
         """Return coefficients of the Gaussians: model, gradient, and quadratic derivatives."""
         flux, s2 = galaxy['flux'] * norm, galaxy['variance']
         xx, xy, yy = galaxy['xx'], galaxy['xy'], galaxy['yy']
-        along, across = self._stretch(a, b, c)
+        along, across = self._stretch(a, b, c, galaxy['turn'])
         grow = (
             xx * a * a + 2 * xy * a * b + yy * b * b,
             2 * (xx * a * b + xy * (a * c + b * b) + yy * b * c),
@@ -415,7 +427,7 @@ class ProfileFit(nn.Module):
         k = self.n_gaussians
         inner = (torch.arange(k, device=a.device) < k // 2).to(a.dtype)[None, :, None]
         half = 0.5 * inner * galaxy['flux'] * norm * galaxy['variance']
-        along, across = self._stretch(a, b, c)
+        along, across = self._stretch(a, b, c, galaxy['turn'])
         return [*(half * part for part in along), *(half * part for part in across)]
 
 

@@ -101,6 +101,7 @@ def _levenberg_marquardt(squared, value, weight, fwhm):
     hold = np.full(6, HOLD**2)
     parameters = np.tile(typical, (n, 1))
     damping = np.full(n, 1e-2)
+    done = np.zeros(n, bool)
 
     def cost_and_parts(parameters):
         model, jacobian = _model(parameters, squared, fwhm)
@@ -117,13 +118,13 @@ def _levenberg_marquardt(squared, value, weight, fwhm):
         step = np.linalg.solve(damped, slope[..., None])[..., 0]
         trial = np.clip(parameters + np.clip(step, -0.7, 0.7), lowest, highest)
         new_cost, new_residual, new_jacobian = cost_and_parts(trial)
-        better = new_cost < cost
+        better = (new_cost < cost) & ~done
         parameters = np.where(better[:, None], trial, parameters)
         residual = np.where(better[:, None], new_residual, residual)
         jacobian = np.where(better[:, None, None], new_jacobian, jacobian)
-        settled = np.all(~better | (cost - new_cost < 1e-4 * cost))
+        done |= np.where(new_cost < cost, cost - new_cost < 1e-4 * cost, damping > 1)
         cost = np.where(better, new_cost, cost)
         damping = np.clip(np.where(better, 0.2 * damping, 5 * damping), 1e-7, 1e4)
-        if settled and damping.max() > 1:
+        if done.all():
             break
     return parameters[:, :5]
