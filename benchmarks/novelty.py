@@ -10,6 +10,7 @@ table and the figure of the documentation.
 """
 
 import argparse
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -184,8 +185,7 @@ def main():
             ]
         )
         noise = float(example.uncertainty.array[0, 0])
-        plot_cutout(axes[number], example.data, noise, title=title)
-        axes[number].title.set_wrap(True)
+        plot_cutout(axes[number], example.data, noise, title=textwrap.fill(title, 24))
     for ax in axes[len(KINDS) :]:
         ax.set_axis_off()
     header = ['cutouts', 'kind', 'UNFAMILIAR [%]', '... or OUT_OF_RANGE [%]', 'median novelty']

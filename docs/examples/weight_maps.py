@@ -57,7 +57,8 @@ def main():
     axes = figure.subplots(2, len(cases))
     for (upper, lower), (title, cutout) in zip(axes.T, cases, strict=True):
         noise = float(cutout.uncertainty.array[0, 0])
-        image = cutout.data if cutout.mask is None else np.where(cutout.mask, np.nan, cutout.data)
+        ignored = False if cutout.mask is None else cutout.mask
+        image = np.where(ignored, -2 * noise, cutout.data)
         plot_cutout(upper, image, noise, title=title)
         plot_weight_map(lower, estimator.weight_map(cutout))
     figure.savefig(FIGURE, dpi=100)

@@ -45,7 +45,9 @@ def test_real_galaxies(estimator, number, reference):
         )
     flux = estimator.predict(ccd)
     assert flux.unit == u.adu
-    assert flux.value == pytest.approx(reference, rel=0.1)
+    # The references are Sersic fits, from which other models differ by 7 %, and
+    # photometry in apertures by 3 to 10 %.
+    assert flux.value == pytest.approx(reference, rel=0.12)
 
 
 def test_simulated_galaxies(estimator):
@@ -215,7 +217,8 @@ def test_shape_of_simulated_galaxies(estimator):
 
 def test_novelty(estimator, make_ccd):
     strange = make_ccd(flux=8000.0)
-    strange.data[:, 36:] = 0
+    y, x = np.indices(strange.shape)
+    strange.data[(x + y) % 9 == 0] += 100
     table = estimator.measure([make_ccd(flux=8000.0), strange], psf_fwhm=3.0)
     assert table['novelty'][0] < 1 < table['novelty'][1]
     assert 'UNFAMILIAR' not in decode_flags(table['flags'][0])
@@ -260,7 +263,7 @@ def test_weight_map_is_the_derivative(estimator, make_ccd):
     ccd = make_ccd((61, 48), flux=5000.0)
     weight = estimator.weight_map(ccd, psf_fwhm=3.0)
     for pixel in ((30, 24), (33, 20), (20, 30)):
-        change = 3.0
+        change = 0.3
         changed = [ccd.copy(), ccd.copy()]
         changed[0].data[pixel] += change
         changed[1].data[pixel] -= change
