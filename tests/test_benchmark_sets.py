@@ -35,7 +35,7 @@ def load(sets, name, n=2):
 
 NAMES = (
     *('isolated', 'uniform-index', 'blended', 'faint', 'pixel-scales', 'masked', 'wrong-psf'),
-    *('psf-unknown', 'cosmos'),
+    *('psf-unknown', 'large', 'cosmos'),
 )
 
 

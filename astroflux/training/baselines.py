@@ -14,6 +14,7 @@ from astroflux.estimators._training_table import TrainingTable, achievable_scatt
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.observe import draw_indices, observe
+from astroflux.training.run import trained_ranges
 
 __all__ = ['make_training_table']
 
@@ -73,7 +74,6 @@ def make_training_table(
         )
         truth.append((seen.ln_flux, achievable_scatter(seen.snr, seen.floor)))
     ln_flux, scatter = (np.concatenate(column) for column in zip(*truth, strict=True))
-    pixel_scale = settings['pixel_scale']
     return TrainingTable.from_features(
         join_features(parts),
         ln_flux,
@@ -82,7 +82,7 @@ def make_training_table(
         name=name,
         metadata={
             'description': f'Simulated galaxies, observed as for the network {config.name}.',
-            'psf_fwhm_range': [fwhm / pixel_scale for fwhm in settings['psf']['fwhm']],
+            'psf_fwhm_range': trained_ranges(settings)['psf_fwhm_range'],
             'library': settings,
             'observation': json.loads(json.dumps(asdict(config.observation))),
             'seed': seed,

@@ -10,7 +10,7 @@ from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.loop import Trainer
 
-__all__ = ['make_trainer', 'train']
+__all__ = ['make_trainer', 'train', 'trained_ranges']
 
 
 def make_trainer(configuration, directory, *, device='auto', workers=2, progress=True):
@@ -93,15 +93,27 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
         name=config.name,
         metadata={
             'description': config.description,
-            **_ranges(config.library),
+            **trained_ranges(config.library),
             'training': config.source,
         },
     )
     return path
 
 
-def _ranges(library):
-    """Return what the training saw in a survey's own pixels, which are the first part."""
+def trained_ranges(library):
+    """
+    Return what a training saw in a survey's own pixels, which are the first part of its library.
+
+    Parameters
+    ----------
+    library : mapping
+        The ``library`` section of a training configuration.
+
+    Returns
+    -------
+    ranges : dict
+        ``psf_fwhm_range`` and ``half_light_radius_range``, in pixels.
+    """
     pixel_scale = library['pixel_scale']
     part = library['part'][0]
     galaxies = {**library['galaxies'], **part['galaxies']}

@@ -218,7 +218,7 @@ def test_shape_of_simulated_galaxies(estimator):
 def test_novelty(estimator, make_ccd):
     strange = make_ccd(flux=8000.0)
     y, x = np.indices(strange.shape)
-    strange.data[(x + y) % 9 == 0] += 100
+    strange.data[(x - y) % 9 == 0] += 300
     table = estimator.measure([make_ccd(flux=8000.0), strange], psf_fwhm=3.0)
     assert table['novelty'][0] < 1 < table['novelty'][1]
     assert 'UNFAMILIAR' not in decode_flags(table['flags'][0])

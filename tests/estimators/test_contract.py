@@ -242,7 +242,9 @@ def test_off_centre_flag(estimator, make_ccd):
 def test_positions_outside_do_not_fail_the_batch(estimator, make_ccd):
     table = estimator.measure([make_ccd(), make_ccd()], positions=[(500, 500), (30, 30)])
     assert 'OFF_CENTRE' in decode_flags(table['flags'])[0]
-    assert table['flux'][1] == estimator.predict(make_ccd(), positions=(30, 30))
+    alone = estimator.predict(make_ccd(), positions=(30, 30))
+    # sums in a batch may be in another order
+    np.testing.assert_allclose(table['flux'][1].value, alone.value, rtol=1e-6)
 
 
 # -- bad rows ----------------------------------------------------------------------------------

@@ -21,11 +21,12 @@ n_galaxies = 6400
 group_size = 2
 stamp_size = 51
 pixel_scale = 0.168
-[library.psf]
-fwhm = [0.5, 0.8]
 [library.galaxies]
-half_light_radius = [0.2, 0.8]
 sersic_index = [1.0, 2.0]
+[[library.part]]
+share = 1
+psf = {fwhm = [0.5, 0.8]}
+galaxies = {half_light_radius = [0.2, 0.8]}
 [validation]
 seed = 2
 n_galaxies = 64
