@@ -184,7 +184,8 @@ class CNNFluxEstimator(FluxEstimator):
             'concentration_err': concentration_error,
             'bulge_to_total': answer['bulge_to_total'],
             'bulge_to_total_err': ratio_error,
-            'novelty': answer['novelty'],
+            # a network without a fit has no features to judge
+            'novelty': answer.get('novelty', np.full(len(flux), np.nan)),
             'flags': flags,
             'messages': [
                 f'no source at the position: S/N {snr:.1f} of the best matched filter'
@@ -234,7 +235,7 @@ class CNNFluxEstimator(FluxEstimator):
         flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
         flags[detection_snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
         flags[detection_snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
-        flags[answer['novelty'] > 1] |= int(MeasurementFlag.UNFAMILIAR)
+        flags[answer.get('novelty', np.zeros(len(flags))) > 1] |= int(MeasurementFlag.UNFAMILIAR)
         if trained := metadata.get('psf_fwhm_range'):
             # Comparisons with NaN, the unknown width, are false.
             fwhm = canvases.psf[:, 0]

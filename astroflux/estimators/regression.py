@@ -46,8 +46,8 @@ class RegressionFluxEstimator(FluxEstimator):
         Gradient-boosted trees, a random forest, or a linear regression.
 
     weights : str, path-like or None, optional
-        Name of a training table in the package (``'simulated-1'``, with the galaxies of the
-        network's training), or the path of a file that `save` wrote. `None`: untrained, for
+        Name of a training table in the package (``'simulated-1'``, of smooth simulated
+        galaxies), or the path of a file that `save` wrote. `None`: untrained, for
         `fit`.
 
     batch_size : int, optional

@@ -29,10 +29,10 @@ PARAMETERS = ('ln_flux', 'x', 'y', 'e1', 'e2', 'ln_radius', 'ln_index')
 N_PARAMETERS = len(PARAMETERS)
 N_SOLVED = N_PARAMETERS + 1
 
-# Where parameters may go, and how far in a step.
+# Where parameters may go, and how far in a step all but the flux.
 LOWEST = (-60.0, -4.0, -4.0, -2.2, -2.2, -3.0, LN_INDEX_RANGE[0])
 HIGHEST = (60.0, 4.0, 4.0, 2.2, 2.2, 4.0, LN_INDEX_RANGE[1])
-LARGEST_STEP = (2.0, 2.0, 2.0, 0.7, 0.7, 0.7, 0.7)
+LARGEST_STEP = (2.0, 2.0, 0.7, 0.7, 0.7, 0.7)
 
 # A fit may lower the flux to this part at a step, and no further.
 SMALLEST_FACTOR = 0.05
@@ -261,7 +261,7 @@ class ProfileFit(nn.Module):
     def _moved(self, parameters, change):
         ln_flux = parameters[:, :1] + _ln_factor(change[:, :1]).clamp(min=-1.2)
         step = change[:, 1:N_PARAMETERS]
-        step = step.clamp(-self.largest_step[1:], self.largest_step[1:])
+        step = step.clamp(-self.largest_step, self.largest_step)
         moved = torch.cat([ln_flux, parameters[:, 1:] + step], dim=1)
         return moved.clamp(self.lowest, self.highest)
 

@@ -30,7 +30,18 @@ def flags_of(table):
 # -- accuracy ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('number', 'reference'), [(2, 3757.0), (3, 1639.0)])
+@pytest.mark.parametrize(
+    ('number', 'reference'),
+    [
+        (2, 3757.0),
+        pytest.param(
+            *(3, 1639.0),
+            marks=pytest.mark.xfail(
+                reason='the network is 10.5 % below the Sersic fit, and 1 % below Kron', strict=True
+            ),
+        ),
+    ],
+)
 def test_real_galaxies(estimator, number, reference):
     folder = os.environ.get('ASTROFLUX_REAL_DATA')
     if not folder:
@@ -45,9 +56,7 @@ def test_real_galaxies(estimator, number, reference):
         )
     flux = estimator.predict(ccd)
     assert flux.unit == u.adu
-    # The references are Sersic fits, from which other models differ by 7 %, and
-    # photometry in apertures by 3 to 10 %.
-    assert flux.value == pytest.approx(reference, rel=0.12)
+    assert flux.value == pytest.approx(reference, rel=0.1)
 
 
 def test_simulated_galaxies(estimator):
@@ -223,6 +232,18 @@ def test_novelty(estimator, make_ccd):
     assert table['novelty'][0] < 1 < table['novelty'][1]
     assert 'UNFAMILIAR' not in decode_flags(table['flags'][0])
     assert 'UNFAMILIAR' in decode_flags(table['flags'][1])
+
+
+def test_network_without_a_fit_knows_no_novelty(make_ccd, tmp_path):
+    from astroflux.networks import save_weights
+    from astroflux.networks.profile_net import ProfileNet
+
+    path = tmp_path / 'plain.safetensors'
+    save_weights(path, ProfileNet((4, 4, 4, 4), 2, 8, n_steps=0), name='plain')
+    table = CNNFluxEstimator(path).measure(make_ccd())
+    assert np.isfinite(table['flux'][0])
+    assert np.isnan(table['novelty'][0])
+    assert 'UNFAMILIAR' not in flags_of(table)
 
 
 # -- what counts -------------------------------------------------------------------------------
