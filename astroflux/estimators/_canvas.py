@@ -1,123 +1,22 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Put cutouts of any shape onto the network's canvas, in units of their noise."""
 
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
+from astroflux.networks.orientation import BOX_REACH, Orientation
 from astroflux.networks.psf_mixture import fit_psf_mixtures
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
-__all__ = ['Canvases', 'Orientation']
-
-# Half the side of the box whose light decides how a stamp is turned.
-BOX_REACH = 16
+__all__ = ['Canvases']
 
 # A block of pixels counts if at least this part of it can be used.
 LEAST_USABLE = 0.5
 
 # PSFs whose mixtures are remembered.
 MAX_REMEMBERED = 256
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """
-    One of the eight flips and quarter turns of a stamp.
-
-    Attributes
-    ----------
-    flip_y, flip_x : bool
-        Whether to reverse rows and columns.
-    transpose : bool
-        Whether to exchange them, after that.
-    """
-
-    flip_y: bool = False
-    flip_x: bool = False
-    transpose: bool = False
-
-    @classmethod
-    def of(cls, data, position):
-        """
-        Return the orientation in which a stamp is always seen.
-
-        Its light is to lean towards the upper right, and more to the right.
-        So the answer is the same whichever way a stamp is turned.
-
-        Parameters
-        ----------
-        data : 2D `~numpy.ndarray`
-            Image.
-        position : tuple of float
-            ``(x, y)`` of the galaxy.
-
-        Returns
-        -------
-        orientation : `Orientation`
-        """
-        bounds = [
-            (max(0, math.ceil(c) - BOX_REACH), min(n, math.floor(c) + BOX_REACH + 1))
-            for c, n in zip(position[::-1], data.shape, strict=True)
-        ]
-        box = data[bounds[0][0] : bounds[0][1], bounds[1][0] : bounds[1][1]]
-        lean_y = float((np.arange(*bounds[0]) - position[1]) @ box.sum(axis=1))
-        lean_x = float((np.arange(*bounds[1]) - position[0]) @ box.sum(axis=0))
-        return cls(lean_y < 0, lean_x < 0, abs(lean_y) > abs(lean_x))
-
-    def apply(self, image):
-        """
-        Return a view of an image as it is seen.
-
-        Parameters
-        ----------
-        image : 2D `~numpy.ndarray`
-            As it came.
-
-        Returns
-        -------
-        view : 2D `~numpy.ndarray`
-        """
-        turned = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
-        return turned.T if self.transpose else turned
-
-    def undo(self, image):
-        """
-        Return a view of a seen image as it came.
-
-        Parameters
-        ----------
-        image : 2D `~numpy.ndarray`
-            As `apply` gives it.
-
-        Returns
-        -------
-        view : 2D `~numpy.ndarray`
-        """
-        turned = image.T if self.transpose else image
-        return turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
-
-    def move(self, position, shape):
-        """
-        Return where a position is seen.
-
-        Parameters
-        ----------
-        position : tuple of float
-            ``(x, y)`` in the image as it came.
-        shape : tuple of int
-            Of the image as it came.
-
-        Returns
-        -------
-        position : tuple of float
-        """
-        x, y = position
-        y = shape[0] - 1 - y if self.flip_y else y
-        x = shape[1] - 1 - x if self.flip_x else x
-        return (y, x) if self.transpose else (x, y)
 
 
 @dataclass(frozen=True)
@@ -199,9 +98,9 @@ class _Stamp:
         """Whether all pixels are alike."""
         return self.mask is None and isinstance(self.noise, float)
 
-    def oriented(self):
-        """Return the stamp as it is seen, and how it was turned."""
-        orientation = Orientation.of(self.data, self.position)
+    def oriented(self, binning):
+        """Return the stamp as it is seen, in blocks or not, and how it was turned."""
+        orientation = Orientation.of(self.data, self.position, BOX_REACH * binning)
         noise, mask = self.noise, self.mask
         return (
             _Stamp(
@@ -252,7 +151,7 @@ class Canvases:
     def __init__(self, cutouts, binning=1):
         n = len(cutouts)
         stamps, self.orientations = zip(
-            *(_Stamp.of(cutout).oriented() for cutout in cutouts), strict=True
+            *(_Stamp.of(cutout).oriented(binning) for cutout in cutouts), strict=True
         )
         self._masks = [stamp.mask for stamp in stamps]
         self._shapes = [stamp.data.shape for stamp in stamps]

@@ -25,7 +25,7 @@ N_APERTURES = len(APERTURE_RADII)
 LOWEST_SNR = 0.5
 
 # Points along the side of a tile, to tell how much of it an aperture holds.
-SUBSAMPLES = {1: 10, 3: 12, 7: 21}
+SUBSAMPLES = {1: 10, 3: 12, 7: 21, 21: 42}
 
 
 def compress(x):

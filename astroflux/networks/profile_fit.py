@@ -137,6 +137,9 @@ class ProfileFit(nn.Module):
         for name, array in {
             'monomials': np.stack([x * x, x * y, y * y, x, y, np.ones_like(x)]),
             'side': all_tiles.side,
+            'block_side': BLOCKS,
+            'blur': np.square(BLOCKS) / 12,
+            'inner': np.arange(n_gaussians) < n_gaussians // 2,
             'ring_sum': rings / np.sqrt(rings.sum(axis=0)),
             'ring_mean': rings / rings.sum(axis=0),
             'amplitude': mixture.amplitude,
@@ -285,150 +288,136 @@ class ProfileFit(nn.Module):
             ``(n, 8 or 10 + n_gaussians, n_tiles)``. The first is the image, which is also its
             derivative with respect to ln(flux); the eighth is the sky.
         """
-        galaxy = self._galaxy(parameters, psf_weight)
-        psf_variance = ln_variance.exp()[:, None, :]
-        parts = [
-            self._modes_of_tiles(galaxy, psf_variance, side, bounds, free)
-            for side, bounds in zip(BLOCKS, self._bounds, strict=True)
-        ]
-        return torch.cat(parts, dim=2)
+        shape = self._shape(parameters)
+        # A tile shows the mean over its pixels, which blurs like a Gaussian of this variance.
+        blur = (ln_variance.exp()[:, None] + self.blur[:, None])[:, :, None]
+        variance = shape['variance'][:, None, :, None]
+        xx, xy, yy = (variance * part[:, None, None, None] for part in shape['matrix'])
+        # (n, sides, Gaussians of galaxy and PSF)
+        xx, yy = (xx + blur).flatten(2), (yy + blur).flatten(2)
+        xy = (xy + 0 * blur).flatten(2)
+        determinant = xx * yy - xy * xy
+        inverse = torch.stack([yy, -xy, xx], dim=1) / determinant[:, None]
+        norm = self.block_side[:, None] / (2 * math.pi * determinant.sqrt())
 
-    def _galaxy(self, parameters, psf_weight):
-        """Return what does not depend on the tiles; Gaussians of galaxy and PSF last."""
-        ln_flux, x, y, e1, e2, ln_radius, ln_index = parameters.unbind(dim=1)
+        coefficients = self._coefficients(shape, psf_weight, inverse, norm, free)
+        exponents = self._exponents(parameters, inverse)
+        modes = []
+        for number, bounds in enumerate(self._bounds):
+            # Far out there is nothing; numbers too small for a float would be slow.
+            power = (exponents[:, number] @ self.monomials[:, bounds]).clamp(-35, 0)
+            sums = coefficients[:, :, number] @ power.exp()
+            modes.append(self._join(sums, parameters, bounds, free))
+        return torch.cat([torch.cat(parts, dim=1) for parts in modes], dim=2)
+
+    def _shape(self, parameters):
+        """Return what depends on neither tiles nor PSF."""
+        ln_flux, _, _, e1, e2, ln_radius, ln_index = parameters.unbind(dim=1)
         size = (e1 * e1 + e2 * e2 + 1e-8).sqrt()
         even, odd = size.cosh(), size.sinh() / size
-        # exp(E) changes by these parts of a stretch along axes and diagonals, and of growth
+        # exp(E) = even + odd E; its derivatives by e1 and e2, and itself, as that by ln(area)
         u1, u2 = e1 / size, e2 / size
-        cross = u1 * u2 * (even - odd)
-        turn = (
-            (odd + u1 * u1 * (even - odd), cross, u1 * size * odd),
-            (cross, odd + u2 * u2 * (even - odd), u2 * size * odd),
+        curve = even - odd
+        same1, same2 = u1 * size * odd, u2 * size * odd
+        along1, along2 = odd + u1 * u1 * curve, odd + u2 * u2 * curve
+        cross = u1 * u2 * curve
+        matrix = (even + odd * e1, odd * e2, even - odd * e1)
+        change = torch.stack(
+            [
+                torch.stack([same1 + along1, cross, same1 - along1], dim=1),
+                torch.stack([same2 + cross, along2, same2 - cross], dim=1),
+                torch.stack(matrix, dim=1),
+            ],
+            dim=1,
         )
         low, high = LN_INDEX_RANGE
-        u = 2 * (ln_index - low) / (high - low) - 1
+        per_ln_index = 2 / (high - low)
+        u = per_ln_index * (ln_index - low) - 1
         amplitude, amplitude_slope = _chebyshev(self.amplitude, u)
         ln_width, ln_width_slope = _chebyshev(self.ln_width, u)
-        per_ln_index = 2 / (high - low)
-        flux = ln_flux.exp()[:, None, None]
-
-        def each(value):
-            return value[:, None, None]
-
+        flux = ln_flux.exp()[:, None]
         return {
-            'x': each(x),
-            'y': each(y),
-            'turn': tuple(tuple(each(part) for part in parts) for parts in turn),
-            'xx': each(even + odd * e1),
-            'xy': each(odd * e2),
-            'yy': each(even - odd * e1),
-            'variance': (2 * (ln_width + ln_radius[:, None])).exp()[:, :, None],
-            'flux': flux * amplitude[:, :, None] * psf_weight[:, None],
-            'flux_slope': flux * per_ln_index * amplitude_slope[:, :, None] * psf_weight[:, None],
-            'ln_width_slope': per_ln_index * ln_width_slope[:, :, None],
-            'unit_flux': flux * psf_weight[:, None],
+            'matrix': matrix,
+            'change': change,
+            'variance': (2 * (ln_width + ln_radius[:, None])).exp(),
+            'flux': flux,
+            'part': flux * amplitude,
+            'part_slope': flux * per_ln_index * amplitude_slope,
+            'ln_width_slope': per_ln_index * ln_width_slope,
         }
 
-    def _modes_of_tiles(self, galaxy, psf_variance, side, bounds, free):
-        monomials = self.monomials[:, bounds]
-        # A tile shows the mean over its pixels, which blurs like a Gaussian of this variance.
-        blur = psf_variance + side**2 / 12
-        s2 = galaxy['variance']
-        xx, xy, yy = s2 * galaxy['xx'] + blur, s2 * galaxy['xy'], s2 * galaxy['yy'] + blur
-        xy = xy.expand_as(xx)
-        determinant = xx * yy - xy * xy
-        # the inverse of the covariance
-        a, b, c = yy / determinant, -xy / determinant, xx / determinant
-        x, y = galaxy['x'], galaxy['y']
-        exponent = torch.stack(
-            [
-                a,
-                2 * b,
-                c,
-                -2 * (a * x + b * y),
-                -2 * (b * x + c * y),
-                a * x * x + 2 * b * x * y + c * y * y,
-            ],
-            dim=-1,
-        ).flatten(1, 2)
-        # Far out there is nothing; numbers too small for a float would be slow.
-        gaussians = torch.exp(-0.5 * (exponent @ monomials).clamp(0, 70))
-        norm = side / (2 * math.pi * determinant.sqrt())
+    @staticmethod
+    def _exponents(parameters, inverse):
+        """Return the Gaussians' exponents as polynomials, ``(n, sides, gaussians, 6)``."""
+        a, b, c = inverse.unbind(dim=1)
+        x, y = (parameters[:, column, None, None] for column in (1, 2))
+        ax, cy = a * x + b * y, b * x + c * y
+        return torch.stack([-0.5 * a, -b, -0.5 * c, ax, cy, -0.5 * (ax * x + cy * y)], dim=-1)
 
-        rows = self._rows(galaxy, norm, a, b, c)
+    def _coefficients(self, shape, psf_weight, inverse, norm, free):
+        """
+        Return the coefficients of the Gaussians, ``(n, rows, sides, gaussians)``.
+
+        Rows: the image; its gradient by -centre, of which two share the second; four each,
+        of a quadratic function of the position, by the two components of the ellipse, ln(radius)
+        and ln(index); and of the free modes.
+        """
+        n, k = len(norm), self.n_gaussians
+        a, b, c = inverse.unbind(dim=1)
+
+        def spread(value):
+            """Return values of the galaxy's Gaussians, for all Gaussians of each side."""
+            return (value[:, None, :, None] * psf_weight[:, None, None]).flatten(2) * norm
+
+        light = spread(shape['part'])
+        half = 0.5 * spread(shape['part'] * shape['variance'])
+        widen = spread(shape['part'] * shape['variance'] * shape['ln_width_slope'])
+        # The change of a Gaussian with its covariance: of the squares and the product of the
+        # distances, and of its norm; for a change of xx, of xy, and of yy.
+        aa, ab, bb, bc, cc = a * a, a * b, b * b, b * c, c * c
+        both = a * c + bb
+        response = [aa, 2 * ab, bb, -a, 2 * ab, 2 * both, 2 * bc, -2 * b, bb, 2 * bc, cc, -c]
+        response = torch.stack(response, dim=1).view(n, 3, -1)
+        stretch = (shape['change'] @ response).view(n, 3, 4, *norm.shape[1:])
+        by_ellipse = stretch[:, :2] * half[:, None, None]
+        by_radius = stretch[:, 2] * (2 * half)[:, None]
+        by_index = stretch[:, 2] * widen[:, None]
+        constant = by_index[:, 3:] + spread(shape['part_slope'])[:, None]
+        rows = [
+            light[:, None],
+            light[:, None] * inverse,
+            by_ellipse.flatten(1, 2),
+            by_radius,
+            by_index[:, :3],
+            constant,
+        ]
         if free:
-            rows += self._free_rows(galaxy, norm, a, b, c)
-        coefficients = torch.stack([row.expand_as(a) for row in rows], dim=1).flatten(2)
-        if free:
-            own = torch.eye(self.n_gaussians, device=a.device)[None, :, :, None]
-            own = own * (norm * galaxy['unit_flux'])[:, None]
-            coefficients = torch.cat([coefficients, own.flatten(2)], dim=1)
-        sums = coefficients @ gaussians
+            inner = self.inner.repeat_interleave(psf_weight.shape[1])
+            unit = torch.eye(k, device=norm.device)
+            own = spread(shape['flux'].expand(-1, k)).unflatten(2, (k, -1))
+            own = (own[:, None] * unit[:, None, :, None]).flatten(3)
+            rows += [(by_ellipse * inner).flatten(1, 2), own]
+        return torch.cat(rows, dim=1)
 
-        dx, dy = monomials[3] - x[:, :, 0], monomials[4] - y[:, :, 0]
-        dxx, dxy, dyy = dx * dx, dx * dy, dy * dy
+    def _join(self, sums, parameters, bounds, free):
+        """Return the modes, in groups, from the sums over Gaussians in tiles of one side."""
+        x, y = self.monomials[3:5, bounds]
+        dx, dy = x - parameters[:, 1, None], y - parameters[:, 2, None]
+        dxx, dxy, dyy = (product[:, None] for product in (dx * dx, dx * dy, dy * dy))
 
-        def quadratic(first):
-            p, q, r, constant = sums[:, first : first + 4].unbind(dim=1)
-            return dxx * p + dxy * q + dyy * r + constant
+        def quadratic(first, stop):
+            p, q, r, constant = sums[:, first:stop].unflatten(1, (-1, 4)).unbind(dim=2)
+            result = torch.addcmul(constant, dxx, p)
+            return torch.addcmul(torch.addcmul(result, dxy, q), dyy, r)
 
         modes = [
-            sums[:, 0],
-            dx * sums[:, 1] + dy * sums[:, 2],
-            dx * sums[:, 2] + dy * sums[:, 3],
-            quadratic(4),
-            quadratic(8),
-            quadratic(12),
-            quadratic(16),
-            self.side[bounds].expand(len(x), -1),
+            sums[:, :1],
+            (dx * sums[:, 1] + dy * sums[:, 2])[:, None],
+            (dx * sums[:, 2] + dy * sums[:, 3])[:, None],
+            quadratic(4, 20),
+            self.side[bounds].expand(len(sums), 1, -1),
         ]
-        if not free:
-            return torch.stack(modes, dim=1)
-        modes += [quadratic(20), quadratic(24)]
-        return torch.cat([torch.stack(modes, dim=1), sums[:, 28:]], dim=1)
-
-    @staticmethod
-    def _stretch(a, b, c, turn):
-        """Return the derivatives of ln(Gaussian) by a stretch along the axes, and the diagonals."""
-        along = (a * a - b * b, 2 * (a * b - b * c), b * b - c * c, c - a)
-        across = (2 * a * b, 2 * (a * c + b * b), 2 * b * c, -2 * b)
-        grow = (a * a + b * b, 2 * (a * b + b * c), b * b + c * c, -(a + c))
-        return tuple(
-            tuple(p * x + q * y + r * z for x, y, z in zip(along, across, grow, strict=True))
-            for p, q, r in turn
-        )
-
-    def _rows(self, galaxy, norm, a, b, c):
-        """Return coefficients of the Gaussians: model, gradient, and quadratic derivatives."""
-        flux, s2 = galaxy['flux'] * norm, galaxy['variance']
-        xx, xy, yy = galaxy['xx'], galaxy['xy'], galaxy['yy']
-        along, across = self._stretch(a, b, c, galaxy['turn'])
-        grow = (
-            xx * a * a + 2 * xy * a * b + yy * b * b,
-            2 * (xx * a * b + xy * (a * c + b * b) + yy * b * c),
-            xx * b * b + 2 * xy * b * c + yy * c * c,
-            -(xx * a + 2 * xy * b + yy * c),
-        )
-        half = 0.5 * flux * s2
-        widen = flux * s2 * galaxy['ln_width_slope']
-        return [
-            flux,
-            flux * a,
-            flux * b,
-            flux * c,
-            *(half * part for part in along),
-            *(half * part for part in across),
-            *(2 * half * part for part in grow),
-            *(widen * part for part in grow[:3]),
-            galaxy['flux_slope'] * norm + widen * grow[3],
-        ]
-
-    def _free_rows(self, galaxy, norm, a, b, c):
-        k = self.n_gaussians
-        inner = (torch.arange(k, device=a.device) < k // 2).to(a.dtype)[None, :, None]
-        half = 0.5 * inner * galaxy['flux'] * norm * galaxy['variance']
-        along, across = self._stretch(a, b, c, galaxy['turn'])
-        return [*(half * part for part in along), *(half * part for part in across)]
+        return [*modes, quadratic(20, 28), sums[:, 28:]] if free else modes
 
 
 def _ln_factor(relative_change):

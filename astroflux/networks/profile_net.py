@@ -11,7 +11,7 @@ from astroflux.networks.familiarity import Familiarity
 from astroflux.networks.photometry import Photometry, compress
 from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, ProfileGuess
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, TYPICAL
-from astroflux.networks.pyramid import Pyramid, central_part, symmetric_pictures
+from astroflux.networks.pyramid import Pyramid, symmetric_pictures
 
 __all__ = ['N_PSF_NUMBERS', 'QUANTILES', 'ProfileNet', 'achievable_scatter']
 
@@ -185,8 +185,8 @@ class ProfileNet(nn.Module):
 
     Parameters
     ----------
-    channels : sequence of int
-        Channels of the four stages of each convolutional stack.
+    channels, coarse_channels : sequence of int
+        Channels of the four stages of the convolutional stacks that see pixels and blocks.
     maps : int
         Channels kept from each stack, as 4 x 4 maps.
     width : int
@@ -200,10 +200,18 @@ class ProfileNet(nn.Module):
         The parameters, to build the network again.
     """
 
-    def __init__(self, channels=(16, 24, 48, 64), maps=32, width=256, n_steps=2):
+    def __init__(
+        self,
+        channels=(16, 24, 32, 48),
+        coarse_channels=(8, 16, 24, 32),
+        maps=32,
+        width=256,
+        n_steps=2,
+    ):
         super().__init__()
         self.settings = {
             'channels': list(channels),
+            'coarse_channels': list(coarse_channels),
             'maps': maps,
             'width': width,
             'n_steps': n_steps,
@@ -211,7 +219,7 @@ class ProfileNet(nn.Module):
         self.pyramid = Pyramid()
         self.photometry = Photometry()
         self.fine = _stack(channels, maps)
-        self.coarse = _stack(channels, maps)
+        self.coarse = _stack(coarse_channels, maps)
         self.psf = PSFGaussians()
         n_fluxes = self.photometry.n_fluxes
         n_apertures = self.photometry.area.shape[1]
@@ -286,14 +294,8 @@ class ProfileNet(nn.Module):
         symmetric = symmetric_pictures(filled)
         view = self._look(raw, filled, symmetric, psf)
         maps = [
-            stack(_picture(*pictures))
-            for stack, pictures in (
-                (
-                    self.fine,
-                    [central_part(p[0]) for p in (filled.pictures, symmetric, raw.weights)],
-                ),
-                (self.coarse, [p[1] for p in (filled.pictures, symmetric, raw.weights)]),
-            )
+            stack(_picture(filled.pictures[level], symmetric[level], raw.weights[level]))
+            for level, stack in enumerate((self.fine, self.coarse))
         ]
         hidden = self.propose(torch.cat([self.standardise(view['features']), *maps], dim=1))
         answer, candidates, ln_radius = {}, view['candidates'], view['ln_width']

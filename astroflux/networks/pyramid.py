@@ -1,10 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-A stamp at three resolutions, at a cost that hardly depends on its size.
+A stamp at four resolutions, at a cost that hardly depends on its size.
 
-Pixels in the centre, blocks of 3 x 3 around it, blocks of 7 x 7 far out: a few
-hundred of each tile the stamp, and hold nearly all that 21,609 pixels hold of a
-galaxy that the point-spread function has smoothed.
+Pixels in the centre, and ever larger blocks around it: 809 tiles hold nearly all that
+21,609 pixels hold of a galaxy that the point-spread function has smoothed.
 """
 
 import math
@@ -17,12 +16,11 @@ from torch import nn
 __all__ = [
     'BLOCKS',
     'CANVAS_SIZE',
-    'PICTURE_SIZE',
+    'PICTURE_SIZES',
     'REACH',
     'Pixels',
     'Pyramid',
     'Tiles',
-    'central_part',
     'symmetric_pictures',
     'tiles',
 ]
@@ -30,15 +28,11 @@ __all__ = [
 CANVAS_SIZE = 147
 REACH = CANVAS_SIZE // 2
 
-# Sides of the blocks; each divides the canvas or, for single pixels, the next one's.
-BLOCKS = (1, 3, 7)
-
-# The squares that pixels, and blocks of three, tile; in pixels.
-FINE_EXTENT = 27
-MIDDLE_EXTENT = 63
-
-# Pixels and blocks of three, seen as pictures.
-PICTURE_SIZE = 49
+# Sides of the blocks, the squares that each tiles, outside the one before, in pixels; and
+# how many blocks there are along the side of the picture of them, which has the same centre.
+BLOCKS = (1, 3, 7, 21)
+EXTENTS = (15, 63, 105, CANVAS_SIZE)
+PICTURE_SIZES = (49, 49, 21, 7)
 
 # The mean of the smaller of two standard normal deviates is -1/sqrt(pi).
 MEAN_OF_MINIMUM = -1.0 / math.sqrt(math.pi)
@@ -58,7 +52,7 @@ class Tiles:
     bounds : tuple of slice
         The tiles of each side, in the order of `BLOCKS`.
     index : tuple of `~numpy.ndarray`
-        Which they are of the canvas's pixels, or of its blocks.
+        Which they are of the picture's blocks.
     """
 
     x: np.ndarray
@@ -79,8 +73,7 @@ def tiles():
     columns, bounds, index = [], [], []
     inner = 0
     start = 0
-    for block, extent in zip(BLOCKS, (FINE_EXTENT, MIDDLE_EXTENT, CANVAS_SIZE), strict=True):
-        n = CANVAS_SIZE // block
+    for block, extent, n in zip(BLOCKS, EXTENTS, PICTURE_SIZES, strict=True):
         ticks = block * (np.arange(n) - n // 2)
         y, x = (axis.ravel() for axis in np.meshgrid(ticks, ticks, indexing='ij'))
         distance = np.maximum(abs(x), abs(y))
@@ -97,12 +90,12 @@ def tiles():
 @dataclass
 class Pixels:
     """
-    An image at the three resolutions. All values have unit noise where the weight is one.
+    An image at all resolutions. All values have unit noise where the weight is one.
 
     Attributes
     ----------
     pictures : tuple of `torch.Tensor`
-        ``(n, size, size)`` blocks of the whole canvas, for each side.
+        ``(n, size, size)``, of the sizes of `PICTURE_SIZES`.
     weights : tuple of `torch.Tensor`
         Inverse variances of these, 0 where nothing is known; of ``n`` or of 1.
     """
@@ -112,18 +105,24 @@ class Pixels:
 
 
 def _block_sum(picture, side):
-    if side == 1:
-        return picture
     rows = sum(picture[:, start::side] for start in range(side))
     return sum(rows[..., start::side] for start in range(side))
+
+
+def _blocks(canvas):
+    """Return the sums over the blocks of each side, of the middle of the canvas for pixels."""
+    edge = (CANVAS_SIZE - PICTURE_SIZES[0]) // 2
+    pixels = canvas[:, edge : CANVAS_SIZE - edge, edge : CANVAS_SIZE - edge]
+    sevens = _block_sum(canvas, 7)
+    return pixels, _block_sum(canvas, 3), sevens, _block_sum(sevens, 3)
 
 
 def _reduce(image, valid, variance):
     """Return `Pixels`: means over the valid part of each block, times its side."""
     pictures, weights = [], []
-    for side in BLOCKS:
-        number, total = _block_sum(valid, side), _block_sum(variance, side)
-        pictures.append(_block_sum(image, side) * (side / number.clamp(min=1)))
+    sums = zip(BLOCKS, *map(_blocks, (image, valid, variance)), strict=True)
+    for side, light, number, total in sums:
+        pictures.append(light * (side / number.clamp(min=1)))
         weights.append(number**2 / (side**2 * total.clamp(min=1e-12)))
     return Pixels(tuple(pictures), tuple(weights))
 
@@ -223,23 +222,3 @@ def symmetric_pictures(pixels):
         minimum = torch.minimum(picture, picture.flip((-2, -1)))
         result.append((minimum - MEAN_OF_MINIMUM) * both)
     return tuple(result)
-
-
-def central_part(picture, size=PICTURE_SIZE):
-    """
-    Return the centre of pictures.
-
-    Parameters
-    ----------
-    picture : `torch.Tensor`
-        ``(n, larger, larger)``, odd.
-    size : int
-        Odd.
-
-    Returns
-    -------
-    centre : `torch.Tensor`
-        ``(n, size, size)``.
-    """
-    edge = (picture.shape[-1] - size) // 2
-    return picture[:, edge : edge + size, edge : edge + size]

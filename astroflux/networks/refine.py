@@ -37,13 +37,6 @@ def new_network(seed):
         return ProfileNet()
 
 
-def _turned(images, rng):
-    """Return the images after one random flip or quarter turn."""
-    number = int(rng.integers(8))
-    turned = [torch.rot90(image, number % 4, (-2, -1)) for image in images]
-    return [image.transpose(-2, -1) if number >= 4 else image for image in turned]
-
-
 def refine(
     network,
     image,
@@ -82,7 +75,7 @@ def refine(
     learning_rate : float
         Its highest value.
     seed : int
-        Seed of order and turns.
+        Seed of the order.
     device : str
         Where to compute.
 
@@ -111,8 +104,7 @@ def refine(
     )
     for _ in range(epochs):
         for rows in np.array_split(rng.permutation(len(image)), steps_per_epoch):
-            pictures = _turned((image[rows], weight[rows]), rng)
-            answer = network(*(p.to(device) for p in pictures), psf[rows].to(device))
+            answer = network(*(part[rows].to(device) for part in (image, weight, psf)))
             # The true S/N and shape are not known here; the matched filter's S/N is close.
             truth = {
                 'ln_flux': ln_flux[rows].to(device),

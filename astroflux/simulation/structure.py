@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Discs that are not smooth: with a ring, spiral arms, a bar or clumps."""
+"""Discs that are not smooth: with a ring, spiral arms, a bar or clumps, or lopsided."""
 
 import math
 
@@ -20,6 +20,9 @@ RING_WIDTH = (0.08, 0.25)
 BAR_RADIUS = (0.3, 0.9)
 BAR_AXIS_RATIO = (0.2, 0.4)
 CLUMP_WIDTH = (0.04, 0.2)
+PATCH_RADIUS = (0.3, 1.2)
+PATCH_DISTANCE = (0.2, 1.2)
+PATCH_AXIS_RATIO = (0.3, 1.0)
 ARM_START = (0.3, 0.8)
 ARM_WIDTH = (0.15, 0.3)
 
@@ -27,6 +30,7 @@ PITCH_ANGLE = (10.0, 35.0)
 N_RING_BLOBS = 14
 N_ARM_BLOBS = 8
 N_CLUMPS = (3, 10)
+N_PATCHES = (1, 4)
 # a single clump further out would be a neighbour to anybody
 CLUMP_REACH = 1.3
 
@@ -80,7 +84,21 @@ def _bar(radius, rng):
     )
 
 
-STRUCTURES = (_ring, _arms, _clumps, _bar)
+def _patches(radius, rng):
+    """Return wide, smooth components beside the centre, as irregular galaxies have."""
+    galsim = import_optional('galsim', extra='simulate')
+    patches = []
+    shares = rng.uniform(0.3, 1.0, rng.integers(*N_PATCHES))
+    for share in shares / shares.sum():
+        patch = galsim.Exponential(half_light_radius=radius * rng.uniform(*PATCH_RADIUS))
+        shear = {'q': rng.uniform(*PATCH_AXIS_RATIO), 'beta': rng.uniform(0, 180) * galsim.degrees}
+        distance, angle = radius * rng.uniform(*PATCH_DISTANCE), rng.uniform(0, 2 * np.pi)
+        centre = (distance * np.cos(angle), distance * np.sin(angle))
+        patches.append(share * patch.shear(**shear).shift(*centre))
+    return galsim.Sum(patches)
+
+
+STRUCTURES = (_ring, _arms, _clumps, _bar, _patches)
 
 
 def structured_profile(truth, rng):
@@ -98,7 +116,7 @@ def structured_profile(truth, rng):
     Returns
     -------
     profile : `galsim.GSObject`
-        Flux 1; not inclined yet; lengths in the unit of the radius.
+        Flux 1, centred on its light; not inclined yet; lengths in the unit of the radius.
     """
     galsim = import_optional('galsim', extra='simulate')
     radius = float(truth['half_light_radius_1'])
@@ -111,4 +129,5 @@ def structured_profile(truth, rng):
         n=round(bulge_index, 6), half_light_radius=radius * rng.uniform(0.08, 0.5)
     )
     structure = STRUCTURES[rng.integers(len(STRUCTURES))](radius, rng)
-    return (1 - structure_share) * smooth + structure_share * structure
+    profile = (1 - structure_share) * smooth + structure_share * structure
+    return profile.shift(-profile.centroid)

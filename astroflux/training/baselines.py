@@ -24,7 +24,7 @@ BATCH = 256
 
 def make_training_table(
     directory,
-    configuration='profile-1',
+    configuration='profile-2',
     *,
     n_galaxies=11_264,
     n_observations=40_000,
@@ -97,7 +97,7 @@ def make_training_table(
     type=click.Path(file_okay=False),
     help='Folder of the rendered stamps.  [default: that of the file, with "-stamps"]',
 )
-@click.option('--configuration', default='profile-1', show_default=True)
+@click.option('--configuration', default='profile-2', show_default=True)
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')

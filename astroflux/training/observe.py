@@ -1,11 +1,16 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""New observations of a library's noiseless stamps: neighbours, masks, noise."""
+"""
+New observations of a library's noiseless stamps: neighbours, masks, noise.
+
+In the orientation in which the network sees all stamps.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from astroflux.networks.orientation import Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
@@ -33,6 +38,9 @@ MAX_CORRELATION = 0.35
 # Large stamps are smaller than the canvas by up to so many pixels.
 LARGE_STAMP_MARGIN = 8
 
+# The PSF of another field is narrower or wider by up to this factor.
+OTHER_WIDTH = 1.1
+
 # Catalogue positions: mostly the right pixel, else one or two beside it.
 SHIFTS, SHIFT_SHARES = (-2, -1, 0, 1, 2), (0.02, 0.1, 0.76, 0.1, 0.02)
 
@@ -48,6 +56,9 @@ class ObservationSettings:
         Galaxies of a single component are drawn from the library with a
         weight of their Sersic index to this power: -1 makes an index that is
         uniform in the library log-uniform in the training.
+    compact_radius : float
+        Galaxies of a half-light radius below this many times the FWHM of the
+        PSF are the rarer the smaller: drawn with a weight proportional to it.
     snr : tuple of float
         Range of ``sqrt(sum(model**2)) / sigma``, log-uniform.
     blend_fraction : float
@@ -69,6 +80,9 @@ class ObservationSettings:
         Share of stamps whose PSF width is withheld.
     unknown_shape_fraction : float
         Share, of the rest, with nothing known but the width.
+    exact_psf_fraction, other_psf_fraction : float
+        Share of stamps whose PSF is given as it is, and with that of another
+        field, of about the same width; the others come with errors.
     psf_fwhm_error, psf_shape_error : float
         Relative error of the PSF width given, and error of ln of its
         noise-equivalent area and of the numbers of its mixture.
@@ -92,6 +106,7 @@ class ObservationSettings:
     """
 
     sersic_index_power: float = -1.0
+    compact_radius: float = 0.25
     snr: tuple[float, float] = (3.0, 7000.0)
     blend_fraction: float = 0.35
     max_neighbours: int = 3
@@ -102,6 +117,8 @@ class ObservationSettings:
     defect_fraction: float = 0.1
     unknown_psf_fraction: float = 0.15
     unknown_shape_fraction: float = 0.25
+    exact_psf_fraction: float = 0.5
+    other_psf_fraction: float = 0.1
     psf_fwhm_error: float = 0.01
     psf_shape_error: float = 0.02
     uneven_noise_fraction: float = 0.2
@@ -226,13 +243,28 @@ def _cut(valid, stamp_size, radius, settings, rng):
     valid *= inside
 
 
+def _other_groups(fwhm, groups, rng):
+    """Return for each group another one whose PSF is of nearly the same width, if there is one."""
+    order = np.argsort(fwhm)
+    widths = fwhm[order]
+    low = np.searchsorted(widths, fwhm[groups] / OTHER_WIDTH)
+    high = np.searchsorted(widths, fwhm[groups] * OTHER_WIDTH, side='right')
+    return order[rng.integers(low, high)]
+
+
 def _psf_as_given(library, indices, settings, rng):
-    """Return width, area and mixture with errors, some of them withheld."""
+    """Return width, area and mixture, some with errors, some of them withheld."""
     n = len(indices)
-    psf = library.psf[library.group[indices]].copy()
-    width_error = settings.psf_fwhm_error * rng.standard_normal(n)
-    psf[:, 0] *= np.exp(width_error)
+    groups = library.group[indices]
+    kind = rng.random(n)
+    exact = kind < settings.exact_psf_fraction
+    other = ~exact & (kind < settings.exact_psf_fraction + settings.other_psf_fraction)
+    groups = np.where(other, _other_groups(library.psf[:, 0], groups, rng), groups)
+    psf = library.psf[groups].copy()
+    has_error = ~exact & ~other
+    psf[:, 0] *= np.exp(has_error * settings.psf_fwhm_error * rng.standard_normal(n))
     shape_error = settings.psf_shape_error * rng.standard_normal((n, psf.shape[1] - 1))
+    shape_error *= has_error[:, None]
     psf[:, 1] *= np.exp(shape_error[:, 0])
     psf[:, 2:] += shape_error[:, 1:]
     psf[rng.random(n) < settings.unknown_shape_fraction, 1:] = np.nan
@@ -307,7 +339,7 @@ def draw_indices(library, n, settings, rng):
     n : int
         How many.
     settings : `ObservationSettings`
-        Of which ``sersic_index_power`` counts.
+        Of which ``sersic_index_power`` and ``compact_radius`` count.
     rng : `numpy.random.Generator`
         Source of randomness.
 
@@ -321,6 +353,8 @@ def draw_indices(library, n, settings, rng):
     weight = np.ones(len(library))
     weight[single] = library.sersic_index[single] ** settings.sersic_index_power
     weight[single] /= weight[single].mean()
+    size = library.half_light_radius / library.psf[library.group, 0]
+    weight *= np.minimum(1, size / settings.compact_radius)
     return rng.choice(len(library), n, p=weight / weight.sum())
 
 
@@ -371,6 +405,10 @@ def observe(library, indices, settings, rng):
     image += noise * np.sqrt(true_variance)
     image += (settings.sky_residual * rng.standard_normal((n, 1, 1))).astype(np.float32)
     image *= valid
+    weight = valid / told_variance
+    for stamp, known in zip(image, weight, strict=True):
+        orientation = Orientation.of(stamp, (REACH, REACH))
+        stamp[:], known[:] = orientation.apply(stamp).copy(), orientation.apply(known).copy()
 
     truth = {
         'ln_flux': np.log(flux),
@@ -383,7 +421,7 @@ def observe(library, indices, settings, rng):
     }
     return Observation(
         image=image,
-        weight=valid / told_variance,
+        weight=weight,
         psf=_psf_as_given(library, indices, settings, rng),
         **{name: value.astype(np.float32) for name, value in truth.items()},
     )

@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators import _canvas
-from astroflux.estimators._canvas import Canvases, Orientation
+from astroflux.estimators._canvas import Canvases
+from astroflux.networks.orientation import Orientation
 from astroflux.networks.psf_mixture import fit_psf_mixtures
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 

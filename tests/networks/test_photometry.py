@@ -47,8 +47,8 @@ def test_apertures_against_photutils(measure, gaussian, sigma, dx, dy):
     found = measure(image[None]).flux[0, :N_APERTURES]
     apertures = [CircularAperture((REACH, REACH), radius) for radius in APERTURE_RADII]
     expected = [a.do_photometry(image.double().numpy(), method='exact')[0][0] for a in apertures]
-    # blocks, of which an aperture cuts a part, cost up to 0.6 % of the flux
-    assert_allclose(found, expected, atol=7.0)
+    # blocks, of which an aperture cuts a part, cost up to 1 % of the flux
+    assert_allclose(found, expected, atol=10.0)
     # single pixels within 13 pixels from the centre
     inner = np.array(APERTURE_RADII) < 13
     assert_allclose(found[inner], np.array(expected)[inner], rtol=7e-3)

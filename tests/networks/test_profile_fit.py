@@ -176,7 +176,7 @@ def test_image_against_galsim(drawn):
     peak = value.max(dim=1).values
     assert_allclose((model - value).abs().max(dim=1).values / peak, 0, atol=0.005)
     # and for profiles without a cusp much better
-    assert_allclose((model - value)[[0, 1]].abs().max(dim=1).values / peak[[0, 1]], 0, atol=5e-4)
+    assert_allclose((model - value)[[0, 1]].abs().max(dim=1).values / peak[[0, 1]], 0, atol=8e-4)
     side = torch.as_tensor(tiles().side, dtype=torch.float32)
     assert_allclose(model @ side, value @ side, rtol=0.004)
 
@@ -309,7 +309,7 @@ def test_tiles_without_weight_do_not_matter(drawn):
     parameters, value = drawn
     weight = torch.ones_like(value)
     weight[:, 5:40] = 0
-    weight[:, -200:] = 0
+    weight[:, -120:] = 0
     guess = guess_of(parameters + OFF, 2, free=0.3, cut=10.0, misfit=0.03)
     bad = torch.where(weight > 0, value, torch.full_like(value, -1e4))
     with torch.no_grad():
@@ -394,7 +394,7 @@ def test_gradients():
     generator = torch.Generator().manual_seed(4)
     value = 0.9 * value + torch.randn(value.shape, generator=generator)
     weight = torch.ones_like(value)
-    weight[:, -200:] = 0
+    weight[:, -120:] = 0
     value = value * weight
     guess = guess_of(parameters, 2, free=0.3, bend=0.1, cut=10.0, misfit=0.03)
     leaves = {}

@@ -35,9 +35,9 @@ def test_all_structures_are_reached(monkeypatch):
 
     monkeypatch.setattr(structure, 'STRUCTURES', tuple(spy(build) for build in STRUCTURES))
     rng = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(75):
         structured_profile(TRUTH, rng)
-    assert set(seen) == {'_ring', '_arms', '_clumps', '_bar'}
+    assert set(seen) == {'_ring', '_arms', '_clumps', '_bar', '_patches'}
     # none is rare
     assert min(seen.count(name) for name in set(seen)) >= 6
 
@@ -133,6 +133,21 @@ def test_bar_is_long_and_narrow():
         assert 0.28 * RADIUS < 1.177 * np.sqrt(small * large) < 0.95 * RADIUS
         angles.append(0.5 * np.arctan2(2 * np.cov(x, y)[0, 1], np.var(x) - np.var(y)))
     assert np.ptp(angles) > 1
+
+
+def test_patches_lie_beside_the_centre():
+    numbers = set()
+    for profile in profiles_of(structure._patches, 30):
+        numbers.add(len(profile.obj_list))
+        for patch in profile.obj_list:
+            distance = np.hypot(patch.centroid.x, patch.centroid.y)
+            assert 0.2 * RADIUS - 1e-9 < distance < 1.2 * RADIUS + 1e-9
+    assert numbers == {1, 2, 3}
+
+
+def test_light_is_centred():
+    for profile in (structured_profile(TRUTH, np.random.default_rng(seed)) for seed in range(20)):
+        assert np.hypot(profile.centroid.x, profile.centroid.y) < 1e-9 * RADIUS
 
 
 # -- drawing -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from astroflux.networks import load_weights
+from astroflux.networks.orientation import Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training import (
     ObservationSettings,
@@ -83,6 +84,7 @@ def quiet(**changes):
             'defect_fraction',
             'unknown_psf_fraction',
             'unknown_shape_fraction',
+            'other_psf_fraction',
             'psf_fwhm_error',
             'psf_shape_error',
             'uneven_noise_fraction',
@@ -111,8 +113,8 @@ def test_library(library):
     assert kinds == {0, 1, 2}
     single = library.n_components == 1
     assert np.all(np.isfinite(library.sersic_index[single]))
-    # an exponential disc has 2.7, a de Vaucouleurs profile 5.2 or so
-    assert np.all((library.concentration > 2) & (library.concentration < 6))
+    # an exponential disc has 2.7, a de Vaucouleurs profile 5.2 or so, a ring next to nothing
+    assert np.all((library.concentration > 0.7) & (library.concentration < 7))
     assert np.isnan(library.bulge_to_total[library.n_components == 0]).all()
 
 
@@ -207,6 +209,51 @@ def test_neighbours_add_light_and_masks_take_pixels(library):
     assert masked.weight.sum() < 0.99 * blended.weight.sum()
     # the core stays
     assert masked.weight[:, REACH, REACH].mean() > 0.9
+
+
+def test_stamps_are_in_the_standard_orientation(library):
+    settings = quiet(snr=(20.0, 2000.0), small_stamp_fraction=0.5, uneven_noise_fraction=0.5)
+    seen = observe(library, np.arange(48), settings, np.random.default_rng(3))
+    for image in seen.image:
+        assert Orientation.of(image, (REACH, REACH)) == Orientation()
+    # the weights have been turned with the images
+    assert np.all(seen.image[seen.weight == 0] == 0)
+    pull = seen.image * np.sqrt(seen.weight)
+    corner = pull[:, 20:40, 20:40][seen.weight[:, 20:40, 20:40] > 0]
+    assert np.median(abs(corner)) == pytest.approx(0.6745, abs=0.05)
+
+
+def test_psf_of_another_field(library):
+    settings = quiet(other_psf_fraction=1.0, exact_psf_fraction=0.0)
+    own = library.psf[library.group[:64]]
+    given = observe(library, np.arange(64), settings, np.random.default_rng(4)).psf
+    ratio = given[:, 0] / own[:, 0]
+    assert np.all((ratio > 1 / 1.1 - 1e-6) & (ratio < 1.1 + 1e-6))
+    changed = abs(given - own).max(axis=1) > 1e-3
+    assert changed.mean() > 0.3
+    # width, area and shape are those of one PSF
+    for row in given:
+        assert abs(library.psf.astype(np.float32) - row).max(axis=1).min() == 0
+
+
+def test_share_of_exact_psfs(library):
+    settings = quiet(exact_psf_fraction=0.5, psf_fwhm_error=0.1)
+    indices = np.resize(np.arange(64), 256)
+    given = observe(library, indices, settings, np.random.default_rng(5)).psf
+    exact = np.isclose(given[:, 0], library.psf[library.group[indices], 0], rtol=1e-6)
+    assert exact.mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_compact_galaxies_are_rarer(library):
+    size = library.half_light_radius / library.psf[library.group, 0]
+    limit = float(np.median(size))
+    settings = quiet(sersic_index_power=0.0, compact_radius=limit)
+    drawn = draw_indices(library, 40_000, settings, np.random.default_rng(6))
+    number = np.bincount(drawn, minlength=len(library))
+    expected = np.minimum(1, size / limit)
+    np.testing.assert_allclose(
+        number / number.sum(), expected / expected.sum(), atol=5 * np.sqrt(1 / 64 / 40_000)
+    )
 
 
 def test_defects_unknown_psfs_and_small_stamps(library):
@@ -326,15 +373,15 @@ def test_unknown_configuration():
 
 
 def test_shipped_configuration_covers_the_promised_population():
-    config = read_configuration('profile-1')
+    config = read_configuration('profile-2')
     own, rebinned = config.library['part']
     index = config.library['galaxies']['sersic_index']
     assert index[0] <= 0.3 < 6.2 <= index[1]
     assert own['psf']['fwhm'] == [1.8, 8.0]
     radius = own['galaxies']['half_light_radius']
     assert radius[0] <= 0.3 < 18 <= radius[1]
-    # blocks of four of a survey's pixels
-    assert rebinned['psf']['fwhm'][0] <= 0.5
+    # blocks of up to twelve of a survey's pixels
+    assert rebinned['psf']['fwhm'][0] <= 0.3
     assert config.library['structured_fraction'] > 0.1
     assert config.observation.snr[0] <= 3 < 10_000 <= config.observation.snr[1]
     assert config.observation.max_neighbours == 3

@@ -1,0 +1,112 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""One of the eight ways to flip and turn a stamp, by which the network always sees it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ['BOX_REACH', 'Orientation']
+
+# Half the side of the box whose light decides how a stamp is turned.
+BOX_REACH = 16
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """
+    One of the eight flips and quarter turns of a stamp.
+
+    Attributes
+    ----------
+    flip_y, flip_x : bool
+        Whether to reverse rows and columns.
+    transpose : bool
+        Whether to exchange them, after that.
+    """
+
+    flip_y: bool = False
+    flip_x: bool = False
+    transpose: bool = False
+
+    @classmethod
+    def of(cls, data, position, reach=BOX_REACH):
+        """
+        Return the orientation in which a stamp is always seen.
+
+        Its light is to lean towards the upper right, and more to the right.
+        So the answer is the same whichever way a stamp is turned.
+
+        Parameters
+        ----------
+        data : 2D `~numpy.ndarray`
+            Image.
+        position : tuple of float
+            ``(x, y)`` of the galaxy.
+        reach : int
+            Half the side, in pixels, of the box whose light decides.
+
+        Returns
+        -------
+        orientation : `Orientation`
+        """
+        bounds = [
+            (max(0, math.ceil(c) - reach), min(n, math.floor(c) + reach + 1))
+            for c, n in zip(position[::-1], data.shape, strict=True)
+        ]
+        box = data[bounds[0][0] : bounds[0][1], bounds[1][0] : bounds[1][1]]
+        lean_y = float((np.arange(*bounds[0]) - position[1]) @ box.sum(axis=1))
+        lean_x = float((np.arange(*bounds[1]) - position[0]) @ box.sum(axis=0))
+        return cls(lean_y < 0, lean_x < 0, abs(lean_y) > abs(lean_x))
+
+    def apply(self, image):
+        """
+        Return a view of an image as it is seen.
+
+        Parameters
+        ----------
+        image : 2D `~numpy.ndarray`
+            As it came.
+
+        Returns
+        -------
+        view : 2D `~numpy.ndarray`
+        """
+        turned = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        return turned.T if self.transpose else turned
+
+    def undo(self, image):
+        """
+        Return a view of a seen image as it came.
+
+        Parameters
+        ----------
+        image : 2D `~numpy.ndarray`
+            As `apply` gives it.
+
+        Returns
+        -------
+        view : 2D `~numpy.ndarray`
+        """
+        turned = image.T if self.transpose else image
+        return turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
+    def move(self, position, shape):
+        """
+        Return where a position is seen.
+
+        Parameters
+        ----------
+        position : tuple of float
+            ``(x, y)`` in the image as it came.
+        shape : tuple of int
+            Of the image as it came.
+
+        Returns
+        -------
+        position : tuple of float
+        """
+        x, y = position
+        y = shape[0] - 1 - y if self.flip_y else y
+        x = shape[1] - 1 - x if self.flip_x else x
+        return (y, x) if self.transpose else (x, y)
