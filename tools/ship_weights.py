@@ -47,15 +47,16 @@ any survey.
   others in blocks of pixels, as large galaxies are measured: {large_radius} and {narrow_fwhm}
   blocks. Moffat (beta {beta}) and Kolmogorov PSFs, sheared by up to {psf_shear}.
 - One Sersic component of index {sersic} (drawn with a weight of its power {index_power}), or a
-  bulge and a disc; {structured:.0%} have a ring, spiral arms, a bar or clumps. Axis ratio
-  {axis_ratio}.
+  bulge and a disc; {structured:.0%} have a ring, spiral arms, a bar or clumps, or are lopsided.
+  Axis ratio {axis_ratio}. Galaxies smaller than {compact} FWHM are the rarer the smaller.
 
 Observed anew at every step: S/N {snr}; up to {max_neighbours} neighbours in {blend:.0%} of the
 stamps, {neighbour_mask:.0%} of the neighbours masked; bad columns and blobs in {defect:.0%}; noise
 that changes across the stamp in {uneven:.0%}, the sources' own photon noise in {photon:.0%}, noise
 correlated between pixels in {correlated:.0%}; a sky residual of {sky} sigma; positions off by up to
 two pixels; stamps cut to {min_stamp} pixels and more in {small:.0%}; PSF withheld in {unknown:.0%},
-all but its width in another {shape_unknown:.0%}.
+all but its width in another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%}
+that of another field, in the others one with errors, of {fwhm_error:.0%} of the width.
 
 The design and the length of the training were chosen by the validation galaxies (seed
 {validation_seed}), which are not trained on. The test sets of ``benchmarks/`` are of other seeds.
@@ -123,6 +124,7 @@ def write_card(weights):
         sersic=span(library['galaxies']['sersic_index']),
         index_power=observation['sersic_index_power'],
         structured=library['structured_fraction'],
+        compact=observation['compact_radius'],
         axis_ratio=span(library['galaxies']['axis_ratio']),
         snr=span(observation['snr']),
         max_neighbours=observation['max_neighbours'],
@@ -135,6 +137,9 @@ def write_card(weights):
         sky=observation['sky_residual'],
         min_stamp=observation['min_stamp_size'],
         small=observation['small_stamp_fraction'],
+        exact=observation['exact_psf_fraction'],
+        other=observation['other_psf_fraction'],
+        fwhm_error=observation['psf_fwhm_error'],
         unknown=observation['unknown_psf_fraction'],
         shape_unknown=observation['unknown_shape_fraction'],
     )

@@ -13,6 +13,7 @@ from astropy.utils.masked import Masked
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._noise import GivenNoise, noise_of
+from astroflux.cutouts._psf import normalise_psf
 from astroflux.cutouts.readers import CutoutReadError, read_cutout
 from astroflux.flags import MeasurementFlag
 
@@ -208,6 +209,17 @@ def _layers(array, n, shape, name):
     raise ValueError(msg)
 
 
+def _once_normalised(psf):
+    """Return the PSF that a whole stack shares with sum 1, if that is possible."""
+    if np.ndim(psf) != 2:
+        return psf
+    try:
+        return normalise_psf(psf)
+    except ValueError:
+        # Each cutout will say what is wrong.
+        return psf
+
+
 def unpack_stack(stack):
     """
     Take a 3-d stack apart, one `RawItem` at a time.
@@ -249,7 +261,7 @@ def unpack_stack(stack):
     mask = _layers(whole.mask, n, data.shape, 'mask')
     array = None if whole.noise is None else whole.noise.array
     noise = _layers(array, n, data.shape, 'uncertainty')
-    psf = _layers(whole.psf, n, data.shape, 'PSF')
+    psf = _layers(_once_normalised(whole.psf), n, data.shape, 'PSF')
 
     def items():
         for i in range(n):

@@ -58,14 +58,14 @@ class GivenNoise:
         return GivenNoise(self.array[index], self.power, self.unit)
 
     def std(self):
-        """Return the standard deviation as a new float64 array."""
+        """Return the standard deviation in float64: a new array, or a read-only view."""
         # In float64 from the start: a float32 variance may overflow.
-        std = np.array(self.array, dtype=float)
+        std = np.asarray(self.array, dtype=float)
         if self.power != 1:
             with np.errstate(invalid='ignore', divide='ignore'):
-                np.sqrt(std, out=std)
-                if self.power == -2:
-                    np.divide(1.0, std, out=std)
+                std = np.asarray(np.sqrt(std) if self.power == 2 else 1 / np.sqrt(std))
+        std = std.view()
+        std.flags.writeable = False
         return std
 
     def factor(self, unit):

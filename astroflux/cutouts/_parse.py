@@ -110,6 +110,7 @@ class _Batch:
         self.index = -1
         self._wcs = None
         self._pixel_scale = math.nan
+        self._given_psf = self._normalised_psf = None
 
     def parse(self, item, psf, psf_fwhm, position):
         """Return one item as a `Cutout`, failed if need be."""
@@ -154,7 +155,7 @@ class _Batch:
         else:
             mask = ~valid
             np.copyto(data, 0.0, where=mask)
-            np.copyto(noise, typical_noise(noise, valid), where=mask)
+            noise = np.where(mask, typical_noise(noise, valid), noise)
             flags |= Flag.MASKED_PIXELS
             if is_masked_near(mask, xy, _CORE_RADIUS if math.isnan(fwhm) else fwhm):
                 flags |= Flag.MASKED_CORE
@@ -210,15 +211,20 @@ class _Batch:
             factor *= converted
         return factor
 
-    @staticmethod
-    def _psf(raw, psf, psf_fwhm, scale):
-        """Return the normalised PSF image (or None) and the FWHM in pixels."""
-        image = raw.psf if psf is None else psf
-        if image is not None and not (isinstance(image, np.ndarray) and not image.flags.writeable):
+    def _normalised(self, psf):
+        """Return a PSF image of sum 1; the last one is remembered if nobody can change it."""
+        if psf is not self._given_psf or getattr(psf, 'flags', None) is None or psf.flags.writeable:
             try:
-                image = normalise_psf(image)
+                self._given_psf, self._normalised_psf = psf, normalise_psf(psf)
             except ValueError as exc:
                 raise ItemFault(Flag.BAD_PSF, str(exc)) from None
+        return self._normalised_psf
+
+    def _psf(self, raw, psf, psf_fwhm, scale):
+        """Return the normalised PSF image (or None) and the FWHM in pixels."""
+        image = raw.psf if psf is None else psf
+        if image is not None:
+            image = self._normalised(image)
         if image is not None and any(
             p > s for p, s in zip(image.shape, raw.data.shape, strict=True)
         ):

@@ -9,6 +9,8 @@ from scipy.optimize import least_squares
 
 __all__ = ['fwhm_of_image', 'normalise_psf']
 
+_ROUNDING = 1e-12
+
 # Below this width, a PSF is so poorly sampled that its Fourier transform is
 # aliased, and a profile is fitted instead.
 _WELL_SAMPLED = 3.2
@@ -46,7 +48,9 @@ def normalise_psf(psf):
     if not (math.isfinite(total) and total > 0):
         msg = f'the PSF must have a positive finite sum, got {total:g}'
         raise ValueError(msg)
-    psf /= total
+    # One that has been normalised before stays as it is, to the last digit.
+    if abs(total - 1) > _ROUNDING:
+        psf /= total
     psf.setflags(write=False)
     return psf
 

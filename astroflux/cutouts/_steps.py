@@ -50,6 +50,9 @@ def check_structure(raw):
 
 def valid_pixels(data, mask):
     """Return which pixels are neither masked nor non-finite, or None if all are."""
+    with np.errstate(invalid='ignore', over='ignore'):
+        if mask is None and math.isfinite(data.sum()):
+            return None
     valid = np.isfinite(data)
     if mask is not None:
         valid &= ~np.asarray(mask, dtype=bool)
@@ -79,14 +82,17 @@ def given_noise(raw, factor, valid):
         unit = raw.unit if raw.unit is not None else u.dimensionless_unscaled
         factor *= raw.noise.factor(unit)
     if factor != 1:
-        noise *= factor
+        noise = noise * factor
     if noise.ndim == 0:
         noise = np.full(raw.data.shape, noise)
+    with np.errstate(invalid='ignore'):
+        # false if any is NaN
+        all_good = noise.min() > 0 and noise.max() < np.inf
+    if all_good and valid is None:
+        return noise, None
     good = (noise > 0) & (noise < np.inf)
     if valid is not None:
         good &= valid
-    elif good.all():
-        return noise, None
     if not good.any():
         msg = 'no pixel has a positive, finite noise'
         raise ItemFault(Flag.BAD_NOISE, msg)

@@ -39,7 +39,7 @@ class RowCollector:
 
     def __init__(self, extra_units):
         self._extra_units = {
-            name: unit if unit in (None, FLUX_UNIT) else u.Unit(unit)
+            name: unit if unit is None or _is_flux(unit) else u.Unit(unit)
             for name, unit in extra_units.items()
         }
         self._names = (*FLUX_COLUMNS, *self._extra_units)
@@ -149,13 +149,18 @@ class RowCollector:
         scale_known = measured.any() and np.isfinite(scale[measured]).all()
         for name, unit in self._extra_units.items():
             values = self.column(name)
-            if unit == FLUX_UNIT:
+            if _is_flux(unit):
                 columns[name] = u.Quantity(values, self.unit)
             elif unit == u.pix and scale_known:
                 columns[name] = u.Quantity(values * scale, u.arcsec)
             else:
                 columns[name] = values if unit is None else u.Quantity(values, unit)
         return columns
+
+
+def _is_flux(unit):
+    # A unit that is compared with a text takes milliseconds to find out that the text is none.
+    return isinstance(unit, str) and unit == FLUX_UNIT
 
 
 def _edge_flag(cutout):

@@ -103,10 +103,10 @@ class CNNFluxEstimator(FluxEstimator):
 
     def __init__(
         self,
-        weights='profile-1',
+        weights='profile-2',
         *,
         device='cpu',
-        batch_size=256,
+        batch_size=128,
         epochs=20,
         learning_rate=3e-4,
         random_state=0,

@@ -89,17 +89,26 @@ def _chebyshev(coefficients, u):
     return values @ coefficients.T, slopes @ coefficients.T
 
 
-def _solve(normal, *sides):
-    """Solve with the prior's unit matrix added, in double precision."""
-    normal = normal.double()
-    unit = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
+def _solve(normal, basis, *sides):
+    """
+    Solve normal equations for the factors of a basis, whose prior has unit variance.
+
+    The normal matrix was summed up in single precision: no change of a parameter is known better
+    than that, beside changes of others that nearly make up for it. So a small part of its diagonal
+    is added, before the basis mixes the parameters; all else is in double precision.
+    """
+    normal, basis = normal.double(), basis.double()
     diagonal = torch.diag_embed(normal.diagonal(dim1=1, dim2=2))
-    # The matrix was summed up in single precision: no change of a parameter is known
-    # better than that, beside changes of others that nearly make up for it.
-    matrix = normal + unit + ROUNDING * diagonal
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    if failed.any():
-        factor = torch.linalg.cholesky(matrix + COARSE_ROUNDING * diagonal)
+    unit = torch.eye(basis.shape[-1], dtype=normal.dtype, device=normal.device)
+    for rounding in (ROUNDING, COARSE_ROUNDING):
+        matrix = basis.mT @ (normal + rounding * diagonal) @ basis + unit
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        if not failed.any():
+            break
+    else:
+        # what is left then: each factor by itself
+        alone = torch.diag_embed(matrix.diagonal(dim1=1, dim2=2))
+        factor = torch.linalg.cholesky(torch.where(failed[:, None, None] > 0, alone, matrix))
     solution = torch.cholesky_solve(torch.stack(sides, dim=-1).double(), factor)
     return solution.unbind(dim=-1)
 
@@ -174,7 +183,8 @@ class ProfileFit(nn.Module):
         -------
         fit : dict of `torch.Tensor`
             ``parameters`` ``(n, 7)``; ``ln_sersic`` and ``ln_free`` ``(n,)``, ln of the flux of
-            the profile alone, and with the free modes; ``features`` ``(n, n_features)``.
+            the profile alone, and with the free modes; ``pull`` ``(n, n_tiles)``, what the latter
+            leaves in units of the noise; ``features`` ``(n, n_features)``.
         """
         parameters, features = guess.start, []
         for step in range(self.n_steps):
@@ -190,12 +200,13 @@ class ProfileFit(nn.Module):
             slope = (weighted @ residual[:, :, None])[:, :, 0]
 
             width = guess.width[step]
-            scaled = normal[:, :N_SOLVED, :N_SOLVED] * width[:, :, None] * width[:, None]
             push = slope[:, :N_SOLVED] * width
             flux_only = nn.functional.one_hot(
                 torch.zeros(len(value), dtype=torch.long, device=value.device), N_SOLVED
             )
-            move, spread = _solve(scaled, push, flux_only)
+            move, spread = _solve(
+                normal[:, :N_SOLVED, :N_SOLVED], torch.diag_embed(width), push, flux_only
+            )
             move = move.float()
             flux_variance = spread[:, 0].float() * width[:, 0] ** 2
             change = move * width
@@ -207,7 +218,7 @@ class ProfileFit(nn.Module):
             if is_last:
                 ln_sersic = parameters[:, 0] + _ln_factor(change[:, 0])
                 tension = torch.linalg.vecdot(move, push)
-                ln_free, free_features = self._free(
+                ln_free, pull, free_features = self._free(
                     parameters,
                     modes,
                     normal,
@@ -224,6 +235,7 @@ class ProfileFit(nn.Module):
             'parameters': parameters,
             'ln_sersic': ln_sersic,
             'ln_free': ln_free,
+            'pull': pull,
             'features': torch.cat(features, dim=1),
         }
 
@@ -240,7 +252,7 @@ class ProfileFit(nn.Module):
         push = (basis.transpose(1, 2) @ slope[:, :, None])[:, :, 0]
         # the change of ln(flux) with each of the solved numbers
         flux = torch.cat([width[:, :1], torch.zeros_like(width[:, 1:]), free.sum(dim=1)], dim=1)
-        move, spread = _solve(basis.transpose(1, 2) @ normal @ basis, push, flux)
+        move, spread = _solve(normal, basis, push, flux)
         move, flux_variance = move.float(), (spread * flux).sum(dim=1).float()
         free_change = (basis @ move[:, :, None])[:, :, 0]
         ln_flux = parameters[:, 0] + _ln_factor(
@@ -259,7 +271,8 @@ class ProfileFit(nn.Module):
             0.5 * flux_variance.clamp(min=1e-12).log()[:, None],
             (gain + 0.1).log()[:, None],
         ]
-        return ln_flux, features
+        # the last one is of the best model that there is
+        return ln_flux, pull, features
 
     def _moved(self, parameters, change):
         ln_flux = parameters[:, :1] + _ln_factor(change[:, :1]).clamp(min=-1.2)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from astroflux.networks.familiarity import Familiarity
+from astroflux.networks.oddity import Oddity
 from astroflux.networks.photometry import Photometry, compress
 from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, ProfileGuess
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, TYPICAL
@@ -149,6 +150,23 @@ class PSFGaussians(nn.Module):
         values = torch.where(known, values, torch.zeros_like(values))
         return torch.cat([values, known[:, [0, -1]].to(values.dtype)], dim=1)
 
+    @staticmethod
+    def ln_fwhm(features, opinion):
+        """
+        Return ln of the width in pixels, given or guessed.
+
+        Parameters
+        ----------
+        features, opinion : `torch.Tensor`
+            As for `forward`.
+
+        Returns
+        -------
+        ln_fwhm : `torch.Tensor`
+            ``(n, 1)``.
+        """
+        return TYPICAL_LN_FWHM + features[:, :1] + (1 - features[:, -2:-1]) * opinion[:, :1]
+
     def forward(self, features, opinion):
         """
         Return the Gaussians.
@@ -165,8 +183,8 @@ class PSFGaussians(nn.Module):
         ln_variance, weight : `torch.Tensor`
             ``(n, 3)`` each.
         """
-        has_width, has_shape = features[:, -2:-1], features[:, -1:]
-        ln_fwhm = TYPICAL_LN_FWHM + features[:, :1] + (1 - has_width) * opinion[:, :1]
+        has_shape = features[:, -1:]
+        ln_fwhm = self.ln_fwhm(features, opinion)
         shape = self.typical + features[:, 2:-2] + (1 - has_shape) * opinion[:, 1:]
         shape = shape + 0.3 * self.correct(features)
         ln_variance = shape[:, :N_PSF_GAUSSIANS].clamp(-5, 4) + 2 * ln_fwhm
@@ -243,7 +261,8 @@ class ProfileNet(nn.Module):
             self.guess = _zero(nn.Linear(width, sum(self.sizes)))
             n_fit = self.fit.n_features + 2 + 6 + 2 * N_PSF_GAUSSIANS
             self.standardise_fit = nn.BatchNorm1d(n_fit, affine=False, momentum=0.01)
-            self.familiarity = Familiarity(n_fit)
+            self.oddity = Oddity()
+            self.familiarity = Familiarity([n_features, n_fit, self.oddity.n_features])
             n_joined += n_fit
             for name, values in {
                 'prior': [0.3] * N_PARAMETERS + [0.03],
@@ -287,8 +306,9 @@ class ProfileNet(nn.Module):
             predictive distribution, relative to it; ``ln_radius`` of the half-light radius
             in pixels, ``concentration`` and ``bulge_to_total``, and ``shape_error``
             ``(n, 3)`` of these; ``detection_snr`` of the best matched filter;
-            ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity`
-            has hardly seen the like, and the ``fit_features`` that it judges.
+            and, but for training, ``novelty``, above one where
+            `~astroflux.networks.familiarity.Familiarity` has hardly seen the like, and what it
+            has ``judged``.
         """
         raw, filled = self.pyramid(image, weight)
         symmetric = symmetric_pictures(filled)
@@ -297,7 +317,8 @@ class ProfileNet(nn.Module):
             stack(_picture(filled.pictures[level], symmetric[level], raw.weights[level]))
             for level, stack in enumerate((self.fine, self.coarse))
         ]
-        hidden = self.propose(torch.cat([self.standardise(view['features']), *maps], dim=1))
+        features = self.standardise(view['features'])
+        hidden = self.propose(torch.cat([features, *maps], dim=1))
         answer, candidates, ln_radius = {}, view['candidates'], view['ln_width']
         if self.fit:
             fit, fit_features = self._fit(raw, view, hidden)
@@ -307,11 +328,11 @@ class ProfileNet(nn.Module):
             relative = relative - view['ln_reference'][:, None]
             candidates = torch.cat([candidates, relative.clamp(-FIT_RANGE, FIT_RANGE).exp()], dim=1)
             ln_radius = fit['parameters'][:, 5]
-            answer = {
-                **{name: fit[name] for name in ('ln_start', 'ln_sersic', 'ln_free')},
-                'fit_features': fit_features.detach(),
-                'novelty': self.familiarity(fit_features.detach()),
-            }
+            answer = {name: fit[name] for name in ('ln_start', 'ln_sersic', 'ln_free')}
+            if not self.training:
+                oddity = self.oddity(fit['pull'], raw.pictures[0], fit['ln_fwhm'])
+                judged = torch.cat([features, fit_features, oddity], dim=1).detach()
+                answer |= {'judged': judged, 'novelty': self.familiarity(judged, view['snr'])}
         hidden = self.join(hidden)
 
         mix = (self.mix(hidden).softmax(dim=1) * candidates).sum(dim=1)
@@ -387,6 +408,7 @@ class ProfileNet(nn.Module):
         weight = self.pyramid.tile(raw.weights).expand(n, -1)
         fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess)
         fit['ln_start'] = guess.start[:, 0]
+        fit['ln_fwhm'] = self.psf.ln_fwhm(view['psf_features'], opinion)[:, 0]
         x, y, e1, e2, ln_radius, ln_index = fit['parameters'][:, 1:].unbind(dim=1)
         summary = torch.stack(
             [

@@ -18,6 +18,9 @@ GRADIENT_NORM = 1.0
 # rarely better known.
 FLOOR = 0.002
 
+# What is familiar is not learned from fewer stamps; nothing is strange then.
+FEWEST_FAMILIAR = 500
+
 
 def new_network(seed):
     """
@@ -119,4 +122,22 @@ def refine(
             torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
             optimiser.step()
             schedule.step()
-    return network.eval()
+    network.eval()
+    if network.fit:
+        _learn_what_is_familiar(network, image, weight, psf, batch_size, trained_before)
+    return network
+
+
+@torch.inference_mode()
+def _learn_what_is_familiar(network, image, weight, psf, batch_size, trained_before):
+    device = next(network.parameters()).device
+    judged, snr = [], []
+    for rows in torch.arange(len(image)).split(batch_size):
+        answer = network(*(part[rows].to(device) for part in (image, weight, psf)))
+        judged.append(answer['judged'])
+        snr.append(answer['detection_snr'])
+    judged, snr = torch.cat(judged), torch.cat(snr)
+    if trained_before:
+        network.familiarity.extend(judged, snr)
+    elif len(judged) >= FEWEST_FAMILIAR:
+        network.familiarity.fit(judged, snr)

@@ -29,7 +29,7 @@ def make_training_table(
     n_galaxies=11_264,
     n_observations=40_000,
     seed=1,
-    name='simulated-1',
+    name='simulated-2',
     workers=2,
     progress=True,
 ):
@@ -101,7 +101,7 @@ def make_training_table(
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')
-@click.option('--name', default='simulated-1', show_default=True, help='Name of the table.')
+@click.option('--name', default='simulated-2', show_default=True, help='Name of the table.')
 @click.option('--workers', default=2, show_default=True, help='Processes for rendering.')
 @click.option('--quiet', is_flag=True, help='No progress bars.')
 def main(output, library, configuration, galaxies, observations, seed, name, workers, quiet):

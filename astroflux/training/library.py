@@ -7,12 +7,14 @@ masks) a fraction of one. The library holds each galaxy once, without noise;
 `astroflux.training.observe` makes a new observation of it at every step.
 """
 
+import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from astroflux.networks.psf_mixture import fit_psf_mixtures
@@ -50,9 +52,9 @@ class Library:
     Attributes
     ----------
     stamps : `~numpy.ndarray`
-        ``(n, size, size)`` float16, each divided by its peak.
+        ``(n, size, size)`` float32, each divided by its peak.
     stars : `~numpy.ndarray`
-        ``(n_groups, size, size)`` float16, each divided by its peak.
+        ``(n_groups, size, size)`` float32, each divided by its peak.
     group : `~numpy.ndarray`
         ``(n,)`` index of each stamp's group.
     unit_peak, star_peak : `~numpy.ndarray`
@@ -225,7 +227,8 @@ def render_library(directory, config, *, workers=2, progress=True):
     """
     Path(directory).mkdir(parents=True, exist_ok=True)
     missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
-    with ProcessPoolExecutor(workers) as pool:
+    # A process that is forked once threads of OpenMP ran, as torch's do, can wait for them forever.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
         futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
         for future in tqdm(futures, desc='render', unit='chunk', disable=not progress):
             future.result()
@@ -259,4 +262,7 @@ def load_library(directory, config):
         with np.load(path) as chunk:
             parts.append(dict(chunk))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # half precision is for the disk: numpy computes with it slowly
+    for name in ('stamps', 'stars'):
+        joined[name] = torch.from_numpy(joined[name]).float().numpy()
     return Library(group=np.repeat(np.arange(len(joined['stars'])), config['group_size']), **joined)

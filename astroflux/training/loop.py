@@ -241,7 +241,7 @@ class Trainer:
         network = self.average.module.eval()
         optimiser = torch.optim.AdamW(network.distribution.parameters(), settings.calibration_rate)
         steps = range(settings.steps, settings.steps + settings.calibration_steps)
-        features = []
+        features, snr = [], []
         for step in tqdm(steps, desc='calibrate', disable=not progress):
             for group in optimiser.param_groups:
                 group['lr'] = settings.calibration_rate * (1 - (step - steps[0]) / len(steps))
@@ -251,9 +251,10 @@ class Trainer:
             error_loss(answer, batch).backward()
             optimiser.step()
             if network.fit:
-                features.append(answer['fit_features'])
+                features.append(answer['judged'])
+                snr.append(answer['detection_snr'])
         if features:
-            network.familiarity.fit(torch.cat(features))
+            network.familiarity.fit(torch.cat(features), torch.cat(snr))
 
     @torch.inference_mode()
     def validate(self):

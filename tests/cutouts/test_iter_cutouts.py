@@ -254,6 +254,39 @@ def test_stack_shares_what_is_2d(stamp, gaussian_psf):
         assert cutout.psf.shape == (21, 21)
 
 
+def test_read_only_psf_is_normalised(stamp, gaussian_psf):
+    layers = np.broadcast_to(3 * gaussian_psf, (2, *gaussian_psf.shape))
+    stack = NDData(np.array([stamp, stamp]), unit='adu', psf=layers)
+    single = NDData(stamp, unit='adu', psf=layers[0])
+    for cutout in [*iter_cutouts(stack), *iter_cutouts([single, single])]:
+        assert cutout.psf.sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_psf_that_changes_between_cutouts(stamp, gaussian_psf):
+    psf = gaussian_psf.copy()
+
+    def items():
+        for shift in (0, 2):
+            psf[:] = np.roll(gaussian_psf, shift, axis=0)
+            yield NDData(stamp, unit='adu', psf=psf)
+
+    first, second = iter_cutouts(items())
+    assert_allclose(second.psf, np.roll(first.psf, 2, axis=0))
+    assert abs(second.psf - first.psf).max() > 1e-3
+
+
+def test_noise_of_the_input_is_not_changed(stamp):
+    noise = np.full(stamp.shape, 2.0)
+    mask = np.zeros(stamp.shape, bool)
+    mask[3, 4] = True
+    noise[5, 5] = np.inf
+    before = noise.copy()
+    uncertainty = StdDevUncertainty(noise, unit='mJy', copy=False)
+    cutout = one(NDData(stamp, unit='Jy', uncertainty=uncertainty, mask=mask))
+    assert_allclose(cutout.noise, 2e-3)
+    assert_array_equal(noise, before)
+
+
 def test_iterables_are_streamed(stamp):
     alive = []
 

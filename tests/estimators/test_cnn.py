@@ -224,11 +224,24 @@ def test_shape_of_simulated_galaxies(estimator):
     assert 29 <= np.sum(np.abs(error) < relative) <= 55
 
 
-def test_novelty(estimator, make_ccd):
-    strange = make_ccd(flux=8000.0)
-    y, x = np.indices(strange.shape)
-    strange.data[(x - y) % 9 == 0] += 300
-    table = estimator.measure([make_ccd(flux=8000.0), strange], psf_fwhm=3.0)
+def _noisier(image, rng):
+    return image + 5 * rng.standard_normal(image.shape)
+
+
+def _half_empty(image, rng):
+    return np.where(np.arange(image.shape[1]) < 62, 0, image)
+
+
+def _with_cosmic_rays(image, rng):
+    image[[65, 73, 80], [71, 62, 76]] += 2000
+    return image
+
+
+@pytest.mark.parametrize('spoil', [_noisier, _half_empty, _with_cosmic_rays])
+def test_novelty(estimator, make_ccd, spoil):
+    usual, strange = (make_ccd((143, 143), flux=8000.0) for _ in range(2))
+    strange.data = spoil(strange.data.copy(), np.random.default_rng(5))
+    table = estimator.measure([usual, strange], psf_fwhm=3.0)
     assert table['novelty'][0] < 1 < table['novelty'][1]
     assert 'UNFAMILIAR' not in decode_flags(table['flags'][0])
     assert 'UNFAMILIAR' in decode_flags(table['flags'][1])
@@ -239,7 +252,7 @@ def test_network_without_a_fit_knows_no_novelty(make_ccd, tmp_path):
     from astroflux.networks.profile_net import ProfileNet
 
     path = tmp_path / 'plain.safetensors'
-    save_weights(path, ProfileNet((4, 4, 4, 4), 2, 8, n_steps=0), name='plain')
+    save_weights(path, ProfileNet((4, 4, 4, 4), (4, 4, 4, 4), 2, 8, n_steps=0), name='plain')
     table = CNNFluxEstimator(path).measure(make_ccd())
     assert np.isfinite(table['flux'][0])
     assert np.isnan(table['novelty'][0])
@@ -304,15 +317,15 @@ def test_weight_map_takes_one_cutout(estimator, many, make_ccd):
 
 def test_meta_names_the_weights(estimator, make_ccd):
     meta = estimator.measure(make_ccd()).meta
-    assert meta['weights'] == 'profile-1'
-    assert meta['weights_sha256'] == load_weights('profile-1').sha256
+    assert meta['weights'] == 'profile-2'
+    assert meta['weights_sha256'] == load_weights('profile-2').sha256
     assert 'torch' in meta['versions']
 
 
 def test_constructor_loads_nothing(make_ccd):
     estimator = CNNFluxEstimator(weights='nonsense')
     assert repr(estimator) == "CNNFluxEstimator(weights='nonsense')"
-    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-1'"):
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-2'"):
         estimator.predict(make_ccd())
 
 
@@ -358,7 +371,7 @@ def test_fine_tuning_learns_and_is_repeatable(lesson, tmp_path):
     estimator.save(path)
     loaded = CNNFluxEstimator.load(path)
     np.testing.assert_allclose(loaded.predict(ccds), fitted)
-    assert load_weights(path).name == 'profile-1, fine-tuned'
+    assert load_weights(path).name == 'profile-2, fine-tuned'
 
 
 def test_training_from_nothing(lesson):

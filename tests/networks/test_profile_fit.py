@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
-from astroflux.networks.profile_fit import PARAMETERS, ProfileFit, ProfileGuess
+from astroflux.networks.profile_fit import PARAMETERS, ProfileFit, ProfileGuess, _solve
 from astroflux.networks.pyramid import CANVAS_SIZE, Pyramid, tiles
 from astroflux.networks.sersic_mixture import sersic_mixture
 
@@ -410,3 +410,38 @@ def test_gradients():
         assert leaf.grad.abs().max() > 0, name
     assert torch.isfinite(fit.free_modes.grad).all()
     assert fit.free_modes.grad.abs().max() > 0
+
+
+# -- normal equations --------------------------------------------------------------------------
+
+
+def test_solution_of_normal_equations():
+    generator = torch.Generator().manual_seed(1)
+    design = torch.randn(3, 40, 5, generator=generator).double()
+    basis = torch.randn(3, 5, 5, generator=generator).double()
+    side = torch.randn(3, 5, generator=generator).double()
+    (found,) = _solve(design.mT @ design, basis, side)
+    whole = basis.mT @ design.mT @ design @ basis + torch.eye(5)
+    # but for the small part of the diagonal
+    assert_allclose(found, torch.linalg.solve(whole, side), rtol=1e-3)
+
+
+def test_rounding_does_not_break_the_solution():
+    """Two parameters that do nearly the same, summed up in single precision, at a high S/N."""
+    generator = torch.Generator().manual_seed(2)
+    shape = torch.rand(200, 809, generator=generator)
+    modes = 3e4 * torch.stack([shape, shape, torch.rand(200, 809, generator=generator)], dim=1)
+    modes[:, 1] *= 1 + 1e-6 * torch.randn(200, 809, generator=generator)
+    basis = torch.eye(3).expand(200, 3, 3).clone()
+    basis[:, 0, 1] = -1
+    side = modes.sum(dim=2)
+    (found,) = _solve(modes @ modes.mT, basis, side)
+    assert torch.isfinite(found).all()
+
+
+def test_matrix_that_is_none():
+    """Is no reason to give up on a whole batch."""
+    normal = torch.tensor([[[4.0, 0.0], [0.0, 9.0]], [[1.0, 3.0], [3.0, 1.0]]])
+    (found,) = _solve(normal, torch.eye(2).expand(2, 2, 2), torch.ones(2, 2))
+    assert_allclose(found[0], [0.2, 0.1], rtol=1e-2)
+    assert_allclose(found[1], [0.5, 0.5], rtol=1e-2)

@@ -99,7 +99,7 @@ def test_answer(batch, n_steps):
     network = make_network(n_steps=n_steps)
     answer = run(network, *batch)
     check(answer, 4, with_fit=n_steps > 0)
-    names = set(shapes_of(4, n_steps > 0)) | ({'fit_features'} if n_steps else set())
+    names = set(shapes_of(4, n_steps > 0)) | ({'judged'} if n_steps else set())
     assert set(answer) == names
 
 
@@ -217,11 +217,12 @@ def test_untrained_network_begins_with_the_fit(gaussian):
 
 def test_nothing_is_novel_before_the_fit(network, batch):
     answer = run(network, *batch)
-    assert torch.all(answer['novelty'] == 0)
+    assert torch.all(answer['novelty'] < 1e-6)
     other = make_network()
-    other.familiarity.fit(torch.randn(500, answer['fit_features'].shape[1]))
+    features = torch.randn(500, answer['judged'].shape[1])
+    other.familiarity.fit(features, torch.linspace(5, 500, 500))
     novelty = run(other, *batch)['novelty']
-    assert_close(novelty, other.familiarity(answer['fit_features']))
+    assert_close(novelty, other.familiarity(answer['judged'], answer['detection_snr']))
     assert torch.all(novelty > 0)
 
 

@@ -1,0 +1,234 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+What each choice in the design of the network buys, at the same training time.
+
+    python benchmarks/ablation.py --run .runs/profile-2 --minutes 10
+
+trains variants of the network one after another, each for so long, on the stamps of a run, and
+measures the run's validation stamps with them: alone, and with neighbours. Nothing else may run
+beside it. What is finished is kept in the folder ``ablation`` of the run; ``--write`` also
+rewrites the table of the documentation.
+"""
+
+import argparse
+import importlib
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from report import rst_table
+from torch import nn
+
+from astroflux.networks import ProfileNet
+from astroflux.networks.orientation import Orientation
+from astroflux.training import loop
+from astroflux.training.configuration import read_configuration
+from astroflux.training.library import load_library
+
+DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
+CONFIGURATION = 'profile-2'
+
+# The package has a function of this name.
+OBSERVE = importlib.import_module('astroflux.training.observe')
+
+# Steps that tell how many fit into the time; the first ones are slower.
+TRIAL_STEPS, TRIAL_START = 30, 10
+
+
+# -- variants -------------------------------------------------------------------------------------
+
+
+class _Blank(nn.Module):
+    """Stand in for a convolutional stack that sees nothing."""
+
+    def __init__(self, n_out):
+        super().__init__()
+        self.n_out = n_out
+
+    def forward(self, picture):
+        return picture.new_zeros(len(picture), self.n_out)
+
+
+class WithoutStacks(ProfileNet):
+    """Apertures, filters and the fit alone."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        n_out = 16 * self.settings['maps']
+        self.fine, self.coarse = _Blank(n_out), _Blank(n_out)
+
+
+class WithoutFreeGaussians(ProfileNet):
+    """The fit of a Sersic profile, and no other."""
+
+    def _fit(self, raw, view, hidden):
+        fit, features = super()._fit(raw, view, hidden)
+        return {**fit, 'ln_free': fit['ln_sersic']}, features
+
+
+class FitAlone(ProfileNet):
+    """The fits' fluxes; no aperture or filter joins the mixture."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        with torch.no_grad():
+            self.mix.bias[:-2] = -1e4
+
+
+class RandomOrientation(Orientation):
+    """Any of the eight orientations, whatever the stamp shows."""
+
+    _rng = np.random.default_rng(0)
+
+    @classmethod
+    def of(cls, data, position):
+        """Return an orientation."""
+        return cls(*cls._rng.integers(0, 2, 3).astype(bool))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network that differs from the shipped one, or is trained in another way."""
+
+    network: type = ProfileNet
+    settings: dict = field(default_factory=dict)
+    optimiser: dict = field(default_factory=dict)
+    observation: dict = field(default_factory=dict)
+    orientation: type = Orientation
+
+
+VARIANTS = {
+    'as shipped': Variant(),
+    'no fit: apertures and filters': Variant(settings={'n_steps': 0}),
+    'no apertures or filters in the mixture': Variant(FitAlone),
+    'one step of the fit': Variant(settings={'n_steps': 1}),
+    'three steps of the fit': Variant(settings={'n_steps': 3}),
+    'no free Gaussians': Variant(WithoutFreeGaussians),
+    'no convolutional stacks': Variant(WithoutStacks),
+    'stacks of twice the channels': Variant(
+        settings={'channels': [32, 48, 64, 96], 'coarse_channels': [16, 32, 48, 64]}
+    ),
+    'half the width': Variant(settings={'width': 128}),
+    'stamps in any orientation': Variant(orientation=RandomOrientation),
+    'no average of the weights': Variant(optimiser={'average_decay': 0.0}),
+    'PSF always exact': Variant(
+        observation={'exact_psf_fraction': 1.0, 'unknown_psf_fraction': 0.0}
+    ),
+}
+
+
+# -- training and measuring -----------------------------------------------------------------------
+
+
+def make_trainer(variant, config, libraries, directory, steps):
+    """Return a trainer of a variant that takes so many steps."""
+    optimiser = replace(
+        config.optimiser,
+        cycles=((steps, config.optimiser.cycles[0][1]),),
+        warmup=min(config.optimiser.warmup, steps // 10),
+        standardise_steps=min(config.optimiser.standardise_steps, steps // 5),
+        calibration_steps=0,
+        **variant.optimiser,
+    )
+    with mock.patch.object(loop, 'ProfileNet', variant.network):
+        return loop.Trainer(
+            directory,
+            *libraries,
+            network_settings={**config.network, **variant.settings},
+            optimiser_settings=optimiser,
+            observation_settings=replace(config.observation, **variant.observation),
+            validation_settings=config.validation,
+        )
+
+
+def train(variant, config, libraries, directory, minutes):
+    """Train a variant for a time; return the trainer at its last step."""
+    trial = make_trainer(variant, config, libraries, directory, TRIAL_STEPS)
+    for step in range(TRIAL_STEPS):
+        if step == TRIAL_START:
+            started = time.monotonic()
+        trial.one_step()
+    seconds = (time.monotonic() - started) / (TRIAL_STEPS - TRIAL_START)
+    trainer = make_trainer(variant, config, libraries, directory, int(60 * minutes / seconds))
+    trainer.run(steps_per_validation=10**9)
+    return trainer
+
+
+def measure(trainer):
+    """Return the scatter of isolated galaxies, and the part of blends beyond 30 per cent."""
+    isolated = trainer.validate()
+    trainer.validation_settings = replace(
+        trainer.validation_settings, blend_fraction=1.0, max_neighbours=1, neighbour_mask_fraction=0
+    )
+    blended = trainer.validate()
+    bright = blended['low'] >= 20
+    outliers = np.average(blended['outliers'][bright], weights=blended['n'][bright])
+    return {
+        'bins': [[float(row['low']), float(row['high'])] for row in isolated],
+        'scatter': [float(value) for value in isolated['scatter']],
+        'error': [float(value) for value in isolated['scatter_err']],
+        'blends_beyond_30': float(outliers),
+        'steps': trainer.step,
+    }
+
+
+def run(directory, minutes):
+    """Train and measure all variants that have not been; return the results."""
+    config = read_configuration(CONFIGURATION)
+    parts = {'library': config.library, 'validation': config.validation_library}
+    libraries = [load_library(directory / name, part) for name, part in parts.items()]
+    results = {}
+    for name, variant in VARIANTS.items():
+        folder = directory / 'ablation' / name.replace(' ', '-').replace(':', '')
+        path = folder / f'result-{minutes:g}.json'
+        if not path.exists():
+            print(f'{name}: {minutes:g} minutes', flush=True)
+            # checkpoints of an interrupted run are of another length
+            folder.mkdir(parents=True, exist_ok=True)
+            with mock.patch.object(OBSERVE, 'Orientation', variant.orientation):
+                result = measure(train(variant, config, libraries, folder, minutes))
+            path.write_text(json.dumps(result, indent=1))
+        results[name] = json.loads(path.read_text())
+    return results
+
+
+def table_of(results):
+    """Return the results as a table: of the first variant its values, of the others ratios."""
+    first = next(iter(results.values()))
+    header = ['network', 'steps', *(f'S/N {low:g}-{high:g}' for low, high in first['bins'])]
+    header.append('blends beyond 30 %')
+    rows = []
+    for name, result in results.items():
+        values = []
+        for value, error, of_first in zip(
+            result['scatter'], result['error'], first['scatter'], strict=True
+        ):
+            ratio = f'{value / of_first:.2f} +- {error / of_first:.2f}'
+            values.append(f'{100 * value:.2f} %' if result is first else ratio)
+        rows.append(
+            [name, str(result['steps']), *values, f'{100 * result["blends_beyond_30"]:.1f} %']
+        )
+    return rst_table(header, rows)
+
+
+def main():
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
+    parser.add_argument('--run', type=Path, required=True, help='folder with rendered stamps')
+    parser.add_argument('--minutes', type=float, default=10.0, help='of training for each')
+    parser.add_argument('--write', action='store_true', help='rewrite the documents')
+    arguments = parser.parse_args()
+    table = table_of(run(arguments.run, arguments.minutes))
+    print(f'\n{arguments.minutes:g} minutes of training each\n\n{table}')
+    if arguments.write:
+        DOCS.mkdir(parents=True, exist_ok=True)
+        caption = f'Each was trained for {arguments.minutes:g} minutes.\n\n'
+        (DOCS / 'ablation.rst.inc').write_text(caption + table)
+
+
+if __name__ == '__main__':
+    main()
