@@ -162,10 +162,13 @@ class CNNFluxEstimator(FluxEstimator):
         binning = np.ones(len(cutouts), int)
         self._measure_large(weights.network, cutouts, canvases, answer, binning)
 
-        flux, *limits = (
-            np.exp(answer['ln_flux'] + answer['quantiles'][:, QUANTILES.index(q)]) * canvases.scale
-            for q in (0.5, 0.1587, 0.8413, 0.025, 0.975)
-        )
+        # What is too large for a number is no measurement: of a canvas without a usable pixel.
+        with np.errstate(over='ignore'):
+            flux, *limits = (
+                np.exp(answer['ln_flux'] + answer['quantiles'][:, QUANTILES.index(q)])
+                * canvases.scale
+                for q in (0.5, 0.1587, 0.8413, 0.025, 0.975)
+            )
         lower, upper, lower_95, upper_95 = limits
         radius = np.exp(answer['ln_radius'])
         radius_error, concentration_error, ratio_error = answer['shape_error'].T
