@@ -129,7 +129,7 @@ def make_trainer(variant, config, libraries, directory, steps):
     optimiser = replace(
         config.optimiser,
         cycles=((steps, config.optimiser.cycles[0][1]),),
-        warmup=min(config.optimiser.warmup, steps // 10),
+        warmup=min(config.optimiser.warmup, max(1, steps // 10)),
         standardise_steps=min(config.optimiser.standardise_steps, steps // 5),
         calibration_steps=0,
         **variant.optimiser,

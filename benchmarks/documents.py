@@ -98,6 +98,7 @@ def _draw(name, comparison):
         chosen = {method: style for method, style in styles.items() if method in BY_METHODS}
         rows = summarise_comparison(comparison, parameter, snr_min=SNR_MIN)
         rows = rows[np.isin(rows['method'], list(chosen))]
+        rows.write(DOCS / f'{name}-{parameter}.csv', format='ascii.csv', overwrite=True)
         figure = binned_figure(rows, PARAMETERS[parameter], chosen)
         figure.savefig(DOCS / f'{name}-{parameter}.png', dpi=110)
     if name == 'isolated':

@@ -2,6 +2,7 @@
 """Tests of what is not code: imports, pins, and the commands of the README."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -63,3 +64,13 @@ def test_readme_command_is_missing():
         ValueError, match="want one command in the block 'x' of the README, found 0"
     ):
         load_tool('readme_command').readme_command('no block', 'x')
+
+
+def test_readme_names_files_that_exist():
+    text = (ROOT / 'README.rst').read_text(encoding='utf-8')
+    names = re.findall(
+        r'<([\w./-]+\.\w+)>`_|image:: (\S+)|``((?:docs|benchmarks)/[\w./-]+)``', text
+    )
+    names = [name for found in names for name in found if name]
+    assert len(names) >= 5
+    assert [name for name in names if not (ROOT / name).exists()] == []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['BOX_REACH', 'Orientation']
+__all__ = ['BOX_REACH', 'ORIENTATIONS', 'Orientation']
 
 # Half the side of the box whose light decides how a stamp is turned.
 BOX_REACH = 16
@@ -110,3 +110,11 @@ class Orientation:
         y = shape[0] - 1 - y if self.flip_y else y
         x = shape[1] - 1 - x if self.flip_x else x
         return (y, x) if self.transpose else (x, y)
+
+
+# All eight: the four turns by a quarter, and these with rows and columns exchanged.
+ORIENTATIONS = tuple(
+    Orientation(flip_y, flip_x, (flip_y != flip_x) != exchanged)
+    for exchanged in (False, True)
+    for flip_y, flip_x in ((False, False), (False, True), (True, True), (True, False))
+)

@@ -8,20 +8,19 @@ from torch import nn
 from torch.nn import functional
 
 from astroflux.networks.familiarity import Familiarity
+from astroflux.networks.layers import DenseResidual, picture_stack, silent
 from astroflux.networks.oddity import Oddity
 from astroflux.networks.photometry import Photometry, compress
 from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, ProfileGuess
-from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, TYPICAL
+from astroflux.networks.psf_gaussians import PSFGaussians
+from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS
 from astroflux.networks.pyramid import Pyramid, symmetric_pictures
 
-__all__ = ['N_PSF_NUMBERS', 'QUANTILES', 'ProfileNet', 'achievable_scatter']
+__all__ = ['QUANTILES', 'ProfileNet', 'achievable_scatter']
 
 # The predictive distribution of ln(flux), by these quantiles.
 QUANTILES = (0.005, 0.025, 0.1587, 0.5, 0.8413, 0.975, 0.995)
 MEDIAN = QUANTILES.index(0.5)
-
-# A PSF: its width and noise-equivalent area, and its mixture of Gaussians.
-N_PSF_NUMBERS = 2 + len(TYPICAL)
 
 # The scatter of ln flux that remains for the brightest galaxies.
 SCATTER_FLOOR = 0.0005
@@ -35,7 +34,6 @@ FIT_RANGE = 4.0
 # The correction to the mixture is of this order, beside 1.5 / (S/N).
 CORRECTION = 0.02
 
-TYPICAL_LN_FWHM = math.log(4.0)
 TYPICAL_LN_INDEX = math.log(1.5)
 TYPICAL_CONCENTRATION = 3.5
 
@@ -60,136 +58,12 @@ def achievable_scatter(snr, floor=SCATTER_FLOOR):
     return ((1.5 / snr) ** 2 + floor**2).sqrt()
 
 
-class _ResidualBlock(nn.Module):
-    def __init__(self, channels):
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x):
-        return functional.relu(x + self.second(functional.relu(self.first(x))))
-
-
-def _stack(n_channels, n_out):
-    """Halve the resolution four times, then keep ``n_out`` maps of 4 x 4."""
-    n_in, *n_later = n_channels
-    # No block at the first resolution, where it would cost as much as all others.
-    layers = [nn.Conv2d(3, n_in, 3, stride=2, padding=1), nn.ReLU()]
-    for n in n_later:
-        layers += [nn.Conv2d(n_in, n, 3, stride=2, padding=1), nn.ReLU(), _ResidualBlock(n)]
-        n_in = n
-    return nn.Sequential(*layers, nn.Conv2d(n_in, n_out, 1), nn.ReLU(), nn.Flatten())
-
-
 def _picture(image, symmetric, weight):
     """Return what a convolutional stack sees of one resolution."""
     usable = weight.clamp(max=2.0).expand(len(image), -1, -1)
     picture = torch.stack([compress(image), compress(symmetric), usable], dim=1)
     # channels last in memory, which convolutions on a CPU prefer
     return picture.contiguous(memory_format=torch.channels_last)
-
-
-def _zero(layer):
-    """Let a layer say nothing at first."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-class _Residual(nn.Module):
-    """A dense layer and a number of residual ones."""
-
-    def __init__(self, n_in, width, n_residual):
-        super().__init__()
-        self.first = nn.Linear(n_in, width)
-        self.later = nn.ModuleList([nn.Linear(width, width) for _ in range(n_residual)])
-
-    def forward(self, x):
-        x = functional.silu(self.first(x))
-        for layer in self.later:
-            x = x + functional.silu(layer(x))
-        return x
-
-
-class PSFGaussians(nn.Module):
-    """
-    The point-spread function as three Gaussians, from what is known of it.
-
-    Where nothing is given, the network's own opinion stands.
-    """
-
-    n_features = N_PSF_NUMBERS + 2
-    n_opinions = len(TYPICAL) + 1
-
-    def __init__(self):
-        super().__init__()
-        self.correct = nn.Sequential(
-            nn.Linear(self.n_features, 16), nn.SiLU(), _zero(nn.Linear(16, len(TYPICAL)))
-        )
-        typical = torch.as_tensor(TYPICAL, dtype=torch.float32)
-        self.register_buffer('typical', typical, persistent=False)
-
-    def features(self, psf):
-        """
-        Return features of width and shape, 0 where unknown, and which of the two are known.
-
-        Parameters
-        ----------
-        psf : `torch.Tensor`
-            ``(n, 7)``.
-
-        Returns
-        -------
-        features : `torch.Tensor`
-            ``(n, n_features)``.
-        """
-        ln_fwhm = psf[:, :1].log()
-        shape = torch.cat([psf[:, 1:2].log() - 2 * ln_fwhm - 1.2, psf[:, 2:] - self.typical], dim=1)
-        values = torch.cat([ln_fwhm - TYPICAL_LN_FWHM, shape], dim=1)
-        known = torch.isfinite(values)
-        values = torch.where(known, values, torch.zeros_like(values))
-        return torch.cat([values, known[:, [0, -1]].to(values.dtype)], dim=1)
-
-    @staticmethod
-    def ln_fwhm(features, opinion):
-        """
-        Return ln of the width in pixels, given or guessed.
-
-        Parameters
-        ----------
-        features, opinion : `torch.Tensor`
-            As for `forward`.
-
-        Returns
-        -------
-        ln_fwhm : `torch.Tensor`
-            ``(n, 1)``.
-        """
-        return TYPICAL_LN_FWHM + features[:, :1] + (1 - features[:, -2:-1]) * opinion[:, :1]
-
-    def forward(self, features, opinion):
-        """
-        Return the Gaussians.
-
-        Parameters
-        ----------
-        features : `torch.Tensor`
-            Of `features`.
-        opinion : `torch.Tensor`
-            ``(n, n_opinions)``, what the network would say of ln(FWHM) and shape.
-
-        Returns
-        -------
-        ln_variance, weight : `torch.Tensor`
-            ``(n, 3)`` each.
-        """
-        has_shape = features[:, -1:]
-        ln_fwhm = self.ln_fwhm(features, opinion)
-        shape = self.typical + features[:, 2:-2] + (1 - has_shape) * opinion[:, 1:]
-        shape = shape + 0.3 * self.correct(features)
-        ln_variance = shape[:, :N_PSF_GAUSSIANS].clamp(-5, 4) + 2 * ln_fwhm
-        logits = torch.cat([torch.zeros_like(ln_fwhm), shape[:, N_PSF_GAUSSIANS:]], dim=1)
-        return ln_variance, logits.softmax(dim=1)
 
 
 class ProfileNet(nn.Module):
@@ -236,14 +110,14 @@ class ProfileNet(nn.Module):
         }
         self.pyramid = Pyramid()
         self.photometry = Photometry()
-        self.fine = _stack(channels, maps)
-        self.coarse = _stack(coarse_channels, maps)
+        self.fine = picture_stack(channels, maps)
+        self.coarse = picture_stack(coarse_channels, maps)
         self.psf = PSFGaussians()
         n_fluxes = self.photometry.n_fluxes
         n_apertures = self.photometry.area.shape[1]
         n_features = 2 * (2 * n_fluxes + n_apertures) + 2 * n_apertures + 3 + self.psf.n_features
         self.standardise = nn.BatchNorm1d(n_features, affine=False, momentum=0.01)
-        self.propose = _Residual(n_features + 2 * 16 * maps, width, 2)
+        self.propose = DenseResidual(n_features + 2 * 16 * maps, width, 2)
 
         self.fit = ProfileFit(n_steps) if n_steps else None
         n_joined = width
@@ -258,7 +132,7 @@ class ProfileNet(nn.Module):
                 2,
                 self.psf.n_opinions,
             )
-            self.guess = _zero(nn.Linear(width, sum(self.sizes)))
+            self.guess = silent(nn.Linear(width, sum(self.sizes)))
             n_fit = self.fit.n_features + 2 + 6 + 2 * N_PSF_GAUSSIANS
             self.standardise_fit = nn.BatchNorm1d(n_fit, affine=False, momentum=0.01)
             self.oddity = Oddity()
@@ -270,14 +144,14 @@ class ProfileNet(nn.Module):
                 'start_highest': [60.0, 3.5, 3.5, 2.0, 2.0, 3.5, math.log(6.0)],
             }.items():
                 self.register_buffer(name, torch.tensor(values), persistent=False)
-        self.join = _Residual(n_joined, width, 2)
-        self.mix = _zero(nn.Linear(width, 2 * n_fluxes + (2 if self.fit else 0)))
+        self.join = DenseResidual(n_joined, width, 2)
+        self.mix = silent(nn.Linear(width, 2 * n_fluxes + (2 if self.fit else 0)))
         if self.fit:
             # begin with the fits
             with torch.no_grad():
                 self.mix.bias[-2:] = 4.0
-        self.correction = _zero(nn.Linear(width, 1))
-        self.shape = _zero(nn.Linear(width, 3))
+        self.correction = silent(nn.Linear(width, 1))
+        self.shape = silent(nn.Linear(width, 3))
         self.distribution = nn.Sequential(
             nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + 3)
         )

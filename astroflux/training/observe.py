@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from astroflux.networks.orientation import Orientation
+from astroflux.networks.orientation import ORIENTATIONS, Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
+from astroflux.training.noise import correlate, noise_maps
 
 __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
 
@@ -22,18 +23,6 @@ __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
 BLEND_FLOOR = 0.03
 LOST_LIGHT_FLOOR = 0.1
 STRUCTURE_FLOOR = 0.003
-
-# Range of the noise's changes across a stamp: variances of a coarser half, slopes
-# of ln(variance) over the stamp, jitter of ln(variance) per pixel.
-STEP_VARIANCE = (1.2, 4.0)
-SLOPE_RANGE = (-1.0, 1.0)
-JITTER = 0.15
-
-# A galaxy's own photon noise: variance at its peak over that of the sky.
-PEAK_VARIANCE = (0.05, 20.0)
-
-# Correlation with each of the next pixels, at most: that of a coadd on a new grid.
-MAX_CORRELATION = 0.35
 
 # Large stamps are smaller than the canvas by up to so many pixels.
 LARGE_STAMP_MARGIN = 8
@@ -167,12 +156,6 @@ class Observation:
     floor: np.ndarray
 
 
-def _turn(stamp, number):
-    """Return one of the eight flips and quarter turns of a stamp."""
-    stamp = np.rot90(stamp, number % 4)
-    return stamp.T if number >= 4 else stamp
-
-
 def _add(canvas, stamp, scale, dx, dy):
     """Add a stamp to a canvas, its centre moved by whole pixels."""
     half = stamp.shape[0] // 2
@@ -204,7 +187,7 @@ def _neighbours(library, index, flux, canvas, valid, settings, rng):
         else:
             other = first + rng.integers(library.group_size)
             stamp, peak = library.stamps[other], library.unit_peak[other]
-        stamp = _turn(stamp, rng.integers(8))
+        stamp = ORIENTATIONS[rng.integers(8)].apply(stamp)
         part, where = _add(canvas, stamp, ratio * flux * peak, dx, dy)
         if rng.random() < settings.neighbour_mask_fraction:
             # As a detection map would: above the noise, and not the galaxy's own.
@@ -269,53 +252,6 @@ def _psf_as_given(library, indices, settings, rng):
     psf[rng.random(n) < settings.unknown_shape_fraction, 1:] = np.nan
     psf[rng.random(n) < settings.unknown_psf_fraction] = np.nan
     return psf.astype(np.float32)
-
-
-def _uneven(rng):
-    """Return a map of relative variances."""
-    kind = rng.integers(3)
-    if kind == 0:
-        variance = np.ones((CANVAS_SIZE, CANVAS_SIZE), np.float32)
-        lines = variance if rng.random() < 0.5 else variance.T
-        lines[: rng.integers(20, CANVAS_SIZE - 20)] = rng.uniform(*STEP_VARIANCE)
-        return _turn(variance, rng.integers(8))
-    if kind == 1:
-        ticks = np.arange(CANVAS_SIZE) / CANVAS_SIZE - 0.5
-        slopes = rng.uniform(*SLOPE_RANGE, 2)
-        return np.exp(slopes[0] * ticks + slopes[1] * ticks[:, None]).astype(np.float32)
-    jitter = rng.standard_normal((CANVAS_SIZE, CANVAS_SIZE), np.float32)
-    return np.exp(np.float32(JITTER * rng.random()) * jitter)
-
-
-def _noise_maps(models, settings, rng):
-    """Return true variances, and those that are told."""
-    true = np.ones_like(models)
-    for variance in true:
-        if rng.random() < settings.uneven_noise_fraction:
-            variance *= _uneven(rng)
-    told = true.copy()
-    for model, variance, known in zip(models, true, told, strict=True):
-        if rng.random() < settings.photon_noise_fraction:
-            gain = np.exp(rng.uniform(*np.log(PEAK_VARIANCE))) / model.max()
-            variance += np.float32(gain) * model
-            if rng.random() < 0.5:
-                known[:] = variance
-    return true, told
-
-
-def _correlate(noise, settings, rng):
-    """Correlate the noise of some stamps with the next pixels; the variance stays."""
-    factor = np.ones(len(noise))
-    for row in np.flatnonzero(rng.random(len(noise)) < settings.correlated_noise_fraction):
-        p, q = rng.uniform(0, MAX_CORRELATION, 2)
-        # as in bilinear interpolation: the sum over a pixel and the next ones
-        correlated = noise[row] + p * np.roll(noise[row], 1, axis=0)
-        correlated += q * np.roll(correlated, 1, axis=1)
-        norm = (1 + p * p) * (1 + q * q)
-        noise[row] = correlated / np.sqrt(norm)
-        # the noise of a sum over many pixels
-        factor[row] = (1 + p) * (1 + q) / np.sqrt(norm)
-    return factor
 
 
 def _unknowable(image, alone, valid, flux):
@@ -388,7 +324,7 @@ def observe(library, indices, settings, rng):
     floor = np.full(n, STRUCTURE_FLOOR) * (library.n_components[indices] == 0)
     for row, index in enumerate(indices):
         dx, dy = rng.choice(SHIFTS, 2, p=SHIFT_SHARES)
-        stamp = _turn(library.stamps[index], rng.integers(8))
+        stamp = ORIENTATIONS[rng.integers(8)].apply(library.stamps[index])
         _add(alone[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
         image[row] = alone[row]
         if rng.random() < settings.blend_fraction:
@@ -398,11 +334,11 @@ def observe(library, indices, settings, rng):
         _cut(valid[row], CANVAS_SIZE, library.half_light_radius[index], settings, rng)
     floor += _unknowable(image, alone, valid, flux)
 
-    true_variance, told_variance = _noise_maps(image, settings, rng)
+    true_variance, told_variance = noise_maps(image, settings, rng)
     # torch draws normal deviates faster than numpy
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     noise = torch.randn(image.shape, generator=generator).numpy()
-    correlation = _correlate(noise, settings, rng)
+    correlation = correlate(noise, settings, rng)
     effective_snr = np.empty(n)
     sky = settings.sky_residual * rng.standard_normal(n)
     weight = np.empty_like(image)

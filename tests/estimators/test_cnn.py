@@ -37,7 +37,7 @@ def flags_of(table):
         pytest.param(
             *(3, 1639.0),
             marks=pytest.mark.xfail(
-                reason='the network is 10.5 % below the Sersic fit, and 1 % below Kron', strict=True
+                reason='the network is more than 10 % below the Sersic fit, as Kron is', strict=True
             ),
         ),
     ],

@@ -12,12 +12,11 @@ from torch.testing import assert_close
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
 from astroflux.networks.photometry import Photometry
 from astroflux.networks.profile_net import (
-    N_PSF_NUMBERS,
     QUANTILES,
     ProfileNet,
-    PSFGaussians,
     achievable_scatter,
 )
+from astroflux.networks.psf_gaussians import N_PSF_NUMBERS, PSFGaussians
 from astroflux.networks.psf_mixture import TYPICAL
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH, Pyramid, symmetric_pictures
 
@@ -79,7 +78,7 @@ def shapes_of(n, with_fit=True):
     return shapes
 
 
-def check(answer, n, with_fit=True):
+def assert_answer(answer, n, with_fit=True):
     """Assert what holds for any answer."""
     for name, shape in shapes_of(n, with_fit).items():
         assert answer[name].shape == shape, name
@@ -98,7 +97,7 @@ def check(answer, n, with_fit=True):
 def test_answer(batch, n_steps):
     network = make_network(n_steps=n_steps)
     answer = run(network, *batch)
-    check(answer, 4, with_fit=n_steps > 0)
+    assert_answer(answer, 4, with_fit=n_steps > 0)
     names = set(shapes_of(4, n_steps > 0)) | ({'judged'} if n_steps else set())
     assert set(answer) == names
 
@@ -119,7 +118,7 @@ def test_odd_stamps(batch, case, n_steps):
         images = 1e6 * images
     else:
         images = -images
-    check(run(make_network(n_steps=n_steps), images, weight, psf), 4, n_steps > 0)
+    assert_answer(run(make_network(n_steps=n_steps), images, weight, psf), 4, n_steps > 0)
 
 
 def test_shared_weight(network, batch):

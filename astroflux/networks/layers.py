@@ -1,0 +1,85 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Layers that the network is built of."""
+
+from torch import nn
+from torch.nn import functional
+
+__all__ = ['DenseResidual', 'picture_stack', 'silent']
+
+
+def silent(layer):
+    """
+    Let a layer say nothing at first.
+
+    Parameters
+    ----------
+    layer : `torch.nn.Linear`
+        It is changed.
+
+    Returns
+    -------
+    layer : `torch.nn.Linear`
+        The same.
+    """
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class DenseResidual(nn.Module):
+    """
+    A dense layer and a number of residual ones.
+
+    Parameters
+    ----------
+    n_in, width : int
+        Units that enter, and of each layer.
+    n_residual : int
+        Number of residual layers.
+    """
+
+    def __init__(self, n_in, width, n_residual):
+        super().__init__()
+        self.first = nn.Linear(n_in, width)
+        self.later = nn.ModuleList([nn.Linear(width, width) for _ in range(n_residual)])
+
+    def forward(self, x):
+        """Return the last layer's units, ``(n, width)``."""
+        x = functional.silu(self.first(x))
+        for layer in self.later:
+            x = x + functional.silu(layer(x))
+        return x
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return functional.relu(x + self.second(functional.relu(self.first(x))))
+
+
+def picture_stack(n_channels, n_out):
+    """
+    Return layers that halve the resolution four times, then keep some maps of 4 x 4.
+
+    Parameters
+    ----------
+    n_channels : sequence of int
+        Of the four resolutions.
+    n_out : int
+        Number of maps.
+
+    Returns
+    -------
+    stack : `torch.nn.Sequential`
+    """
+    n_in, *n_later = n_channels
+    # No block at the first resolution, where it would cost as much as all others.
+    layers = [nn.Conv2d(3, n_in, 3, stride=2, padding=1), nn.ReLU()]
+    for n in n_later:
+        layers += [nn.Conv2d(n_in, n, 3, stride=2, padding=1), nn.ReLU(), _ResidualBlock(n)]
+        n_in = n
+    return nn.Sequential(*layers, nn.Conv2d(n_in, n_out, 1), nn.ReLU(), nn.Flatten())

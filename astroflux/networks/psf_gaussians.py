@@ -1,0 +1,98 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the network is told of a point-spread function, and what it makes of it."""
+
+import math
+
+import torch
+from torch import nn
+
+from astroflux.networks.layers import silent
+from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, TYPICAL
+
+__all__ = ['N_PSF_NUMBERS', 'PSFGaussians']
+
+# A PSF: its width and noise-equivalent area, and its mixture of Gaussians.
+N_PSF_NUMBERS = 2 + len(TYPICAL)
+
+TYPICAL_LN_FWHM = math.log(4.0)
+
+
+class PSFGaussians(nn.Module):
+    """
+    The point-spread function as three Gaussians, from what is known of it.
+
+    Where nothing is given, the network's own opinion stands.
+    """
+
+    n_features = N_PSF_NUMBERS + 2
+    n_opinions = len(TYPICAL) + 1
+
+    def __init__(self):
+        super().__init__()
+        self.correct = nn.Sequential(
+            nn.Linear(self.n_features, 16), nn.SiLU(), silent(nn.Linear(16, len(TYPICAL)))
+        )
+        typical = torch.as_tensor(TYPICAL, dtype=torch.float32)
+        self.register_buffer('typical', typical, persistent=False)
+
+    def features(self, psf):
+        """
+        Return features of width and shape, 0 where unknown, and which of the two are known.
+
+        Parameters
+        ----------
+        psf : `torch.Tensor`
+            ``(n, 7)``.
+
+        Returns
+        -------
+        features : `torch.Tensor`
+            ``(n, n_features)``.
+        """
+        ln_fwhm = psf[:, :1].log()
+        shape = torch.cat([psf[:, 1:2].log() - 2 * ln_fwhm - 1.2, psf[:, 2:] - self.typical], dim=1)
+        values = torch.cat([ln_fwhm - TYPICAL_LN_FWHM, shape], dim=1)
+        known = torch.isfinite(values)
+        values = torch.where(known, values, torch.zeros_like(values))
+        return torch.cat([values, known[:, [0, -1]].to(values.dtype)], dim=1)
+
+    @staticmethod
+    def ln_fwhm(features, opinion):
+        """
+        Return ln of the width in pixels, given or guessed.
+
+        Parameters
+        ----------
+        features, opinion : `torch.Tensor`
+            As for `forward`.
+
+        Returns
+        -------
+        ln_fwhm : `torch.Tensor`
+            ``(n, 1)``.
+        """
+        return TYPICAL_LN_FWHM + features[:, :1] + (1 - features[:, -2:-1]) * opinion[:, :1]
+
+    def forward(self, features, opinion):
+        """
+        Return the Gaussians.
+
+        Parameters
+        ----------
+        features : `torch.Tensor`
+            Of `features`.
+        opinion : `torch.Tensor`
+            ``(n, n_opinions)``, what the network would say of ln(FWHM) and shape.
+
+        Returns
+        -------
+        ln_variance, weight : `torch.Tensor`
+            ``(n, 3)`` each.
+        """
+        has_shape = features[:, -1:]
+        ln_fwhm = self.ln_fwhm(features, opinion)
+        shape = self.typical + features[:, 2:-2] + (1 - has_shape) * opinion[:, 1:]
+        shape = shape + 0.3 * self.correct(features)
+        ln_variance = shape[:, :N_PSF_GAUSSIANS].clamp(-5, 4) + 2 * ln_fwhm
+        logits = torch.cat([torch.zeros_like(ln_fwhm), shape[:, N_PSF_GAUSSIANS:]], dim=1)
+        return ln_variance, logits.softmax(dim=1)

@@ -1,0 +1,99 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The noise of observations: uneven, of photons, correlated; and what is told of it."""
+
+import numpy as np
+
+from astroflux.networks.orientation import ORIENTATIONS
+from astroflux.networks.pyramid import CANVAS_SIZE
+
+__all__ = ['correlate', 'noise_maps']
+
+# Range of the noise's changes across a stamp: variances of a coarser half, slopes
+# of ln(variance) over the stamp, jitter of ln(variance) per pixel.
+STEP_VARIANCE = (1.2, 4.0)
+SLOPE_RANGE = (-1.0, 1.0)
+JITTER = 0.15
+
+# A galaxy's own photon noise: variance at its peak over that of the sky.
+PEAK_VARIANCE = (0.05, 20.0)
+
+# Correlation with each of the next pixels, at most: that of a coadd on a new grid.
+MAX_CORRELATION = 0.35
+
+
+def _uneven(rng):
+    """Return a map of relative variances."""
+    kind = rng.integers(3)
+    if kind == 0:
+        variance = np.ones((CANVAS_SIZE, CANVAS_SIZE), np.float32)
+        lines = variance if rng.random() < 0.5 else variance.T
+        lines[: rng.integers(20, CANVAS_SIZE - 20)] = rng.uniform(*STEP_VARIANCE)
+        return ORIENTATIONS[rng.integers(8)].apply(variance)
+    if kind == 1:
+        ticks = np.arange(CANVAS_SIZE) / CANVAS_SIZE - 0.5
+        slopes = rng.uniform(*SLOPE_RANGE, 2)
+        return np.exp(slopes[0] * ticks + slopes[1] * ticks[:, None]).astype(np.float32)
+    jitter = rng.standard_normal((CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    return np.exp(np.float32(JITTER * rng.random()) * jitter)
+
+
+def noise_maps(models, settings, rng):
+    """
+    Draw the variances of a batch.
+
+    Parameters
+    ----------
+    models : `~numpy.ndarray`
+        ``(n, ny, nx)`` noiseless images, in units of the noise.
+    settings : `~astroflux.training.observe.ObservationSettings`
+        How often the noise is uneven, and of photons.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    true, told : `~numpy.ndarray`
+        Of the same shape: as they are, and what the network is told.
+    """
+    true = np.ones_like(models)
+    for variance in true:
+        if rng.random() < settings.uneven_noise_fraction:
+            variance *= _uneven(rng)
+    told = true.copy()
+    for model, variance, known in zip(models, true, told, strict=True):
+        if rng.random() < settings.photon_noise_fraction:
+            gain = np.exp(rng.uniform(*np.log(PEAK_VARIANCE))) / model.max()
+            variance += np.float32(gain) * model
+            if rng.random() < 0.5:
+                known[:] = variance
+    return true, told
+
+
+def correlate(noise, settings, rng):
+    """
+    Correlate the noise of some stamps with the next pixels; the variance stays.
+
+    Parameters
+    ----------
+    noise : `~numpy.ndarray`
+        ``(n, ny, nx)``; it is changed.
+    settings : `~astroflux.training.observe.ObservationSettings`
+        How often.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    factor : `~numpy.ndarray`
+        ``(n,)``: by how much the noise of a sum over many pixels has grown.
+    """
+    factor = np.ones(len(noise))
+    for row in np.flatnonzero(rng.random(len(noise)) < settings.correlated_noise_fraction):
+        p, q = rng.uniform(0, MAX_CORRELATION, 2)
+        # as in bilinear interpolation: the sum over a pixel and the next ones
+        correlated = noise[row] + p * np.roll(noise[row], 1, axis=0)
+        correlated += q * np.roll(correlated, 1, axis=1)
+        norm = (1 + p * p) * (1 + q * q)
+        noise[row] = correlated / np.sqrt(norm)
+        factor[row] = (1 + p) * (1 + q) / np.sqrt(norm)
+    return factor
