@@ -37,7 +37,7 @@ def flags_of(table):
         pytest.param(
             *(3, 1639.0),
             marks=pytest.mark.xfail(
-                reason='the network is more than 10 % below the Sersic fit, as Kron is', strict=True
+                reason='the network is more than 10 % below the Sersic fit', strict=True
             ),
         ),
     ],
