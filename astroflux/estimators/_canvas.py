@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from astroflux.networks.orientation import BOX_REACH, Orientation
-from astroflux.networks.psf_mixture import fit_psf_mixtures
+from astroflux.networks.psf_mixture import N_PSF_NUMBERS, fit_psf_mixtures
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 __all__ = ['Canvases']
@@ -136,7 +136,7 @@ class Canvases:
         Same shape: inverse variance in units of ``scale**-2``, 0 where a pixel
         cannot be used; or ``(1, 147, 147)`` if that is the same for all.
     psf : `~numpy.ndarray`
-        ``(n, 7)`` float32: full width at half maximum in pixels (or blocks),
+        ``(n, 9)`` float32: full width at half maximum in pixels (or blocks),
         noise-equivalent area, and the numbers of
         `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
     scale : `~numpy.ndarray`
@@ -233,7 +233,7 @@ _remembered = OrderedDict()
 
 def _psf_numbers(cutouts, binning):
     """Return width, area and mixture of each PSF; NaN where unknown."""
-    numbers = np.full((len(cutouts), 7), np.nan)
+    numbers = np.full((len(cutouts), N_PSF_NUMBERS), np.nan)
     numbers[:, 0] = [c.psf_fwhm for c in cutouts]
     keys, fresh = {}, {}
     for cutout in cutouts:

@@ -169,7 +169,7 @@ class ProfileNet(nn.Module):
             Same shape or ``(1, 147, 147)``, inverse variance in that unit, 0 where a pixel
             does not exist or cannot be used.
         psf : `torch.Tensor`
-            ``(n, 7)``: full width at half maximum in pixels, noise-equivalent area
+            ``(n, 9)``: full width at half maximum in pixels, noise-equivalent area
             ``sum(psf)**2 / sum(psf**2)`` in square pixels, and the mixture of
             `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
 

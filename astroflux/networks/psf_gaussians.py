@@ -7,19 +7,16 @@ import torch
 from torch import nn
 
 from astroflux.networks.layers import silent
-from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, TYPICAL
+from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, TYPICAL
 
 __all__ = ['N_PSF_NUMBERS', 'PSFGaussians']
-
-# A PSF: its width and noise-equivalent area, and its mixture of Gaussians.
-N_PSF_NUMBERS = 2 + len(TYPICAL)
 
 TYPICAL_LN_FWHM = math.log(4.0)
 
 
 class PSFGaussians(nn.Module):
     """
-    The point-spread function as three Gaussians, from what is known of it.
+    The point-spread function as four Gaussians, from what is known of it.
 
     Where nothing is given, the network's own opinion stands.
     """
@@ -42,7 +39,7 @@ class PSFGaussians(nn.Module):
         Parameters
         ----------
         psf : `torch.Tensor`
-            ``(n, 7)``.
+            ``(n, 9)``.
 
         Returns
         -------
@@ -87,12 +84,12 @@ class PSFGaussians(nn.Module):
         Returns
         -------
         ln_variance, weight : `torch.Tensor`
-            ``(n, 3)`` each.
+            ``(n, 4)`` each.
         """
         has_shape = features[:, -1:]
         ln_fwhm = self.ln_fwhm(features, opinion)
         shape = self.typical + features[:, 2:-2] + (1 - has_shape) * opinion[:, 1:]
         shape = shape + 0.3 * self.correct(features)
-        ln_variance = shape[:, :N_PSF_GAUSSIANS].clamp(-5, 4) + 2 * ln_fwhm
+        ln_variance = shape[:, :N_PSF_GAUSSIANS].clamp(-5, 5) + 2 * ln_fwhm
         logits = torch.cat([torch.zeros_like(ln_fwhm), shape[:, N_PSF_GAUSSIANS:]], dim=1)
         return ln_variance, logits.softmax(dim=1)

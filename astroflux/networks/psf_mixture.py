@@ -1,26 +1,38 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Point-spread functions as mixtures of three concentric Gaussians."""
+"""Point-spread functions as mixtures of four concentric Gaussians."""
 
 import numpy as np
 
-__all__ = ['N_PSF_GAUSSIANS', 'fit_psf_mixtures']
+__all__ = ['N_PSF_GAUSSIANS', 'N_PSF_NUMBERS', 'fit_psf_mixtures']
 
-N_PSF_GAUSSIANS = 3
+N_PSF_GAUSSIANS = 4
 
-# ln of the variances in units of FWHM**2, and ln of the second and third weight
-# over the first: those of a Moffat profile of exponent 3.
-TYPICAL = np.array([-2.17, -1.2, 0.13, 0.85, -0.25])
+# ln of the variances in units of FWHM**2, and ln of the later weights over the first: those
+# of a typical seeing, between a Moffat and a Kolmogorov profile.
+TYPICAL = np.array([-1.9, -1.0, 0.5, 2.5, -0.4, -2.0, -3.7])
+
+# What a network is told of a PSF: width, noise-equivalent area, and these.
+N_PSF_NUMBERS = 2 + len(TYPICAL)
 
 # How far parameters may run, and how hard they are held at the typical ones
 # where the image does not tell, in units of the relative residual.
-LOWEST = np.array([-4.0, -3.0, -2.0, -5.0, -6.0])
-HIGHEST = np.array([-1.2, 0.5, 4.0, 5.0, 5.0])
+LOWEST = np.array([-4.0, -3.0, -2.0, -1.0, -5.0, -6.0, -8.0])
+HIGHEST = np.array([-1.2, 0.5, 2.5, 5.0, 5.0, 5.0, 4.0])
 HOLD = 1e-3
 
-N_ITERATIONS = 30
+N_ITERATIONS = 60
 
-# Rings in which an image is averaged, in pixels: fine in the core.
-RINGS = np.concatenate([np.arange(0, 8, 0.5), np.arange(8, 65, 1.0)])
+# Rings in which an image is averaged, in pixels: fine in the core. Beyond the image wings
+# go on as they do in its outer part, from this fraction of its reach on: as a power of the
+# radius between these two.
+RINGS = np.concatenate([np.arange(0, 8, 0.5), np.arange(8, 74, 1.0)])
+OUTER_PART = 0.8
+STEEPNESS = (3.0, 8.0)
+
+# Squared residuals weigh by the area and by this power of the radius in FWHM: the total flux of
+# a galaxy depends on wings that are hardly seen.
+RADIUS_POWER = 1.5
+INNER_RADIUS = 0.1
 
 
 def _ring_means(psf):
@@ -30,25 +42,51 @@ def _ring_means(psf):
     weight = np.where(core, psf, 0)
     cx, cy = (x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()
     squared = (x - cx) ** 2 + (y - cy) ** 2
-    inside = squared < min(RINGS[-1], 0.5 * max(psf.shape)) ** 2
+    reach = 0.5 * min(psf.shape)
+    inside = squared < min(RINGS[-1], reach) ** 2
     ring = np.digitize(np.sqrt(squared[inside]), RINGS) - 1
     number = np.bincount(ring, minlength=len(RINGS))
-    means = [
+    squared, value = (
         np.bincount(ring, values[inside], minlength=len(RINGS)) / np.maximum(number, 1)
         for values in (squared, psf)
-    ]
-    return *means, number
+    )
+    return _with_wings(squared, value, number, reach)
+
+
+def _with_wings(squared, value, number, reach):
+    """Add rings beyond the image, if its outer part tells how it goes on."""
+    radius = np.sqrt(squared)
+    outer = (number > 0) & (radius > OUTER_PART * reach)
+    if outer.sum() < 3 or not np.all(value[outer] > 0):
+        return squared, value, number
+    slope, level = np.polyfit(
+        np.log(radius[outer]), np.log(value[outer]), 1, w=np.sqrt(number[outer])
+    )
+    beyond = (number == 0) & (radius.max() < RINGS)
+    middle = RINGS + 0.5 * np.diff(RINGS, append=RINGS[-1] + 1)
+    # through the outermost part, with a slope that wings have
+    pivot = np.log(radius[outer]).mean()
+    at_pivot = level + slope * pivot
+    slope = -np.clip(-slope, *STEEPNESS)
+    wing = np.exp(at_pivot + slope * (np.log(middle) - pivot))
+    squared = np.where(beyond, middle**2, squared)
+    value = np.where(beyond, wing, value)
+    number = np.where(beyond, 2 * np.pi * middle * np.diff(RINGS, append=RINGS[-1] + 1), number)
+    return squared, value, number
 
 
 def _model(parameters, squared, fwhm):
-    """Return ring values and their derivatives, ``(n, rings)`` and ``(n, rings, 6)``."""
-    width = np.exp(parameters[:, :3]) * fwhm[:, None] ** 2
+    """Return ring values and their derivatives, ``(n, rings)`` and ``(n, rings, 8)``."""
+    k = N_PSF_GAUSSIANS
+    width = np.exp(parameters[:, :k]) * fwhm[:, None] ** 2
     # what the image shows has been averaged over pixels
     variance = width + 1 / 12
-    logits = np.concatenate([np.zeros_like(parameters[:, :1]), parameters[:, 3:5]], axis=1)
+    logits = np.concatenate(
+        [np.zeros_like(parameters[:, :1]), parameters[:, k : 2 * k - 1]], axis=1
+    )
     weight = np.exp(logits)
     weight /= weight.sum(axis=1, keepdims=True)
-    amplitude = np.exp(parameters[:, 5:]) * weight / (2 * np.pi * variance)
+    amplitude = np.exp(parameters[:, 2 * k - 1 :]) * weight / (2 * np.pi * variance)
     parts = amplitude[:, None] * np.exp(-0.5 * squared[:, :, None] / variance[:, None])
     whole = parts.sum(axis=2)
     by_width = (
@@ -64,8 +102,8 @@ def fit_psf_mixtures(psfs, fwhm):
     """
     Fit mixtures of Gaussians to images of point-spread functions.
 
-    By the Levenberg-Marquardt method on the images' means in rings. The part
-    of the light that falls outside an image is that of the Gaussians.
+    By the Levenberg-Marquardt method on the images' means in rings. Wings that
+    an image is too small to show are taken to go on as a power of the radius.
 
     Parameters
     ----------
@@ -77,18 +115,19 @@ def fit_psf_mixtures(psfs, fwhm):
     Returns
     -------
     parameters : `~numpy.ndarray`
-        ``(n, 5)``: ln of the three variances, without the pixel's, in units of
-        FWHM**2; ln of the second and third weight over the first. NaN where
-        the width is not finite.
+        ``(n, 7)``: ln of the four variances, without the pixel's, in units of
+        FWHM**2; ln of the later weights over the first. NaN where the width is
+        not finite.
     """
     fwhm = np.asarray(fwhm, float)
-    result = np.full((len(fwhm), 5), np.nan)
+    result = np.full((len(fwhm), len(TYPICAL)), np.nan)
     rows = np.flatnonzero(np.isfinite(fwhm))
     if len(rows) == 0:
         return result
     rings = np.array([_ring_means(np.asarray(psfs[row], float)) for row in rows])
     squared, value, number = rings.transpose(1, 0, 2)
-    weight = np.sqrt(number)
+    radius = np.sqrt(squared) / fwhm[rows, None]
+    weight = np.sqrt(number) * (radius + INNER_RADIUS) ** RADIUS_POWER
     weight /= np.sqrt(((weight * value) ** 2).sum(axis=1, keepdims=True))
     result[rows] = _levenberg_marquardt(squared, value, weight, fwhm[rows])
     return result
@@ -98,7 +137,7 @@ def _levenberg_marquardt(squared, value, weight, fwhm):
     n = len(fwhm)
     typical = np.append(TYPICAL, 0.0)
     lowest, highest = np.append(LOWEST, -1.0), np.append(HIGHEST, 1.0)
-    hold = np.full(6, HOLD**2)
+    hold = np.full(len(typical), HOLD**2)
     parameters = np.tile(typical, (n, 1))
     damping = np.full(n, 1e-2)
     done = np.zeros(n, bool)
@@ -114,7 +153,7 @@ def _levenberg_marquardt(squared, value, weight, fwhm):
         normal = np.einsum('nri,nrj->nij', jacobian, jacobian) + np.diag(hold)
         slope = np.einsum('nri,nr->ni', jacobian, residual) - hold * (parameters - typical)
         diagonal = np.einsum('nii->ni', normal)
-        damped = normal + np.eye(6) * (damping[:, None] * diagonal)[:, None]
+        damped = normal + np.eye(len(typical)) * (damping[:, None] * diagonal)[:, None]
         step = np.linalg.solve(damped, slope[..., None])[..., 0]
         trial = np.clip(parameters + np.clip(step, -0.7, 0.7), lowest, highest)
         new_cost, new_residual, new_jacobian = cost_and_parts(trial)
@@ -127,4 +166,4 @@ def _levenberg_marquardt(squared, value, weight, fwhm):
         damping = np.clip(np.where(better, 0.2 * damping, 5 * damping), 1e-7, 1e4)
         if done.all():
             break
-    return parameters[:, :5]
+    return parameters[:, :-1]

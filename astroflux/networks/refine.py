@@ -68,7 +68,7 @@ def refine(
         ``(n, 147, 147)`` float32, as the network takes them; ``weight`` may be
         ``(1, 147, 147)``.
     psf : `~numpy.ndarray`
-        ``(n, 7)``, as the network takes it.
+        ``(n, 9)``, as the network takes it.
     ln_flux : `~numpy.ndarray`
         ``(n,)``, in units of the noise.
     epochs : int

@@ -63,7 +63,7 @@ class Library:
         ``sqrt(sum(model**2))`` of the stamp of unit total flux: the total
         flux at a signal-to-noise ratio of one, inverted.
     psf : `~numpy.ndarray`
-        ``(n_groups, 7)``: full width at half maximum in pixels, noise-equivalent
+        ``(n_groups, 9)``: full width at half maximum in pixels, noise-equivalent
         area in square pixels, and the parameters of
         `~astroflux.networks.psf_mixture.fit_psf_mixtures`.
     half_light_radius : `~numpy.ndarray`
@@ -178,23 +178,29 @@ def _render_chunk(path, config, index):
 
     stamps, stars = np.array(stamps), np.array(stars)
     peak, star_peak = stamps.max(axis=(1, 2)), stars.max(axis=(1, 2))
-    psf_images = np.array(psf_images, float)
-    area = psf_images.sum(axis=(1, 2)) ** 2 / (psf_images**2).sum(axis=(1, 2))
-    binning, fwhm = np.array(binnings), np.array(fwhms)
-    mixtures = fit_psf_mixtures(psf_images, fwhm * binning)
     arrays = {
         'stamps': (stamps / peak[:, None, None]).astype(np.float16),
         'stars': (stars / star_peak[:, None, None]).astype(np.float16),
         'unit_peak': peak,
         'star_peak': star_peak,
         'unit_norm': np.sqrt((stamps.astype(np.float64) ** 2).sum(axis=(1, 2))),
-        'psf': np.column_stack([fwhm, area / binning**2, mixtures]),
+        'psf_image': np.array(psf_images),
+        'psf_fwhm': np.array(fwhms),
+        'psf_binning': np.array(binnings),
         **dict(zip(TRUTH_COLUMNS, np.array(truths, float).T, strict=True)),
     }
     arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
     partial = path.with_suffix('.partial.npz')
     np.savez(partial, **arrays)
     os.replace(partial, path)
+
+
+def _psf_numbers(images, fwhm, binning):
+    """Return width, noise-equivalent area and mixture, in pixels of which an image's are a part."""
+    images = images.astype(float)
+    area = images.sum(axis=(1, 2)) ** 2 / (images**2).sum(axis=(1, 2))
+    mixtures = fit_psf_mixtures(images, fwhm * binning)
+    return np.column_stack([fwhm, area / binning**2, mixtures])
 
 
 def _chunk_paths(directory, config):
@@ -262,6 +268,9 @@ def load_library(directory, config):
         with np.load(path) as chunk:
             parts.append(dict(chunk))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined['psf'] = _psf_numbers(
+        *(joined.pop(f'psf_{name}') for name in ('image', 'fwhm', 'binning'))
+    )
     # half precision is for the disk: numpy computes with it slowly
     for name in ('stamps', 'stars'):
         joined[name] = torch.from_numpy(joined[name]).float().numpy()

@@ -130,7 +130,7 @@ class Observation:
         ``(n, 147, 147)`` float32; the weight is the inverse variance, 0
         where a pixel cannot be used.
     psf : `~numpy.ndarray`
-        ``(n, 7)`` float32: width in pixels, noise-equivalent area in square
+        ``(n, 9)`` float32: width in pixels, noise-equivalent area in square
         pixels, and the numbers of
         `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
     ln_flux, ln_radius, concentration, bulge_to_total : `~numpy.ndarray`

