@@ -23,7 +23,7 @@ def look(pull, picture, ln_fwhm=LN_FWHM):
     features = Oddity()(pull, picture, torch.full((len(pull),), ln_fwhm))
     assert features.shape == (len(pull), Oddity.n_features)
     assert torch.isfinite(features).all()
-    scale, quiet, loud, mean, rest = features.split([4, 4, 4, 4, 3], dim=1)
+    scale, quiet, loud, mean, rest = features.split([4, 4, 4, 4, 5], dim=1)
     return {'scale': scale, 'quiet': quiet, 'loud': loud, 'mean': mean, 'rest': rest}
 
 
@@ -118,6 +118,54 @@ def test_strongest_pixels():
     pull, picture = noise(1)
     centre = tiles().bounds[0]
     pull[0, centre][30], pull[0, centre][40] = 50, -80
-    high, low = look(pull, picture)['rest'][0, 1:]
+    high, low = look(pull, picture)['rest'][0, 1:3]
     assert float(high.sinh()) == pytest.approx(50, rel=1e-4)
     assert float(low.sinh()) == pytest.approx(80, rel=1e-4)
+
+
+def on_line(angle, offset, width=2.0):
+    """Return where tiles are within some pixels of a straight line."""
+    all_tiles = tiles()
+    across = all_tiles.x * math.sin(angle) - all_tiles.y * math.cos(angle) - offset
+    return torch.as_tensor(np.abs(across) < width + 0.5 * all_tiles.side)
+
+
+@pytest.mark.parametrize('angle', np.deg2rad([0.0, 17.0, 45.0, 93.0, 131.0, 176.0]))
+@pytest.mark.parametrize('offset', [0.0, -11.0, 18.0])
+def test_trail_is_a_line(angle, offset):
+    pull, picture = noise(20)
+    alone = look(pull, picture)['rest'][:, 3]
+    pull[:, on_line(angle, offset)] += 6
+    assert torch.all(look(pull, picture)['rest'][:, 3] > alone.max() + 1)
+
+
+def test_neighbours_are_no_line():
+    pull, picture = noise(20)
+    all_tiles = tiles()
+    trail = pull.clone()
+    trail[:, on_line(0.3, 5.0)] += 6
+    for x, y in ((25, 10), (-30, 12), (0, -20)):
+        pull[:, torch.as_tensor(np.hypot(all_tiles.x - x, all_tiles.y - y) < 12)] += 60
+    seen = look(pull, picture)['rest'][:, 3]
+    assert torch.all(1.7 * seen < look(trail, picture)['rest'][:, 3])
+
+
+def test_short_lines_say_nothing():
+    """In a small stamp a neighbour may reach from edge to edge."""
+    pull, picture = noise(5)
+    all_tiles = tiles()
+    pull[:, torch.as_tensor(np.maximum(abs(all_tiles.x), abs(all_tiles.y)) > 16)] = 0
+    pull[pull != 0] += 10
+    assert torch.all(look(pull, picture)['rest'][:, 3] < 1)
+
+
+def test_saturated_core_is_flat(gaussian):
+    star = gaussian(4.0, flux=1e5)
+    raw, _ = Pyramid()(star[None], torch.ones(1, *star.shape))
+    picture = raw.pictures[0] + noise(1)[1]
+    whole = look(noise(1)[0], picture)['rest'][0, 4]
+    assert whole == 0
+    flat = picture.clamp(max=0.4 * float(picture.max()))
+    assert look(noise(1)[0], flat)['rest'][0, 4] > 1
+    # nothing is not flat
+    assert look(noise(1)[0], torch.zeros_like(picture))['rest'][0, 4] == 0
