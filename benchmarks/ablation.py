@@ -2,7 +2,7 @@
 """
 What each choice in the design of the network buys, at the same training time.
 
-    python benchmarks/ablation.py --run .runs/profile-2 --minutes 10
+    python benchmarks/ablation.py --run .runs/profile-3 --minutes 10
 
 trains variants of the network one after another, each for so long, on the stamps of a run, and
 measures the run's validation stamps with them: alone, and with neighbours. Nothing else may run
@@ -27,10 +27,10 @@ from astroflux.networks import ProfileNet
 from astroflux.networks.orientation import Orientation
 from astroflux.training import loop
 from astroflux.training.configuration import read_configuration
-from astroflux.training.library import load_library
+from astroflux.training.run import make_stamps
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
-CONFIGURATION = 'profile-2'
+CONFIGURATION = 'profile-3'
 
 # The package has a function of this name.
 OBSERVE = importlib.import_module('astroflux.training.observe')
@@ -124,7 +124,7 @@ VARIANTS = {
 # -- training and measuring -----------------------------------------------------------------------
 
 
-def make_trainer(variant, config, libraries, directory, steps):
+def make_trainer(variant, config, stamps, directory, steps):
     """Return a trainer of a variant that takes so many steps."""
     optimiser = replace(
         config.optimiser,
@@ -134,26 +134,26 @@ def make_trainer(variant, config, libraries, directory, steps):
         calibration_steps=0,
         **variant.optimiser,
     )
+    training = stamps['training']
+    training = replace(training, settings=replace(training.settings, **variant.observation))
     with mock.patch.object(loop, 'ProfileNet', variant.network):
         return loop.Trainer(
             directory,
-            *libraries,
+            **{**stamps, 'training': training},
             network_settings={**config.network, **variant.settings},
             optimiser_settings=optimiser,
-            observation_settings=replace(config.observation, **variant.observation),
-            validation_settings=config.validation,
         )
 
 
-def train(variant, config, libraries, directory, minutes):
+def train(variant, config, stamps, directory, minutes):
     """Train a variant for a time; return the trainer at its last step."""
-    trial = make_trainer(variant, config, libraries, directory, TRIAL_STEPS)
+    trial = make_trainer(variant, config, stamps, directory, TRIAL_STEPS)
     for step in range(TRIAL_STEPS):
         if step == TRIAL_START:
             started = time.monotonic()
         trial.one_step()
     seconds = (time.monotonic() - started) / (TRIAL_STEPS - TRIAL_START)
-    trainer = make_trainer(variant, config, libraries, directory, int(60 * minutes / seconds))
+    trainer = make_trainer(variant, config, stamps, directory, int(60 * minutes / seconds))
     trainer.run(steps_per_validation=10**9)
     return trainer
 
@@ -161,9 +161,10 @@ def train(variant, config, libraries, directory, minutes):
 def measure(trainer):
     """Return the scatter of isolated galaxies, and the part of blends beyond 30 per cent."""
     isolated = trainer.validate()
-    trainer.validation_settings = replace(
-        trainer.validation_settings, blend_fraction=1.0, max_neighbours=1, neighbour_mask_fraction=0
+    with_neighbours = replace(
+        trainer.validation.settings, blend_fraction=1.0, max_neighbours=1, neighbour_mask_fraction=0
     )
+    trainer.validation = replace(trainer.validation, settings=with_neighbours)
     blended = trainer.validate()
     bright = blended['low'] >= 20
     outliers = np.average(blended['outliers'][bright], weights=blended['n'][bright])
@@ -179,8 +180,7 @@ def measure(trainer):
 def run(directory, minutes):
     """Train and measure all variants that have not been; return the results."""
     config = read_configuration(CONFIGURATION)
-    parts = {'library': config.library, 'validation': config.validation_library}
-    libraries = [load_library(directory / name, part) for name, part in parts.items()]
+    stamps = make_stamps(config, directory)
     results = {}
     for name, variant in VARIANTS.items():
         folder = directory / 'ablation' / name.replace(' ', '-').replace(':', '')
@@ -190,7 +190,7 @@ def run(directory, minutes):
             # checkpoints of an interrupted run are of another length
             folder.mkdir(parents=True, exist_ok=True)
             with mock.patch.object(OBSERVE, 'Orientation', variant.orientation):
-                result = measure(train(variant, config, libraries, folder, minutes))
+                result = measure(train(variant, config, stamps, folder, minutes))
             path.write_text(json.dumps(result, indent=1))
         results[name] = json.loads(path.read_text())
     return results

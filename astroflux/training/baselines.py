@@ -24,12 +24,12 @@ BATCH = 256
 
 def make_training_table(
     directory,
-    configuration='profile-2',
+    configuration='profile-3',
     *,
     n_galaxies=11_264,
     n_observations=40_000,
     seed=1,
-    name='simulated-2',
+    name='simulated-3',
     workers=2,
     progress=True,
 ):
@@ -60,15 +60,16 @@ def make_training_table(
     table : `~astroflux.estimators._training_table.TrainingTable`
     """
     config = read_configuration(configuration)
-    settings = {**config.library, 'n_galaxies': n_galaxies}
+    settings = {**config.training.library, 'n_galaxies': n_galaxies}
     render_library(directory, settings, workers=workers, progress=progress)
     library = load_library(directory, settings)
+    observation = config.training.observation
     rng = np.random.default_rng([settings['seed'], seed])
-    indices = draw_indices(library, n_observations, config.observation, rng)
+    indices = draw_indices(library, n_observations, observation, rng)
     parts, truth = [], []
     starts = range(0, n_observations, BATCH)
     for start in tqdm(starts, desc='observe', unit='batch', disable=not progress):
-        seen = observe(library, indices[start : start + BATCH], config.observation, rng)
+        seen = observe(library, indices[start : start + BATCH], observation, rng)
         parts.append(
             measure_features(seen.image, (seen.weight > 0).astype(seen.image.dtype), seen.psf)
         )
@@ -84,7 +85,7 @@ def make_training_table(
             'description': f'Simulated galaxies, observed as for the network {config.name}.',
             'psf_fwhm_range': trained_ranges(settings)['psf_fwhm_range'],
             'library': settings,
-            'observation': json.loads(json.dumps(asdict(config.observation))),
+            'observation': json.loads(json.dumps(asdict(observation))),
             'seed': seed,
         },
     )
@@ -97,11 +98,11 @@ def make_training_table(
     type=click.Path(file_okay=False),
     help='Folder of the rendered stamps.  [default: that of the file, with "-stamps"]',
 )
-@click.option('--configuration', default='profile-2', show_default=True)
+@click.option('--configuration', default='profile-3', show_default=True)
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')
-@click.option('--name', default='simulated-2', show_default=True, help='Name of the table.')
+@click.option('--name', default='simulated-3', show_default=True, help='Name of the table.')
 @click.option('--workers', default=2, show_default=True, help='Processes for rendering.')
 @click.option('--quiet', is_flag=True, help='No progress bars.')
 def main(output, library, configuration, galaxies, observations, seed, name, workers, quiet):

@@ -9,7 +9,28 @@ from pathlib import Path
 from astroflux.training.loop import OptimiserSettings
 from astroflux.training.observe import ObservationSettings
 
-__all__ = ['TrainingConfiguration', 'read_configuration']
+__all__ = ['StampSettings', 'TrainingConfiguration', 'read_configuration']
+
+# Sections of stamps that are not trained on. They have galaxies of their own, and are observed
+# as those of the training but for what they set.
+HELD_OUT = ('validation', 'calibration')
+
+
+@dataclass(frozen=True)
+class StampSettings:
+    """
+    Which galaxies there are, and how they are observed.
+
+    Attributes
+    ----------
+    library : dict
+        For `~astroflux.training.render_library`.
+    observation : `~astroflux.training.observe.ObservationSettings`
+        For `~astroflux.training.observe`.
+    """
+
+    library: dict
+    observation: ObservationSettings
 
 
 @dataclass(frozen=True)
@@ -21,25 +42,22 @@ class TrainingConfiguration:
     ----------
     name, description : str
         Of the weights.
-    library, validation_library : dict
-        For `~astroflux.training.render_library`.
+    training, validation, calibration : `StampSettings`
+        What is trained on, what follows the training, and what the errors are learned from.
     network : dict
         Keyword arguments of the network.
     optimiser : `~astroflux.training.loop.OptimiserSettings`
-    observation, validation : `~astroflux.training.observe.ObservationSettings`
-        How stamps are observed in training and to follow it.
     source : dict
         The file's content.
     """
 
     name: str
     description: str
-    library: dict
-    validation_library: dict
+    training: StampSettings
+    validation: StampSettings
+    calibration: StampSettings
     network: dict
     optimiser: OptimiserSettings
-    observation: ObservationSettings
-    validation: ObservationSettings
     source: dict
 
 
@@ -67,19 +85,18 @@ def read_configuration(name_or_path):
         msg = f'no training configuration {str(name_or_path)!r}: want a shipped name or a TOML file'
         raise FileNotFoundError(msg)
     source = tomllib.loads(path.read_text())
-    validation = dict(source['validation'])
-    validation_library = {
-        **source['library'],
-        **{key: validation.pop(key) for key in ('seed', 'n_galaxies')},
-    }
+    library, observation = source['library'], source['observation']
+    stamps = {'training': StampSettings(library, ObservationSettings(**observation))}
+    for name in HELD_OUT:
+        changes = dict(source[name])
+        own = {key: changes.pop(key) for key in ('seed', 'n_galaxies')}
+        observed = ObservationSettings(**{**observation, **changes})
+        stamps[name] = StampSettings({**library, **own}, observed)
     return TrainingConfiguration(
         name=source['name'],
         description=source['description'],
-        library=source['library'],
-        validation_library=validation_library,
+        **stamps,
         network=source['network'],
         optimiser=OptimiserSettings(**source['optimiser']),
-        observation=ObservationSettings(**source['observation']),
-        validation=ObservationSettings(**{**source['observation'], **validation}),
         source=source,
     )

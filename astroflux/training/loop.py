@@ -16,9 +16,10 @@ from tqdm import tqdm
 from astroflux.evaluation.metrics import SNR_BINS, summarise_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
 from astroflux.networks.profile_net import QUANTILES, ProfileNet
-from astroflux.training.observe import draw_indices, observe
+from astroflux.training.library import Library
+from astroflux.training.observe import ObservationSettings, draw_indices, observe
 
-__all__ = ['OptimiserSettings', 'Trainer']
+__all__ = ['OptimiserSettings', 'Stamps', 'Trainer']
 
 LOWER, MEDIAN, UPPER = (QUANTILES.index(q) for q in (0.1587, 0.5, 0.8413))
 
@@ -95,8 +96,30 @@ class OptimiserSettings:
         return 0.0
 
 
-def _tensors(observation, device):
-    return {k: torch.from_numpy(v).to(device) for k, v in vars(observation).items()}
+@dataclass
+class Stamps:
+    """
+    Galaxies, and how they are observed.
+
+    Attributes
+    ----------
+    library : `~astroflux.training.library.Library`
+        Noiseless stamps.
+    settings : `~astroflux.training.observe.ObservationSettings`
+        How to observe them.
+    """
+
+    library: Library
+    settings: ObservationSettings
+
+    def draw(self, n, rng):
+        """Return which galaxies to observe, as `~astroflux.training.draw_indices`."""
+        return draw_indices(self.library, n, self.settings, rng)
+
+    def observe(self, indices, rng, device):
+        """Return an observation of some of them as tensors."""
+        seen = observe(self.library, indices, self.settings, rng)
+        return {name: torch.from_numpy(value).to(device) for name, value in vars(seen).items()}
 
 
 class Trainer:
@@ -107,16 +130,12 @@ class Trainer:
     ----------
     directory : path-like
         Folder for checkpoints and the log.
-    library, validation : `~astroflux.training.library.Library`
-        Stamps to train on, and to follow the training with.
+    training, validation, calibration : `Stamps`
+        What to train on, to follow the training with, and to learn the errors from.
     network_settings : dict
         Keyword arguments of the network.
     optimiser_settings : `OptimiserSettings`
         How to train.
-    observation_settings : `~astroflux.training.observe.ObservationSettings`
-        How to observe the stamps.
-    validation_settings : `~astroflux.training.observe.ObservationSettings`
-        How to observe the stamps of the validation.
     device : str
         Where to run.
     """
@@ -124,20 +143,17 @@ class Trainer:
     def __init__(
         self,
         directory,
-        library,
+        training,
         validation,
+        calibration,
         *,
         network_settings,
         optimiser_settings,
-        observation_settings,
-        validation_settings,
         device='cpu',
     ):
         self.directory = Path(directory)
-        self.library, self.validation = library, validation
+        self.training, self.validation, self.calibration = training, validation, calibration
         self.settings = optimiser_settings
-        self.observation_settings = observation_settings
-        self.validation_settings = validation_settings
         self.device = device
         with torch.random.fork_rng():
             torch.manual_seed(optimiser_settings.seed)
@@ -191,13 +207,10 @@ class Trainer:
             kept = [row for row in rows if int(row.split(',')[0]) <= self.step]
             path.write_text(''.join([header, *kept]))
 
-    def _batch(self, step):
+    def _batch(self, stamps, step):
         # Seeded by the step, so that a resumed run sees what it would have seen.
         rng = np.random.default_rng([self.settings.seed, step])
-        indices = draw_indices(
-            self.library, self.settings.batch_size, self.observation_settings, rng
-        )
-        return _tensors(observe(self.library, indices, self.observation_settings, rng), self.device)
+        return stamps.observe(stamps.draw(self.settings.batch_size, rng), rng, self.device)
 
     def one_step(self):
         """
@@ -209,7 +222,7 @@ class Trainer:
             The flux's part of it.
         """
         settings = self.settings
-        batch = self._batch(self.step)
+        batch = self._batch(self.training, self.step)
         for group in self.optimiser.param_groups:
             group['lr'] = settings.rate_at(self.step)
         for module in self.network.modules():
@@ -228,9 +241,10 @@ class Trainer:
 
     def calibrate(self, *, progress=True):
         """
-        Train the errors of the averaged network, and nothing else.
+        Train the errors of the averaged network, and nothing else, on galaxies of their own.
 
-        On the way it learns which cases are familiar.
+        On those of the training it is better than on any others. On the way it learns which cases
+        are familiar.
 
         Parameters
         ----------
@@ -245,7 +259,7 @@ class Trainer:
         for step in tqdm(steps, desc='calibrate', disable=not progress):
             for group in optimiser.param_groups:
                 group['lr'] = settings.calibration_rate * (1 - (step - steps[0]) / len(steps))
-            batch = self._batch(step)
+            batch = self._batch(self.calibration, step)
             answer = network(batch['image'], batch['weight'], batch['psf'])
             optimiser.zero_grad()
             error_loss(answer, batch).backward()
@@ -268,18 +282,12 @@ class Trainer:
         """
         network = self.average.module.eval()
         parts = []
-        drawn = draw_indices(
-            self.validation,
-            2 * len(self.validation),
-            self.validation_settings,
-            np.random.default_rng(self.settings.seed),
+        drawn = self.validation.draw(
+            2 * len(self.validation.library), np.random.default_rng(self.settings.seed)
         )
         for start in range(0, len(drawn), 256):
             rng = np.random.default_rng([self.settings.seed, 0, start])
-            indices = drawn[start : start + 256]
-            batch = _tensors(
-                observe(self.validation, indices, self.validation_settings, rng), self.device
-            )
+            batch = self.validation.observe(drawn[start : start + 256], rng, self.device)
             answer = network(batch['image'], batch['weight'], batch['psf'])
             offset = batch['ln_flux'] - answer['ln_flux']
             lower, median, upper = (answer['quantiles'][:, i] for i in (LOWER, MEDIAN, UPPER))

@@ -8,9 +8,35 @@ import torch
 from astroflux.networks.store import save_weights
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
-from astroflux.training.loop import Trainer
+from astroflux.training.loop import Stamps, Trainer
 
-__all__ = ['make_trainer', 'train', 'trained_ranges']
+__all__ = ['make_stamps', 'make_trainer', 'train', 'trained_ranges']
+
+
+def make_stamps(config, directory, *, workers=2, progress=True):
+    """
+    Render what stamps are missing and read them all.
+
+    Parameters
+    ----------
+    config : `~astroflux.training.TrainingConfiguration`
+        Says which.
+    directory, workers, progress
+        As for `train`.
+
+    Returns
+    -------
+    stamps : dict of `~astroflux.training.loop.Stamps`
+        For ``training``, ``validation`` and ``calibration``.
+    """
+    parts = {name: getattr(config, name) for name in ('training', 'validation', 'calibration')}
+    for name, part in parts.items():
+        folder = Path(directory) / name
+        render_library(folder, part.library, workers=workers, progress=progress)
+    return {
+        name: Stamps(load_library(Path(directory) / name, part.library), part.observation)
+        for name, part in parts.items()
+    }
 
 
 def make_trainer(configuration, directory, *, device='auto', workers=2, progress=True):
@@ -28,19 +54,13 @@ def make_trainer(configuration, directory, *, device='auto', workers=2, progress
         At its first step.
     """
     config = read_configuration(configuration)
-    directory = Path(directory)
-    parts = {'library': config.library, 'validation': config.validation_library}
-    for name, settings in parts.items():
-        render_library(directory / name, settings, workers=workers, progress=progress)
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return Trainer(
         directory,
-        *(load_library(directory / name, settings) for name, settings in parts.items()),
+        **make_stamps(config, directory, workers=workers, progress=progress),
         network_settings=config.network,
         optimiser_settings=config.optimiser,
-        observation_settings=config.observation,
-        validation_settings=config.validation,
         device=device,
     )
 
@@ -93,7 +113,7 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
         name=config.name,
         metadata={
             'description': config.description,
-            **trained_ranges(config.library),
+            **trained_ranges(config.training.library),
             'training': config.source,
         },
     )

@@ -47,6 +47,10 @@ seed = 2
 n_galaxies = 64
 snr = [5.0, 3000.0]
 blend_fraction = 0.0
+[calibration]
+seed = 3
+n_galaxies = 64
+other_psf_fraction = 0.0
 [observation]
 snr = [20.0, 2000.0]
 [network]
@@ -70,7 +74,7 @@ def configuration(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def library(configuration, tmp_path_factory):
-    settings = read_configuration(configuration).library
+    settings = read_configuration(configuration).training.library
     folder = tmp_path_factory.mktemp('library')
     render_library(folder, settings, workers=1, progress=False)
     return load_library(folder, settings)
@@ -143,7 +147,7 @@ def test_truth_of_galaxies_that_are_not_smooth(library):
 
 
 def test_library_goes_on_where_it_stopped(configuration, tmp_path):
-    settings = read_configuration(configuration).library
+    settings = read_configuration(configuration).training.library
     with pytest.raises(FileNotFoundError, match='the stamp library is incomplete'):
         load_library(tmp_path, settings)
     render_library(tmp_path, settings, workers=1, progress=False)
@@ -373,16 +377,17 @@ def test_unknown_configuration():
 
 
 def test_shipped_configuration_covers_the_promised_population():
-    config = read_configuration('profile-2')
-    own, rebinned = config.library['part']
-    index = config.library['galaxies']['sersic_index']
+    config = read_configuration('profile-3')
+    library, observation = config.training.library, config.training.observation
+    own, rebinned = library['part']
+    index = library['galaxies']['sersic_index']
     assert index[0] <= 0.3 < 6.2 <= index[1]
     assert own['psf']['fwhm'] == [1.8, 8.0]
     radius = own['galaxies']['half_light_radius']
     assert radius[0] <= 0.3 < 18 <= radius[1]
     # blocks of up to twelve of a survey's pixels
     assert rebinned['psf']['fwhm'][0] <= 0.3
-    assert config.library['structured_fraction'] > 0.1
-    assert config.observation.snr[0] <= 3 < 10_000 <= config.observation.snr[1]
-    assert config.observation.max_neighbours == 3
-    assert config.observation.sky_residual > 0
+    assert library['structured_fraction'] > 0.1
+    assert observation.snr[0] <= 3 < 10_000 <= observation.snr[1]
+    assert observation.max_neighbours == 3
+    assert observation.sky_residual > 0
