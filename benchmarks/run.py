@@ -7,9 +7,9 @@ Every method on every test set.
 measures the sets one after the other and prints a table for each. A report with
 figures and the worst cases is written to ``.runs/benchmarks/SET``; a set that is
 there already is not measured again, unless ``--fresh``; with ``--methods`` only those
-methods are, and the others' measurements of the set are kept. With ``--write`` the
-tables and figures of the documentation, the README and the model card are
-rewritten from all sets that have been measured.
+methods are, and the others' measurements of the set, if there are any, are kept. With
+``--write`` the tables and figures of the documentation, the README and the model card
+are rewritten from all sets that have been measured.
 """
 
 import argparse
@@ -33,10 +33,10 @@ RUNS = TOP / '.runs' / 'benchmarks'
 N_MODERATE = {'petrosian': 500, 'sextractor': 500}
 
 
-def measure_set(name, n, n_slow, workers, methods=None):
+def measure_set(name, n, n_slow, workers, methods=None, *, keep=False):
     """Measure one set by some methods or all that are installed, and write its report."""
     test_set = SETS[name]
-    others = read_comparison(RUNS / name) if methods else None
+    others = read_comparison(RUNS / name) if keep else None
     methods = methods or available_methods(slow=True)
     limits = {'sersic': test_set.n_sersic, 'bulge-disc': test_set.n_two}
     if n_slow is not None:
@@ -97,7 +97,8 @@ def main():
                 arguments.n,
                 arguments.n_slow,
                 arguments.workers,
-                arguments.methods if exists and not arguments.fresh else None,
+                arguments.methods,
+                keep=bool(arguments.methods) and exists and not arguments.fresh,
             )
         comparison = read_comparison(RUNS / name)
         print(f'\n{comparison.title}\n\n{readable(summary_of(comparison, SETS[name]))}')
