@@ -25,7 +25,7 @@ __all__ = ['write_documents']
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / 'docs' / 'benchmarks'
-CARD = TOP / 'astroflux' / 'networks' / 'weights' / 'profile-2.rst'
+CARD = TOP / 'astroflux' / 'networks' / 'weights' / 'profile-3.rst'
 
 # The methods of the README's table: of each kind the one that is best known.
 README_METHODS = ('cnn', 'kron', 'sep', 'sersic', 'boosting')

@@ -15,7 +15,7 @@ from astroflux.estimators._features import FEATURES
 
 __all__ = ['TrainingTable', 'achievable_scatter', 'locate_table', 'read_table', 'write_table']
 
-SHIPPED = ('simulated-2',)
+SHIPPED = ('simulated-3',)
 FORMAT = 'astroflux-regression-1'
 
 # The scatter of ln flux that remains for the brightest galaxies.

@@ -103,7 +103,7 @@ class CNNFluxEstimator(FluxEstimator):
 
     def __init__(
         self,
-        weights='profile-2',
+        weights='profile-3',
         *,
         device='cpu',
         batch_size=128,

@@ -46,7 +46,7 @@ class RegressionFluxEstimator(FluxEstimator):
         Gradient-boosted trees, a random forest, or a linear regression.
 
     weights : str, path-like or None, optional
-        Name of a training table in the package (``'simulated-2'``, of simulated
+        Name of a training table in the package (``'simulated-3'``, of simulated
         galaxies), or the path of a file that `save` wrote. `None`: untrained, for
         `fit`.
 
@@ -82,7 +82,7 @@ class RegressionFluxEstimator(FluxEstimator):
 
     _packages = ('sklearn',)
 
-    def __init__(self, model='boosting', *, weights='simulated-2', batch_size=256, random_state=0):
+    def __init__(self, model='boosting', *, weights='simulated-3', batch_size=256, random_state=0):
         self.model = model
         self.weights = weights
         self.batch_size = batch_size

@@ -259,7 +259,7 @@ def test_unknown_model(make_ccd):
 
 def test_unknown_weights(make_ccd):
     estimator = RegressionFluxEstimator(weights='nonsense')
-    with pytest.raises(ValueError, match="unknown weights 'nonsense': want 'simulated-2'"):
+    with pytest.raises(ValueError, match="unknown weights 'nonsense': want 'simulated-3'"):
         estimator.predict(make_ccd())
 
 
@@ -270,8 +270,8 @@ def test_untrained(make_ccd):
 
 def test_meta_names_the_table(make_ccd):
     meta = RegressionFluxEstimator(model='linear').measure(make_ccd()).meta
-    assert meta['weights'] == 'simulated-2'
-    assert meta['weights_sha256'] == read_table(locate_table('simulated-2'))[0].sha256
+    assert meta['weights'] == 'simulated-3'
+    assert meta['weights_sha256'] == read_table(locate_table('simulated-3'))[0].sha256
     assert 'sklearn' in meta['versions']
 
 
@@ -386,7 +386,7 @@ def test_changed_file(table, tmp_path):
 
 
 def test_shipped_table():
-    table, _ = read_table(locate_table('simulated-2'))
+    table, _ = read_table(locate_table('simulated-3'))
     assert table.features.shape == (len(table.target), len(FEATURES))
     assert np.isfinite(table.target).all()
     assert (table.scatter > 0).all()

@@ -55,7 +55,7 @@ def test_shipped_weights(name):
 
 
 def test_unknown_name():
-    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-2'"):
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-3'"):
         load_weights('nonsense')
 
 
