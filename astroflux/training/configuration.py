@@ -15,6 +15,8 @@ __all__ = ['StampSettings', 'TrainingConfiguration', 'read_configuration']
 # as those of the training but for what they set.
 HELD_OUT = ('validation', 'calibration')
 
+SECTIONS = ('library', 'observation', *HELD_OUT, 'network', 'optimiser')
+
 
 @dataclass(frozen=True)
 class StampSettings:
@@ -78,6 +80,8 @@ def read_configuration(name_or_path):
     ------
     FileNotFoundError
         If there is none.
+    ValueError
+        If it lacks a section.
     """
     shipped = resources.files('astroflux.training') / 'configs' / f'{name_or_path}.toml'
     path = shipped if shipped.is_file() else Path(name_or_path)
@@ -85,6 +89,9 @@ def read_configuration(name_or_path):
         msg = f'no training configuration {str(name_or_path)!r}: want a shipped name or a TOML file'
         raise FileNotFoundError(msg)
     source = tomllib.loads(path.read_text())
+    if missing := [name for name in SECTIONS if name not in source]:
+        msg = f'{path} lacks the sections {missing}: want {list(SECTIONS)}'
+        raise ValueError(msg)
     library, observation = source['library'], source['observation']
     stamps = {'training': StampSettings(library, ObservationSettings(**observation))}
     for name in HELD_OUT:

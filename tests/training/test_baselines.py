@@ -30,6 +30,9 @@ galaxies = {half_light_radius = [0.2, 0.8]}
 [validation]
 seed = 2
 n_galaxies = 64
+[calibration]
+seed = 3
+n_galaxies = 64
 [observation]
 snr = [20.0, 2000.0]
 [network]

@@ -376,6 +376,13 @@ def test_unknown_configuration():
         read_configuration('nonsense')
 
 
+def test_configuration_without_a_section(tmp_path):
+    path = tmp_path / 'short.toml'
+    path.write_text(CONFIGURATION.replace('[calibration]', '[calibrations]'))
+    with pytest.raises(ValueError, match=r"lacks the sections \['calibration'\]"):
+        read_configuration(path)
+
+
 def test_shipped_configuration_covers_the_promised_population():
     config = read_configuration('profile-3')
     library, observation = config.training.library, config.training.observation
