@@ -20,7 +20,7 @@ import numpy as np
 from astropy.table import vstack
 from documents import write_documents
 from sets import N_GALAXIES, SETS
-from tables import fit_check, readable, summary_of
+from tables import REFERENCE, fit_check, readable, summary_of
 
 from astroflux.estimators.methods import METHODS, available_methods, make_estimator
 from astroflux.evaluation import compare_methods, read_comparison
@@ -91,6 +91,8 @@ def main():
             print(f'\n{name} is left out: {SETS[name].needs} names no folder')
             continue
         exists = (RUNS / name / 'report.html').exists()
+        if arguments.methods and REFERENCE not in arguments.methods and not exists:
+            parser.error(f'{name} has not been measured: the methods must include {REFERENCE}')
         if arguments.fresh or arguments.methods or not exists:
             measure_set(
                 name,

@@ -58,6 +58,9 @@ two pixels; stamps cut to {min_stamp} pixels and more in {small:.0%}; PSF withhe
 all but its width in another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%}
 that of another field, in the others one with errors, of {fwhm_error:.0%} of the width.
 
+The errors were learned from {n_calibration:,} galaxies of their own (seed {calibration_seed}), in
+which no PSF is that of another field.
+
 The design and the length of the training were chosen by the validation galaxies (seed
 {validation_seed}), which are not trained on. The test sets of ``benchmarks/`` are of other seeds.
 
@@ -110,6 +113,8 @@ def write_card(weights):
         sha256=weights.sha256,
         library_seed=library['seed'],
         training_seed=source['optimiser']['seed'],
+        n_calibration=source['calibration']['n_galaxies'],
+        calibration_seed=source['calibration']['seed'],
         validation_seed=source['validation']['seed'],
         steps=sum(steps for steps, _ in source['optimiser']['cycles']),
         batch_size=source['optimiser']['batch_size'],

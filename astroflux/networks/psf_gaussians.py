@@ -9,7 +9,7 @@ from torch import nn
 from astroflux.networks.layers import silent
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, TYPICAL
 
-__all__ = ['N_PSF_NUMBERS', 'PSFGaussians']
+__all__ = ['PSFGaussians']
 
 TYPICAL_LN_FWHM = math.log(4.0)
 

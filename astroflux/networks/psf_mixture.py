@@ -63,7 +63,8 @@ def _with_wings(squared, value, number, reach):
         np.log(radius[outer]), np.log(value[outer]), 1, w=np.sqrt(number[outer])
     )
     beyond = (number == 0) & (radius.max() < RINGS)
-    middle = RINGS + 0.5 * np.diff(RINGS, append=RINGS[-1] + 1)
+    width = np.diff(RINGS, append=RINGS[-1] + 1)
+    middle = RINGS + 0.5 * width
     # through the outermost part, with a slope that wings have
     pivot = np.log(radius[outer]).mean()
     at_pivot = level + slope * pivot
@@ -71,7 +72,7 @@ def _with_wings(squared, value, number, reach):
     wing = np.exp(at_pivot + slope * (np.log(middle) - pivot))
     squared = np.where(beyond, middle**2, squared)
     value = np.where(beyond, wing, value)
-    number = np.where(beyond, 2 * np.pi * middle * np.diff(RINGS, append=RINGS[-1] + 1), number)
+    number = np.where(beyond, 2 * np.pi * middle * width, number)
     return squared, value, number
 
 

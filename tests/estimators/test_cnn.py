@@ -70,6 +70,9 @@ def test_simulated_galaxies(estimator):
     error = np.log(table['flux'].value / true_flux)
     assert np.all(np.abs(error) < 0.3)
     assert np.median(np.abs(error)) < 0.02
+    within = (table['flux_lower'].value < true_flux) & (true_flux < table['flux_upper'].value)
+    # 68 % of 40 are 27 +- 3
+    assert 17 <= within.sum() <= 37
     radius = table['half_light_radius'].to_value(u.arcsec)
     expected = np.array([row['half_light_radius'] for row in truth])
     assert np.median(np.abs(np.log(radius / expected))) < 0.1

@@ -16,8 +16,8 @@ from astroflux.networks.profile_net import (
     ProfileNet,
     achievable_scatter,
 )
-from astroflux.networks.psf_gaussians import N_PSF_NUMBERS, PSFGaussians
-from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, TYPICAL
+from astroflux.networks.psf_gaussians import PSFGaussians
+from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, TYPICAL
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH, Pyramid, symmetric_pictures
 
 SMALL = {'channels': [4, 4, 4, 4], 'maps': 2, 'width': 8}
