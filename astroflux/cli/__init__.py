@@ -1,0 +1,27 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+The command line, a thin layer over the package.
+
+What a command needs is imported when it runs, so that ``astroflux --help`` answers at once.
+"""
+
+import click
+
+import astroflux
+from astroflux.cli._shared import expand_paths
+from astroflux.cli.compare import compare
+from astroflux.cli.demo import demo
+from astroflux.cli.measure import measure
+from astroflux.cli.simulate import simulate
+
+__all__ = ['expand_paths', 'main']
+
+
+@click.group(context_settings={'help_option_names': ['-h', '--help']})
+@click.version_option(astroflux.__version__, prog_name='astroflux')
+def main():
+    """Measure the total fluxes of galaxies in image cutouts."""
+
+
+for command in (measure, compare, simulate, demo):
+    main.add_command(command)

@@ -1,0 +1,111 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What commands have in common: types of options, files, errors, tables as text."""
+
+import glob
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+import astroflux
+from astroflux.estimators.methods import METHODS
+
+__all__ = ['AngleOrPixels', 'check_available', 'expand_paths', 'format_table', 'friendly_errors']
+
+FITS_SUFFIXES = ('.fits', '.fits.gz', '.fits.fz')
+
+
+class AngleOrPixels(click.ParamType):
+    """A length in an image: ``0.7arcsec``, ``4pix`` or ``4px``."""
+
+    name = 'length'
+
+    def convert(self, value, param, ctx):
+        """Parse the text as a positive `~astropy.units.Quantity`."""
+        from astropy import units as u
+
+        if isinstance(value, u.Quantity):
+            return value
+        try:
+            length = u.Quantity(re.sub(r'px$', 'pix', value.strip()))
+        except (TypeError, ValueError):
+            self.fail(f'{value!r} is not a length such as 0.7arcsec or 4pix', param, ctx)
+        if not (length.unit.is_equivalent(u.arcsec) or length.unit.is_equivalent(u.pix)):
+            self.fail(f'{value!r} lacks its unit: want 0.7arcsec or 4pix', param, ctx)
+        if not (length.isscalar and 0 < length.value < float('inf')):
+            self.fail(f'{value!r} is not a positive length', param, ctx)
+        return length
+
+
+def check_available(methods):
+    """Say what is missing before any work is done."""
+    for name in methods:
+        method = METHODS[name]
+        if not method.is_available:
+            msg = f'the method {name} needs {method.how_to_install}'
+            raise click.ClickException(msg)
+
+
+def expand_paths(files):
+    """
+    Files that the arguments of a command stand for.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Files, folders and patterns.
+
+    Returns
+    -------
+    paths : list of `~pathlib.Path`
+        The files, in the order of the arguments; those of a folder or pattern sorted by name. A
+        file that is named need not exist: measuring it gives a row that says so.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder holds no FITS file, or a pattern matches nothing.
+    """
+    paths = []
+    for text in files:
+        path = Path(text)
+        if path.is_dir():
+            found = [item for item in path.iterdir() if item.name.lower().endswith(FITS_SUFFIXES)]
+            if not found:
+                msg = f'there is no {" or ".join(FITS_SUFFIXES)} file in the folder {text!r}'
+                raise FileNotFoundError(msg)
+        elif glob.has_magic(text) and not path.exists():
+            found = [Path(item) for item in glob.glob(text, recursive=True)]
+            if not found:
+                msg = f'no file matches {text!r}'
+                raise FileNotFoundError(msg)
+        else:
+            found = [path]
+        paths += sorted(found)
+    return paths
+
+
+@contextmanager
+def friendly_errors():
+    """Turn what a user can mend into one line of text, without a traceback."""
+    from astropy.units import UnitsError
+
+    try:
+        yield
+    except (ImportError, OSError, TypeError, UnitsError, ValueError) as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+def format_table(table):
+    """Lines of a table for the terminal, with the flags by name."""
+    from astropy.table import QTable
+
+    table = QTable(table, copy=True)
+    for name in table.colnames:
+        if table[name].dtype.kind == 'f':
+            table[name].info.format = '.5g'
+    if 'flags' in table.colnames:
+        names = astroflux.decode_flags(table['flags'])
+        table['flags'] = [' '.join(row) or '-' for row in names]
+    return table.pformat(max_lines=-1, max_width=-1)

@@ -1,0 +1,169 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""``astroflux compare``."""
+
+from pathlib import Path
+
+import click
+
+from astroflux.cli._shared import AngleOrPixels, check_available, expand_paths, friendly_errors
+from astroflux.estimators.methods import METHODS, available_methods, make_estimator
+
+__all__ = ['compare']
+
+
+class MethodNames(click.ParamType):
+    """Names of methods with commas between them, or ``all``."""
+
+    name = 'methods'
+
+    def convert(self, value, param, ctx):
+        """Parse the text as a list of names, each once, in its order."""
+        if isinstance(value, list):
+            return value
+        if value == 'all':
+            return available_methods(slow=True)
+        names = list(dict.fromkeys(name.strip() for name in value.split(',')))
+        for name in names:
+            if name not in METHODS:
+                self.fail(f'{name!r} is not one of {", ".join(METHODS)}', param, ctx)
+        return names
+
+
+@click.command()
+@click.argument('files', metavar='[FILE]...', nargs=-1)
+@click.option(
+    '-o',
+    '--output-dir',
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help='Folder of the report, its tables and figures.',
+)
+@click.option(
+    '--methods',
+    type=MethodNames(),
+    help='Which methods, with commas between them, or all. By default those that are fast and '
+    f'installed, of: {", ".join(METHODS)}.',
+)
+@click.option(
+    '--simulate',
+    'number',
+    type=click.IntRange(min=1),
+    metavar='N',
+    help='Simulate N galaxies instead of reading files. Needs the extra simulate.',
+)
+@click.option('--survey', default='hsc-wide', show_default=True, help='Survey to simulate.')
+@click.option('--seed', type=int, default=0, show_default=True, help='Seed of the simulation.')
+@click.option(
+    '--neighbours',
+    type=click.IntRange(min=0),
+    nargs=2,
+    default=(0, 0),
+    show_default=True,
+    metavar='MIN MAX',
+    help='Fewest and most neighbours of a simulated galaxy.',
+)
+@click.option(
+    '--slow-limit',
+    type=click.IntRange(min=1),
+    metavar='N',
+    help='Light-profile fits, which take seconds, measure only the first N cutouts.',
+)
+@click.option(
+    '--psf-fwhm',
+    type=AngleOrPixels(),
+    help='FWHM of the PSF of all cutouts, such as 0.7arcsec or 4pix.',
+)
+@click.option(
+    '--workers',
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help='How many processes.',
+)
+@click.option('--overwrite', is_flag=True, help='Replace a report in the folder.')
+def compare(
+    files,
+    output_dir,
+    methods,
+    number,
+    survey,
+    seed,
+    neighbours,
+    slow_limit,
+    psf_fwhm,
+    workers,
+    overwrite,
+):
+    """
+    Measure the same cutouts by several methods, and write a report.
+
+    A FILE is a FITS image or survey cutout, a folder of them, or a pattern in
+    quotes; a folder that 'astroflux simulate' wrote brings its truth. With
+    truth, the report tells how good each method is; without, how far they
+    agree.
+    """
+    if bool(files) == bool(number):
+        msg = 'give either files or --simulate N'
+        raise click.UsageError(msg)
+    methods = available_methods() if methods is None else methods
+    check_available(methods)
+    with friendly_errors():
+        from astroflux.evaluation import compare_methods
+        from astroflux.evaluation.report import check_report_directory, write_report
+
+        check_report_directory(output_dir, overwrite=overwrite)
+        source = _simulated(number, survey, seed, neighbours) if number else _from_files(files)
+        comparison = compare_methods(
+            source,
+            {name: make_estimator(name) for name in methods},
+            labels={name: METHODS[name].label for name in methods},
+            limits={name: slow_limit for name in methods if slow_limit and METHODS[name].is_slow},
+            psf_fwhm=psf_fwhm,
+            workers=workers,
+        )
+        page = write_report(comparison, output_dir, overwrite=overwrite)
+    click.echo('\n'.join(_format_summary(comparison)))
+    click.echo(f'report: {page}', err=True)
+
+
+def _simulated(number, survey, seed, neighbours):
+    from astroflux.evaluation import SimulatedSource
+    from astroflux.simulation import CutoutSimulation, get_survey
+
+    simulation = CutoutSimulation(survey=get_survey(survey), neighbours=neighbours)
+    title = f'{number} simulated galaxies of {survey}, seed {seed}'
+    return SimulatedSource(number, simulation, seed=seed, title=title)
+
+
+def _from_files(files):
+    from astroflux.evaluation import DatasetSource, FileSource
+    from astroflux.simulation.dataset import TRUTH_NAME
+
+    if len(files) == 1 and (Path(files[0]) / TRUTH_NAME).exists():
+        return DatasetSource(files[0])
+    return FileSource(expand_paths(files))
+
+
+def _format_summary(comparison):
+    """Lines of the summary for the terminal: fractions in percent."""
+    from astroflux.evaluation import compare_pairs, summarise_comparison
+
+    if comparison.truth is None:
+        table = compare_pairs(comparison)
+        columns = ['method', 'reference', 'n', 'median', 'nmad', 'differing']
+    else:
+        by = 'snr' if 'snr' in comparison.truth.colnames else None
+        table = summarise_comparison(comparison, by)
+        columns = [
+            *('method', 'low', 'high', 'n', 'completeness', 'bias', 'scatter'),
+            *('scatter_over_bound', 'rms', 'outliers', 'coverage_68', 'coverage_95'),
+        ]
+    table = table[columns]
+    for name in columns:
+        if table[name].dtype.kind == 'f' and name not in ('low', 'high', 'scatter_over_bound'):
+            table[name] *= 100
+            table.rename_column(name, f'{name} [%]')
+    for name in table.colnames:
+        if table[name].dtype.kind == 'f':
+            table[name].info.format = 'g' if name in ('low', 'high') else '.3g'
+    return table.pformat(max_lines=-1, max_width=-1)

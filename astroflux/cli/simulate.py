@@ -1,0 +1,71 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""``astroflux simulate``."""
+
+from pathlib import Path
+
+import click
+
+from astroflux.cli._shared import friendly_errors
+
+__all__ = ['simulate']
+
+
+@click.command()
+@click.argument('directory', type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    '-n',
+    '--number',
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help='How many galaxies.',
+)
+@click.option(
+    '--survey',
+    default='hsc-wide',
+    show_default=True,
+    help="Pixel scale, zero point, noise and seeing: 'hsc-wide', or SURVEY-BAND such as LSST-i.",
+)
+@click.option('--seed', type=int, default=0, show_default=True, help='Seed of the random draws.')
+@click.option(
+    '--stamp-size',
+    type=click.IntRange(min=32),
+    default=143,
+    show_default=True,
+    help='Pixels on a side of the cutouts.',
+)
+@click.option(
+    '--neighbours',
+    type=click.IntRange(min=0),
+    nargs=2,
+    default=(0, 0),
+    show_default=True,
+    metavar='MIN MAX',
+    help='Fewest and most neighbours in a cutout.',
+)
+@click.option('--overwrite', is_flag=True, help='Replace a data set in the folder.')
+@click.option('--resume', is_flag=True, help='Go on with a data set that was interrupted.')
+def simulate(directory, number, survey, seed, stamp_size, neighbours, overwrite, resume):
+    """
+    Write simulated galaxies of known flux to DIRECTORY.
+
+    One FITS cutout each, and one table with the truth. Needs the extra
+    'simulate'.
+    """
+    if overwrite and resume:
+        msg = '--overwrite and --resume exclude each other'
+        raise click.UsageError(msg)
+    with friendly_errors():
+        from astroflux.simulation.dataset import write_dataset
+
+        write_dataset(
+            directory,
+            number,
+            survey=survey,
+            seed=seed,
+            stamp_size=stamp_size,
+            neighbours=neighbours,
+            overwrite=overwrite,
+            resume=resume,
+        )
+    click.echo(f'{number} cutouts in {directory}', err=True)
