@@ -23,10 +23,9 @@ DETECTION_SNR = 2.5
 LOW_SNR = 5.0
 
 # A galaxy of which the canvas shows little is measured again in blocks of pixels, so
-# large that its half-light radius is about the second number of them. The last one is
-# how many pixels they may have along an axis.
+# large that its half-light radius is no more than so many of them, with so many pixels
+# along an axis at the most.
 LARGE_RADIUS = 10.0
-BINNED_RADIUS = 7.0
 MAX_BINNING = 12
 
 # A galaxy larger than any of the training is given about the largest radius
@@ -220,7 +219,7 @@ class CNNFluxEstimator(FluxEstimator):
             if not large.any():
                 return
             rows = np.flatnonzero(large)
-            wanted = np.ceil(binning[rows] * radius[rows] / BINNED_RADIUS).astype(int)
+            wanted = np.ceil(binning[rows] * radius[rows] / LARGE_RADIUS).astype(int)
             wanted = np.clip(wanted, binning[rows] + 1, MAX_BINNING)
             for value in np.unique(wanted):
                 chosen = rows[wanted == value]
