@@ -65,8 +65,8 @@ class WithoutStacks(ProfileNet):
 class WithoutFreeGaussians(ProfileNet):
     """The fit of a Sersic profile, and no other."""
 
-    def _fit(self, raw, view, hidden):
-        fit, features = super()._fit(raw, view, hidden)
+    def _fit(self, *arguments):
+        fit, features = super()._fit(*arguments)
         return {**fit, 'ln_free': fit['ln_sersic']}, features
 
 
@@ -207,7 +207,7 @@ def table_of(results):
         for value, error, of_first in zip(
             result['scatter'], result['error'], first['scatter'], strict=True
         ):
-            ratio = f'{value / of_first:.2f} +- {error / of_first:.2f}'
+            ratio = f'{value / of_first:.2f} ± {error / of_first:.2f}'
             values.append(f'{100 * value:.2f} %' if result is first else ratio)
         rows.append(
             [name, str(result['steps']), *values, f'{100 * result["blends_beyond_30"]:.1f} %']

@@ -71,8 +71,8 @@ Where it fails
   pixels, as many blocks of them), and PSFs outside {fwhm} pixels FWHM: flag ``OUT_OF_RANGE``.
 - High Sersic indices at low S/N: their wings are invisible, and the answer leans to the more
   common discs (the set ``uniform-index``).
-- Large galaxies, measured in blocks of pixels: a sky that is wrong by the same in each pixel
-  weighs more in a block, and the intervals do not know it (the set ``large``).
+- Large galaxies at high S/N, measured in blocks of pixels: further from the bound than others, with
+  intervals that are too narrow (the set ``large``).
 - Interacting galaxies and stars' diffraction spikes: none was in the training.
 - Blends at low S/N: a neighbour that noise hides is counted in.
 - Below S/N 5 the answer leans on the population that it was trained on.

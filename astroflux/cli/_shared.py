@@ -11,7 +11,14 @@ import click
 import astroflux
 from astroflux.estimators.methods import METHODS
 
-__all__ = ['AngleOrPixels', 'check_available', 'expand_paths', 'format_table', 'friendly_errors']
+__all__ = [
+    'AngleOrPixels',
+    'check_available',
+    'expand_paths',
+    'format_table',
+    'friendly_errors',
+    'simulation_options',
+]
 
 FITS_SUFFIXES = ('.fits', '.fits.gz', '.fits.fz')
 
@@ -36,6 +43,35 @@ class AngleOrPixels(click.ParamType):
         if not (length.isscalar and 0 < length.value < float('inf')):
             self.fail(f'{value!r} is not a positive length', param, ctx)
         return length
+
+
+def simulation_options(command):
+    """Add the options that tell what galaxies to simulate."""
+    options = (
+        click.option(
+            '--survey',
+            default='hsc-wide',
+            show_default=True,
+            help="Pixel scale, zero point, noise and seeing of the simulation: 'hsc-wide', or "
+            'SURVEY-BAND such as LSST-i.',
+        ),
+        click.option(
+            '--seed', type=int, default=0, show_default=True, help='Seed of the simulation.'
+        ),
+        click.option(
+            '--neighbours',
+            type=click.IntRange(min=0),
+            nargs=2,
+            default=(0, 0),
+            show_default=True,
+            metavar='MIN MAX',
+            help='Fewest and most neighbours of a simulated galaxy.',
+        ),
+    )
+    # the last decorator comes first
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def check_available(methods):

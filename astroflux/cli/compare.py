@@ -5,7 +5,13 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._shared import AngleOrPixels, check_available, expand_paths, friendly_errors
+from astroflux.cli._shared import (
+    AngleOrPixels,
+    check_available,
+    expand_paths,
+    friendly_errors,
+    simulation_options,
+)
 from astroflux.estimators.methods import METHODS, available_methods, make_estimator
 
 __all__ = ['compare']
@@ -51,17 +57,7 @@ class MethodNames(click.ParamType):
     metavar='N',
     help='Simulate N galaxies instead of reading files. Needs the extra simulate.',
 )
-@click.option('--survey', default='hsc-wide', show_default=True, help='Survey to simulate.')
-@click.option('--seed', type=int, default=0, show_default=True, help='Seed of the simulation.')
-@click.option(
-    '--neighbours',
-    type=click.IntRange(min=0),
-    nargs=2,
-    default=(0, 0),
-    show_default=True,
-    metavar='MIN MAX',
-    help='Fewest and most neighbours of a simulated galaxy.',
-)
+@simulation_options
 @click.option(
     '--slow-limit',
     type=click.IntRange(min=1),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._shared import friendly_errors
+from astroflux.cli._shared import friendly_errors, simulation_options
 
 __all__ = ['simulate']
 
@@ -20,28 +20,13 @@ __all__ = ['simulate']
     show_default=True,
     help='How many galaxies.',
 )
-@click.option(
-    '--survey',
-    default='hsc-wide',
-    show_default=True,
-    help="Pixel scale, zero point, noise and seeing: 'hsc-wide', or SURVEY-BAND such as LSST-i.",
-)
-@click.option('--seed', type=int, default=0, show_default=True, help='Seed of the random draws.')
+@simulation_options
 @click.option(
     '--stamp-size',
     type=click.IntRange(min=32),
     default=143,
     show_default=True,
     help='Pixels on a side of the cutouts.',
-)
-@click.option(
-    '--neighbours',
-    type=click.IntRange(min=0),
-    nargs=2,
-    default=(0, 0),
-    show_default=True,
-    metavar='MIN MAX',
-    help='Fewest and most neighbours in a cutout.',
 )
 @click.option('--overwrite', is_flag=True, help='Replace a data set in the folder.')
 @click.option('--resume', is_flag=True, help='Go on with a data set that was interrupted.')

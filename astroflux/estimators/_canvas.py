@@ -130,6 +130,8 @@ class Canvases:
 
     Attributes
     ----------
+    binning : int
+        As given.
     image : `~numpy.ndarray`
         ``(n, 147, 147)`` float32, 0 where a pixel is missing or ignored.
     weight : `~numpy.ndarray`
@@ -150,6 +152,7 @@ class Canvases:
 
     def __init__(self, cutouts, binning=1):
         n = len(cutouts)
+        self.binning = binning
         stamps, self.orientations = zip(
             *(_Stamp.of(cutout).oriented(binning) for cutout in cutouts), strict=True
         )

@@ -207,7 +207,8 @@ class CNNFluxEstimator(FluxEstimator):
                 *(
                     torch.from_numpy(array).to(device)
                     for array in (canvases.image, canvases.weight, canvases.psf)
-                )
+                ),
+                canvases.binning,
             )
         return {name: value.cpu().numpy().astype(float) for name, value in answer.items()}
 
@@ -291,7 +292,7 @@ class CNNFluxEstimator(FluxEstimator):
             torch.from_numpy(array).to(device)
             for array in (canvases.image, canvases.weight, canvases.psf)
         )
-        answer = network(image.requires_grad_(), weight, psf_numbers)
+        answer = network(image.requires_grad_(), weight, psf_numbers, canvases.binning)
         ln_flux = answer['ln_flux'] + answer['quantiles'][:, QUANTILES.index(0.5)]
         # The flux and the image are both in units of the noise.
         (derivative,) = torch.autograd.grad(ln_flux.exp().sum(), image)

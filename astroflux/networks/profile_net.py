@@ -156,7 +156,7 @@ class ProfileNet(nn.Module):
             nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + 3)
         )
 
-    def forward(self, image, weight, psf):
+    def forward(self, image, weight, psf, binning=1):
         """
         Measure a batch of stamps.
 
@@ -172,6 +172,9 @@ class ProfileNet(nn.Module):
             ``(n, 9)``: full width at half maximum in pixels, noise-equivalent area
             ``sum(psf)**2 / sum(psf**2)`` in square pixels, and the mixture of
             `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
+        binning : int
+            How many pixels of the survey, along an axis, a pixel of the image is the sum of. In
+            units of the noise, what the sky is wrong by grows with it, and so does its prior.
 
         Returns
         -------
@@ -195,7 +198,7 @@ class ProfileNet(nn.Module):
         hidden = self.propose(torch.cat([features, *maps], dim=1))
         answer, candidates, ln_radius = {}, view['candidates'], view['ln_width']
         if self.fit:
-            fit, fit_features = self._fit(raw, view, hidden)
+            fit, fit_features = self._fit(raw, view, hidden, binning)
             fit_features = self.standardise_fit(fit_features)
             hidden = torch.cat([hidden, fit_features], dim=1)
             relative = torch.stack([fit['ln_sersic'], fit['ln_free']], dim=1)
@@ -257,7 +260,7 @@ class ProfileNet(nn.Module):
             'psf_features': psf_features,
         }
 
-    def _fit(self, raw, view, hidden):
+    def _fit(self, raw, view, hidden, binning):
         """Guess a profile, fit it, and return the fit and its features."""
         change, width, misfit, cut, free, bend, opinion = self.guess(hidden).split(
             self.sizes, dim=1
@@ -269,11 +272,13 @@ class ProfileNet(nn.Module):
         n, n_steps = len(start), self.fit.n_steps
         ln_variance, psf_weight = self.psf(view['psf_features'], opinion)
         width = width.clamp(-5, 3).exp().view(n, n_steps, N_SOLVED).transpose(0, 1)
+        # the sky comes last
+        prior = torch.cat([self.prior[:-1], binning * self.prior[-1:]])
         guess = ProfileGuess(
             start=(start + change).clamp(self.start_lowest, self.start_highest),
             ln_variance=ln_variance,
             weight=psf_weight,
-            width=width * self.prior,
+            width=width * prior,
             misfit=0.03 * misfit.clamp(-6, 3).exp().T,
             cut=10.0 * cut.clamp(-3, 5).exp().T,
             free_width=free.clamp(-6, 3).exp(),

@@ -204,6 +204,30 @@ def test_galaxy_larger_than_the_canvas(estimator, make_ccd, scale):
     assert alone['flux'][0].value == pytest.approx(table['flux'][1].value, rel=1e-5)
 
 
+def test_sky_of_a_galaxy_in_blocks(estimator, make_ccd, monkeypatch):
+    """A sky that is wrong in each pixel grows with the block, and the fit allows for that."""
+    scale, level = 30.0, 0.03
+
+    def change():
+        bare, lit = (
+            make_ccd((401, 401), flux=3e5, scale=scale, sigma=1.0, axis_ratio=0.8) for _ in range(2)
+        )
+        lit.data += level
+        fluxes = estimator.predict([bare, lit], psf_fwhm=4.0)
+        return abs(np.log(fluxes[1] / fluxes[0]).value)
+
+    allowed = change()
+    # as if the canvas were of pixels
+    answer = CNNFluxEstimator._answer
+
+    def blind(estimator, network, canvases):
+        canvases.binning = 1
+        return answer(estimator, network, canvases)
+
+    monkeypatch.setattr(CNNFluxEstimator, '_answer', blind)
+    assert allowed < 0.6 * change()
+
+
 def test_galaxy_larger_than_its_stamp(estimator, make_ccd):
     table = estimator.measure(make_ccd((101, 101), flux=3e6, scale=60.0), psf_fwhm=4.0)
     assert set(flags_of(table)) & {'OUT_OF_RANGE', 'UNFAMILIAR'}

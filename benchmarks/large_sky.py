@@ -1,0 +1,66 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+What a residual of the sky does to large galaxies, which are measured in blocks of pixels.
+
+    python benchmarks/large_sky.py --write
+
+measures galaxies like those of the test set ``large``, of another seed, without and with the sky
+residual that all test sets have.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from report import rst_table
+from sets import LARGE, SETS
+from tqdm import tqdm
+
+from astroflux import CNNFluxEstimator
+from astroflux.evaluation import flux_errors, summarise_by
+
+DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
+SEED = 90110
+
+
+def measure(sky_residual, n):
+    """Return errors in bins of S/N of so many galaxies."""
+    simulation = replace(LARGE, sky_residual=sky_residual)
+    pairs = [
+        simulation.draw(np.random.default_rng([SEED, number]))
+        for number in tqdm(range(n), desc=f'sky residual {sky_residual:g}')
+    ]
+    table = CNNFluxEstimator().measure([cutout for cutout, _ in pairs])
+    flux = [truth['flux'] for _, truth in pairs] * u.adu
+    snr = [truth['snr'] for _, truth in pairs]
+    return summarise_by(snr, SETS['large'].snr_bins, flux_errors(table, flux))
+
+
+def main():
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
+    parser.add_argument('-n', type=int, default=300, help='galaxies')
+    parser.add_argument('--write', action='store_true', help='rewrite the documents')
+    arguments = parser.parse_args()
+    header = ['sky residual', 'S/N', 'n', 'scatter [%]', 'in 68 % interval [%]']
+    rows = [
+        [
+            f'{sky:g} sigma per pixel',
+            f'{row["low"]:g}-{row["high"]:g}',
+            str(row['n']),
+            f'{100 * row["scatter"]:.2f} ± {100 * row["scatter_err"]:.2f}',
+            f'{100 * row["coverage_68"]:.0f}',
+        ]
+        for sky in (0.0, LARGE.sky_residual)
+        for row in measure(sky, arguments.n)
+    ]
+    table = rst_table(header, rows)
+    print(table)
+    if arguments.write:
+        (DOCS / 'large-sky.rst.inc').write_text(table)
+
+
+if __name__ == '__main__':
+    main()
