@@ -2,7 +2,7 @@
 """
 What each choice in the design of the network buys, at the same training time.
 
-    python benchmarks/ablation.py --run .runs/profile-3 --minutes 10
+    python benchmarks/ablation.py --run .runs/profile-4 --minutes 10
 
 trains variants of the network one after another, each for so long, on the stamps of a run, and
 measures the run's validation stamps with them: alone, and with neighbours. Nothing else may run
@@ -30,7 +30,7 @@ from astroflux.training.configuration import read_configuration
 from astroflux.training.run import make_stamps
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
-CONFIGURATION = 'profile-3'
+CONFIGURATION = 'profile-4'
 
 # The package has a function of this name.
 OBSERVE = importlib.import_module('astroflux.training.observe')

@@ -1,10 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Rewrite the documents from the measured test sets, so that no figure is ever typed."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from astropy.io.ascii import convert_numpy
+from astropy.table import Table
 from report import replace_block, rst_table
 from sets import SETS
 from tables import BRIEF, REFERENCE, fit_check, readable, summary_of
@@ -25,7 +27,7 @@ __all__ = ['write_documents']
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / 'docs' / 'benchmarks'
-CARD = TOP / 'astroflux' / 'networks' / 'weights' / 'profile-3.rst'
+CARD = TOP / 'astroflux' / 'networks' / 'weights' / 'profile-4.rst'
 
 # The methods of the README's table: of each kind the one that is best known.
 README_METHODS = ('cnn', 'kron', 'sep', 'sersic', 'boosting')
@@ -47,9 +49,64 @@ MIN_PAIRS = 10
 NOTABLE_BIAS = 0.01
 
 
+@dataclass(frozen=True)
+class SetTable:
+    """
+    A table with rows of several test sets, the set's name first.
+
+    Attributes
+    ----------
+    path : `~pathlib.Path`
+        Its file.
+    header : list of str
+        Names of the columns; the first is ``set``.
+    otherwise : str
+        What stands there if no set has a row.
+    """
+
+    path: Path
+    header: list
+    otherwise: str
+
+    def rows_of_others(self, measured):
+        """Return the rows that the file has of other sets than these."""
+        if not self.path.exists() or self.path.read_text() == self.otherwise:
+            return []
+        # cells are text, and may be empty
+        table = Table.read(
+            self.path, format='ascii.rst', converters={'*': [convert_numpy(str)]}, fill_values=[]
+        )
+        return [list(row) for row in table if _set_of(row[0]) not in measured]
+
+    def write(self, rows):
+        """Rewrite the file, the sets in their order."""
+        order = list(SETS)
+        rows = sorted(rows, key=lambda row: order.index(_set_of(row[0])))
+        self.path.write_text(rst_table(self.header, rows) if rows else self.otherwise)
+
+
+LOSSES = SetTable(
+    DOCS / 'losses.rst.inc',
+    ['set', 'S/N', 'method', 'n', 'scatter / CNN', 'rms / CNN'],
+    'Nowhere, for certain.\n',
+)
+BIASES = SetTable(
+    DOCS / 'biases.rst.inc',
+    ['set', 'S/N', 'median bias of the CNN [%]'],
+    'Nowhere above 1 %, for certain.\n',
+)
+
+
+def _set_of(cell):
+    """Return the name of the set in the first cell of a row, which may name a part of it."""
+    return str(cell).split(',')[0]
+
+
 def write_documents(folders):
     """
     Rewrite tables and figures of the documentation, the README and the model card.
+
+    What they say of sets that are not among these stays.
 
     Parameters
     ----------
@@ -75,8 +132,8 @@ def write_documents(folders):
                 (DOCS / 'sersic.rst.inc').write_text(fit_check(comparison))
         if name in ('isolated', 'blended'):
             replace_block(CARD, name, readable(summary, methods=CARD_METHODS))
-    (DOCS / 'losses.rst.inc').write_text(_losses(summaries))
-    (DOCS / 'biases.rst.inc').write_text(_biases(summaries))
+    for table, rows in ((LOSSES, _losses(summaries)), (BIASES, _biases(summaries))):
+        table.write([*table.rows_of_others(folders), *rows])
 
 
 def _singles(comparison):
@@ -108,7 +165,7 @@ def _draw(name, comparison):
 
 
 def _losses(summaries):
-    """Return a table of where another method is better than the network, for certain."""
+    """Return rows of where another method is better than the network, for certain."""
     rows = []
     for name, summary in summaries.items():
         for row in summary:
@@ -123,20 +180,15 @@ def _losses(summaries):
             if any(ratios):
                 span = f'{row["low"]:g}-{row["high"]:g}'
                 rows.append([name, span, str(row['label']), str(row['n_both']), *ratios])
-    if not rows:
-        return 'Nowhere, for certain.\n'
-    return rst_table(['set', 'S/N', 'method', 'n', 'scatter / CNN', 'rms / CNN'], rows)
+    return rows
 
 
 def _biases(summaries):
-    """Return a table of the notable biases of the network."""
-    rows = [
+    """Return rows of the notable biases of the network."""
+    return [
         [name, f'{row["low"]:g}-{row["high"]:g}', f'{100 * bias:.1f} ± {100 * error:.1f}']
         for name, summary in summaries.items()
         for row in summary[summary['method'] == REFERENCE]
         for bias, error in [(row['bias'], row['bias_err'])]
         if abs(bias) > max(NOTABLE_BIAS, CERTAIN * error)
     ]
-    if not rows:
-        return 'Nowhere above 1 %, for certain.\n'
-    return rst_table(['set', 'S/N', 'median bias of the CNN [%]'], rows)

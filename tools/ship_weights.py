@@ -35,7 +35,7 @@ CARD = """\
 - SHA-256 of the tensors: ``{sha256}``
 - Made by ``python -m astroflux.training {name} -o FOLDER`` from the configuration
   ``astroflux/training/configs/{name}.toml``: seeds {library_seed} (galaxies) and
-  {training_seed} (initial weights, observations), {steps:,} steps of {batch_size} stamps.
+  {training_seed} (initial weights, observations), {steps:,} steps of {batch_size} stamps.{given}
 
 Trained on
 ~~~~~~~~~~
@@ -58,8 +58,14 @@ two pixels; stamps cut to {min_stamp} pixels and more in {small:.0%}; PSF withhe
 all but its width in another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%}
 that of another field, in the others one with errors, of {fwhm_error:.0%} of the width.
 
+For galaxies in blocks of pixels the last layers have weights of their own: {blocks_steps:,} steps
+on {n_blocks:,} galaxies (seed {blocks_seed}) of half-light radius {blocks_radius} and PSFs of
+{blocks_fwhm} FWHM, in blocks, at S/N {blocks_snr}. There the sky is off by {sky} sigma times the
+pixels of a block along a side, which are 2 to {max_binning}.
+
 The errors were learned from {n_calibration:,} galaxies of their own (seed {calibration_seed}), in
-which no PSF is that of another field.
+which no PSF is that of another field; those of galaxies in blocks from {n_blocks_calibration:,}
+others.
 
 The design and the length of the training were chosen by the validation galaxies (seed
 {validation_seed}), which are not trained on. The test sets of ``benchmarks/`` are of other seeds.
@@ -71,8 +77,8 @@ Where it fails
   pixels, as many blocks of them), and PSFs outside {fwhm} pixels FWHM: flag ``OUT_OF_RANGE``.
 - High Sersic indices at low S/N: their wings are invisible, and the answer leans to the more
   common discs (the set ``uniform-index``).
-- Large galaxies at high S/N, measured in blocks of pixels: further from the bound than others, with
-  intervals that are too narrow (the set ``large``).
+- Large galaxies at high S/N, measured in blocks of pixels: further from the bound than others (the
+  set ``large``).
 - Interacting galaxies and stars' diffraction spikes: none was in the training.
 - Blends at low S/N: a neighbour that noise hides is counted in.
 - Below S/N 5 the answer leans on the population that it was trained on.
@@ -101,6 +107,32 @@ def span(low_high):
     return ' to '.join(f'{float(f"{value:.3g}"):,g}' for value in low_high)
 
 
+def _given(weights):
+    """Return where a network came from whose first training was not repeated."""
+    name = weights.metadata.get('first_training_of')
+    if name is None:
+        return ''
+    return (
+        f'\n  These first steps are those of ``{name}``, of the same settings: the network was '
+        'given with\n  ``--network``, and what is for blocks of pixels was added.'
+    )
+
+
+def _of_blocks(blocks):
+    """Return what the card says of the second training."""
+    (part,) = blocks['library']['part']
+    return {
+        'n_blocks': blocks['library']['n_galaxies'],
+        'blocks_seed': blocks['library']['seed'],
+        'n_blocks_calibration': blocks['calibration']['n_galaxies'],
+        'blocks_steps': sum(steps for steps, _ in blocks['optimiser']['cycles']),
+        'blocks_radius': span(part['galaxies']['half_light_radius']),
+        'blocks_fwhm': span(part['psf']['fwhm']),
+        'blocks_snr': span(blocks['observation']['snr']),
+        'max_binning': blocks['observation']['max_binning'],
+    }
+
+
 def write_card(weights):
     """Write the model card beside the weights."""
     source = weights.metadata['training']
@@ -123,6 +155,8 @@ def write_card(weights):
         n_galaxies=library['n_galaxies'],
         own_share=own['share'],
         radius=span(own['galaxies']['half_light_radius']),
+        given=_given(weights),
+        **_of_blocks(source['blocks']),
         large_radius=span(rebinned['galaxies']['half_light_radius']),
         fwhm=span(own['psf']['fwhm']),
         narrow_fwhm=span(rebinned['psf']['fwhm']),
@@ -194,7 +228,10 @@ def main():
     registry_path.write_text(json.dumps(registry, indent=1) + '\n')
     write_card(weights)
     DOCS.mkdir(parents=True, exist_ok=True)
-    draw_training(source.parent / 'log.csv', DOCS / f'{weights.name}.png')
+    # a network that was given has no log here: its figure stays
+    for folder, name in ((source.parent, ''), (source.parent / 'blocks', '-blocks')):
+        if (folder / 'log.csv').exists():
+            draw_training(folder / 'log.csv', DOCS / f'{weights.name}{name}.png')
 
 
 if __name__ == '__main__':

@@ -10,9 +10,15 @@ from sklearn.exceptions import NotFittedError
 
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
+from astroflux.estimators._study_network import (
+    is_study_network,
+    measure_with_study_network,
+    refuse_study_network,
+)
 from astroflux.estimators.base import FluxEstimator, check_flux
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 from astroflux.networks.profile_net import QUANTILES
+from astroflux.networks.pyramid import CANVAS_SIZE
 
 __all__ = ['CNNFluxEstimator']
 
@@ -23,9 +29,10 @@ DETECTION_SNR = 2.5
 LOW_SNR = 5.0
 
 # A galaxy of which the canvas shows little is measured again in blocks of pixels, so
-# large that its half-light radius is no more than so many of them, with so many pixels
-# along an axis at the most.
+# large that its half-light radius is no more than so many of them, and that the stamp fits,
+# as far as the radius is no less than so many, with so many pixels along an axis at the most.
 LARGE_RADIUS = 10.0
+RESOLVED_RADIUS = 4.0
 MAX_BINNING = 12
 
 # A galaxy larger than any of the training is given about the largest radius
@@ -62,7 +69,8 @@ class CNNFluxEstimator(FluxEstimator):
     The flux is exactly proportional to the cutout: the network sees it in
     units of its noise, and answers with a ratio to the flux of a matched
     filter. It sees the 147 x 147 pixels around the galaxy; if the galaxy is
-    too large for that, blocks of pixels instead. The flag ``STAMP_CROPPED``
+    too large for that, a network of its own sees blocks of pixels instead (`fit`
+    leaves that one as it is). The flag ``STAMP_CROPPED``
     says when there was more, ``OUT_OF_RANGE`` when the PSF or the galaxy is
     larger or smaller than the training had them, and ``UNFAMILIAR`` when the
     column ``novelty`` is above one: of cutouts like those of the training one
@@ -73,6 +81,15 @@ class CNNFluxEstimator(FluxEstimator):
     ``flux_lower_95`` and ``flux_upper_95`` the ends of the central 95 %.
     ``concentration`` is ``5 log10(r80 / r20)``; ``half_light_radius`` is
     circularised and without the PSF.
+
+    Weights of the architecture ``StudyNet``, the network of a study of 2024, are kept for
+    comparison. Unlike the others, they are **not** proportional to the cutout: that network sees
+    raw values of the 143 x 143 pixels around the galaxy (0 where there are none, or masked ones),
+    answers with the logarithm of the flux in ADU at the zero point 27, and knows no other unit:
+    a cutout in another unit, or without any, raises `~astropy.units.UnitsError`. It uses neither
+    noise nor PSF. Its errors are one number of dex, the scatter over its own test set;
+    ``OUT_OF_RANGE`` says that the answer is beyond the fluxes of its training; the columns of
+    shape and ``novelty`` are NaN; `fit` and `weight_map` refuse such weights.
 
     Examples
     --------
@@ -102,7 +119,7 @@ class CNNFluxEstimator(FluxEstimator):
 
     def __init__(
         self,
-        weights='profile-3',
+        weights='profile-4',
         *,
         device='cpu',
         batch_size=128,
@@ -139,7 +156,8 @@ class CNNFluxEstimator(FluxEstimator):
             from astroflux.networks import load_weights
 
             loaded = load_weights(self.weights)
-            loaded.network.to(self._torch_device())
+            for network in (loaded.network, loaded.network_for_blocks):
+                network.to(self._torch_device())
             self._loaded = (key, loaded)
         return self._loaded[1]
 
@@ -156,10 +174,13 @@ class CNNFluxEstimator(FluxEstimator):
 
     def _measure_batch(self, cutouts):
         weights = self._weights_in_use()
+        if is_study_network(weights):
+            device = self._torch_device()
+            return measure_with_study_network(weights, cutouts, self._extra_units, device)
         canvases = Canvases(cutouts)
         answer = self._answer(weights.network, canvases)
         binning = np.ones(len(cutouts), int)
-        self._measure_large(weights.network, cutouts, canvases, answer, binning)
+        self._measure_large(weights.network_for_blocks, cutouts, canvases, answer, binning)
 
         # What is too large for a number is no measurement: of a canvas without a usable pixel.
         with np.errstate(over='ignore'):
@@ -220,7 +241,10 @@ class CNNFluxEstimator(FluxEstimator):
             if not large.any():
                 return
             rows = np.flatnonzero(large)
-            wanted = np.ceil(binning[rows] * radius[rows] / LARGE_RADIUS).astype(int)
+            pixels = binning[rows] * radius[rows]
+            sides = np.array([max(cutouts[row].data.shape) for row in rows])
+            fitting = np.minimum(np.ceil(sides / CANVAS_SIZE), pixels // RESOLVED_RADIUS)
+            wanted = np.maximum(np.ceil(pixels / LARGE_RADIUS), fitting).astype(int)
             wanted = np.clip(wanted, binning[rows] + 1, MAX_BINNING)
             for value in np.unique(wanted):
                 chosen = rows[wanted == value]
@@ -284,9 +308,12 @@ class CNNFluxEstimator(FluxEstimator):
         if items[0].flags & FATAL_FLAGS:
             msg = f'the cutout cannot be measured: {items[0].message}'
             raise ValueError(msg)
-        network, device = self._weights_in_use().network, self._torch_device()
+        weights, device = self._weights_in_use(), self._torch_device()
+        refuse_study_network(weights, 'weight_map')
         canvases, binning = Canvases(items), np.ones(1, int)
-        self._measure_large(network, items, canvases, self._answer(network, canvases), binning)
+        answer = self._answer(weights.network, canvases)
+        self._measure_large(weights.network_for_blocks, items, canvases, answer, binning)
+        network = weights.network if binning[0] == 1 else weights.network_for_blocks
         canvases = Canvases(items, int(binning[0]))
         image, weight, psf_numbers = (
             torch.from_numpy(array).to(device)
@@ -327,9 +354,10 @@ class CNNFluxEstimator(FluxEstimator):
         """
         from astroflux.networks import Weights
         from astroflux.networks.refine import new_network, refine
-        from astroflux.networks.store import hash_of_tensors
+        from astroflux.networks.store import hash_of_tensors, tensors_of
 
         start = None if self.weights is None else self._pretrained()
+        refuse_study_network(start, 'fit')
         canvases, ln_flux = self._training_arrays(
             cutouts, flux, psf=psf, psf_fwhm=psf_fwhm, positions=positions
         )
@@ -348,7 +376,10 @@ class CNNFluxEstimator(FluxEstimator):
         name = 'fitted' if start is None else f'{start.name}, fine-tuned'
         metadata = {} if start is None else dict(start.metadata)
         metadata['n_fitted'] = len(ln_flux)
-        self.fitted_ = Weights(network, name, hash_of_tensors(network.state_dict()), metadata)
+        # what is seen in blocks of pixels is not trained
+        blocks = None if start is None else start.blocks
+        sha256 = hash_of_tensors(tensors_of(network, blocks))
+        self.fitted_ = Weights(network, name, sha256, metadata, blocks)
         return self
 
     def _training_arrays(self, cutouts, flux, **keywords):
@@ -380,7 +411,13 @@ class CNNFluxEstimator(FluxEstimator):
         from astroflux.networks import save_weights
 
         weights = self._weights_in_use()
-        save_weights(path, weights.network, name=weights.name, metadata=weights.metadata)
+        save_weights(
+            path,
+            weights.network,
+            name=weights.name,
+            metadata=weights.metadata,
+            blocks=weights.blocks,
+        )
 
     @classmethod
     def load(cls, path):

@@ -85,6 +85,8 @@ class ProfileNet(nn.Module):
         Units of the dense layers.
     n_steps : int
         Steps of the fit; 0 for none.
+    sees_binning : bool
+        Whether the network is told how large the blocks are that its pixels stand for.
 
     Attributes
     ----------
@@ -99,6 +101,7 @@ class ProfileNet(nn.Module):
         maps=32,
         width=256,
         n_steps=2,
+        sees_binning=False,
     ):
         super().__init__()
         self.settings = {
@@ -107,6 +110,7 @@ class ProfileNet(nn.Module):
             'maps': maps,
             'width': width,
             'n_steps': n_steps,
+            'sees_binning': sees_binning,
         }
         self.pyramid = Pyramid()
         self.photometry = Photometry()
@@ -155,6 +159,7 @@ class ProfileNet(nn.Module):
         self.distribution = nn.Sequential(
             nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + 3)
         )
+        self.binning = silent(nn.Linear(1, width)) if sees_binning else None
 
     def forward(self, image, weight, psf, binning=1):
         """
@@ -172,9 +177,10 @@ class ProfileNet(nn.Module):
             ``(n, 9)``: full width at half maximum in pixels, noise-equivalent area
             ``sum(psf)**2 / sum(psf**2)`` in square pixels, and the mixture of
             `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
-        binning : int
-            How many pixels of the survey, along an axis, a pixel of the image is the sum of. In
-            units of the noise, what the sky is wrong by grows with it, and so does its prior.
+        binning : int or `torch.Tensor`
+            How many pixels of the survey, along an axis, a pixel of the image is the sum of; for
+            each stamp ``(n,)``, or for all. In units of the noise, what the sky is wrong by grows
+            with it, and so does its prior.
 
         Returns
         -------
@@ -196,6 +202,10 @@ class ProfileNet(nn.Module):
         ]
         features = self.standardise(view['features'])
         hidden = self.propose(torch.cat([features, *maps], dim=1))
+        binning = torch.as_tensor(binning, dtype=hidden.dtype, device=hidden.device)
+        binning = binning.expand(len(hidden))[:, None]
+        if self.binning:
+            hidden = hidden + self.binning(binning.log())
         answer, candidates, ln_radius = {}, view['candidates'], view['ln_width']
         if self.fit:
             fit, fit_features = self._fit(raw, view, hidden, binning)
@@ -273,7 +283,7 @@ class ProfileNet(nn.Module):
         ln_variance, psf_weight = self.psf(view['psf_features'], opinion)
         width = width.clamp(-5, 3).exp().view(n, n_steps, N_SOLVED).transpose(0, 1)
         # the sky comes last
-        prior = torch.cat([self.prior[:-1], binning * self.prior[-1:]])
+        prior = torch.cat([self.prior[:-1].expand(n, -1), binning * self.prior[-1:]], dim=1)
         guess = ProfileGuess(
             start=(start + change).clamp(self.start_lowest, self.start_highest),
             ln_variance=ln_variance,

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from astroflux.networks.profile_net import ProfileNet
+from astroflux.networks.study_net import StudyNet
 
 __all__ = [
     'Weights',
@@ -20,11 +21,16 @@ __all__ = [
     'hash_of_tensors',
     'load_weights',
     'save_weights',
+    'tensors_of',
 ]
 
-ARCHITECTURES = {'ProfileNet': ProfileNet}
+ARCHITECTURES = {'ProfileNet': ProfileNet, 'StudyNet': StudyNet}
 
 SUFFIX = '.safetensors'
+
+# Tensors of the network for blocks of pixels begin with this; what it shares with the other
+# network is stored once.
+BLOCKS = 'blocks.'
 
 
 class WeightsError(ValueError):
@@ -47,12 +53,20 @@ class Weights:
     metadata : dict
         What the file says of its making; among it ``psf_fwhm_range`` and
         ``half_light_radius_range``, what the training saw, in pixels.
+    blocks : `torch.nn.Module` or None
+        Network for galaxies in blocks of pixels, in evaluation mode; `None` if it is the same.
     """
 
     network: torch.nn.Module
     name: str
     sha256: str
     metadata: dict
+    blocks: torch.nn.Module | None = None
+
+    @property
+    def network_for_blocks(self):
+        """The network that measures galaxies in blocks of pixels."""
+        return self.network if self.blocks is None else self.blocks
 
 
 def _folder():
@@ -98,7 +112,32 @@ def hash_of_tensors(tensors):
     return digest.hexdigest()
 
 
-def save_weights(path, network, *, name, metadata=None):
+def tensors_of(network, blocks=None):
+    """
+    Return what a weights file holds.
+
+    Parameters
+    ----------
+    network : `torch.nn.Module`
+        The network.
+    blocks : `torch.nn.Module`, optional
+        That for blocks of pixels.
+
+    Returns
+    -------
+    tensors : dict of str to `torch.Tensor`
+        All of the network; of the other one what is different.
+    """
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    if blocks is not None:
+        for name, value in blocks.state_dict().items():
+            value = value.detach().cpu().contiguous()
+            if name not in tensors or not torch.equal(tensors[name], value):
+                tensors[f'{BLOCKS}{name}'] = value
+    return tensors
+
+
+def save_weights(path, network, *, name, metadata=None, blocks=None, dtype=None):
     """
     Write a network to a safetensors file.
 
@@ -112,13 +151,20 @@ def save_weights(path, network, *, name, metadata=None):
         Name of the weights.
     metadata : dict, optional
         What can be written as JSON about their making.
+    blocks : `torch.nn.Module`, optional
+        Network of the same architecture for galaxies in blocks of pixels, if that is another.
+    dtype : `torch.dtype`, optional
+        Type to store floating-point numbers in, such as `torch.float16` for half of the size.
+        Loaded, they are again of the network's own type.
 
     Returns
     -------
     sha256 : str
         Hash of the tensors, as stored in the file.
     """
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    tensors = tensors_of(network, blocks)
+    if dtype is not None:
+        tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
     sha256 = hash_of_tensors(tensors)
     header = {
         'format': 'astroflux-weights-1',
@@ -128,6 +174,8 @@ def save_weights(path, network, *, name, metadata=None):
         'sha256': sha256,
         'metadata': json.dumps(metadata or {}),
     }
+    if blocks is not None:
+        header['blocks_settings'] = json.dumps(blocks.settings)
     save_file(tensors, path, metadata=header)
     return sha256
 
@@ -193,11 +241,29 @@ def load_weights(weights=None):
     if header['architecture'] not in ARCHITECTURES:
         msg = f'{path} is for the unknown architecture {header["architecture"]!r}'
         raise WeightsError(msg)
-    network = ARCHITECTURES[header['architecture']](**json.loads(header['settings']))
+    network = _build(path, header, 'settings', _without_prefix(tensors, ''))
+    blocks = None
+    if 'blocks_settings' in header:
+        own = _without_prefix(tensors, BLOCKS)
+        blocks = _build(path, header, 'blocks_settings', {**network.state_dict(), **own})
+    return Weights(network, header['name'], sha256, json.loads(header['metadata']), blocks)
+
+
+def _without_prefix(tensors, prefix):
+    """Return the tensors of one of the two networks, by their names in it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(BLOCKS) == bool(prefix)
+    }
+
+
+def _build(path, header, settings, tensors):
+    """Return a network with its weights."""
+    network = ARCHITECTURES[header['architecture']](**json.loads(header[settings]))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as exc:
         msg = f'{path} does not fit its architecture {header["architecture"]}: {exc}'
         raise WeightsError(msg) from exc
-    network.eval()
-    return Weights(network, header['name'], sha256, json.loads(header['metadata']))
+    return network.eval()

@@ -9,12 +9,15 @@ from astroflux.training.run import train
 @click.command()
 @click.argument('configuration')
 @click.option('-o', '--output', required=True, type=click.Path(), help='Folder of the run.')
+@click.option('--network', help='Finished weights: train only what is for blocks of pixels.')
 @click.option('--resume', is_flag=True, help='Go on from the checkpoint in the folder.')
 @click.option('--device', default='auto', show_default=True, help='cpu, cuda or auto.')
 @click.option('--workers', default=2, show_default=True, help='Processes for rendering.')
-def main(configuration, output, resume, device, workers):
+def main(configuration, output, network, resume, device, workers):
     """Train the network of CONFIGURATION (a shipped name or a TOML file)."""
-    path = train(configuration, output, resume=resume, device=device, workers=workers)
+    path = train(
+        configuration, output, network=network, resume=resume, device=device, workers=workers
+    )
     click.echo(f'wrote {path}')
 
 

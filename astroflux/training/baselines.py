@@ -24,7 +24,7 @@ BATCH = 256
 
 def make_training_table(
     directory,
-    configuration='profile-3',
+    configuration='profile-4',
     *,
     n_galaxies=11_264,
     n_observations=40_000,
@@ -98,7 +98,7 @@ def make_training_table(
     type=click.Path(file_okay=False),
     help='Folder of the rendered stamps.  [default: that of the file, with "-stamps"]',
 )
-@click.option('--configuration', default='profile-3', show_default=True)
+@click.option('--configuration', default='profile-4', show_default=True)
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')

@@ -17,6 +17,9 @@ HELD_OUT = ('validation', 'calibration')
 
 SECTIONS = ('library', 'observation', *HELD_OUT, 'network', 'optimiser')
 
+# The section with what is different in the second training, for galaxies in blocks of pixels.
+BLOCKS = 'blocks'
+
 
 @dataclass(frozen=True)
 class StampSettings:
@@ -49,6 +52,8 @@ class TrainingConfiguration:
     network : dict
         Keyword arguments of the network.
     optimiser : `~astroflux.training.loop.OptimiserSettings`
+    blocks : `TrainingConfiguration` or None
+        Of the second training, for galaxies in blocks of pixels, if there is to be one.
     source : dict
         The file's content.
     """
@@ -60,6 +65,7 @@ class TrainingConfiguration:
     calibration: StampSettings
     network: dict
     optimiser: OptimiserSettings
+    blocks: 'TrainingConfiguration | None'
     source: dict
 
 
@@ -92,6 +98,10 @@ def read_configuration(name_or_path):
     if missing := [name for name in SECTIONS if name not in source]:
         msg = f'{path} lacks the sections {missing}: want {list(SECTIONS)}'
         raise ValueError(msg)
+    return _configuration(source)
+
+
+def _configuration(source):
     library, observation = source['library'], source['observation']
     stamps = {'training': StampSettings(library, ObservationSettings(**observation))}
     for name in HELD_OUT:
@@ -105,5 +115,13 @@ def read_configuration(name_or_path):
         **stamps,
         network=source['network'],
         optimiser=OptimiserSettings(**source['optimiser']),
+        blocks=_configuration(_of_blocks(source)) if BLOCKS in source else None,
         source=source,
     )
+
+
+def _of_blocks(source):
+    """Return the content of a file that would describe the second training alone."""
+    first = {name: value for name, value in source.items() if name != BLOCKS}
+    changes = source[BLOCKS]
+    return {**first, **{name: {**first[name], **changes[name]} for name in changes}}

@@ -58,6 +58,8 @@ class OptimiserSettings:
         Scatter of ln flux that the loss takes for perfect.
     shape_weight : float
         Weight of the shape in the loss.
+    modules : sequence of str
+        Which modules of the network are trained, the others stay as they are; empty: all.
     calibration_steps : int
         Steps at the end in which the averaged network's errors alone are
         trained: during the training they have learned those of the network
@@ -77,6 +79,7 @@ class OptimiserSettings:
     average_decay: float = 0.999
     floor: float = 0.0005
     shape_weight: float = 0.05
+    modules: tuple[str, ...] = ()
     calibration_steps: int = 500
     calibration_rate: float = 1e-3
 
@@ -122,6 +125,10 @@ class Stamps:
         return {name: torch.from_numpy(value).to(device) for name, value in vars(seen).items()}
 
 
+def _answer(network, batch):
+    return network(batch['image'], batch['weight'], batch['psf'], batch['binning'])
+
+
 class Trainer:
     """
     Train a `~astroflux.networks.profile_net.ProfileNet` on a stamp library.
@@ -136,6 +143,8 @@ class Trainer:
         Keyword arguments of the network.
     optimiser_settings : `OptimiserSettings`
         How to train.
+    start : dict of `torch.Tensor`, optional
+        Weights to start from, in place of random ones; they need not be all.
     device : str
         Where to run.
     """
@@ -149,6 +158,7 @@ class Trainer:
         *,
         network_settings,
         optimiser_settings,
+        start=None,
         device='cpu',
     ):
         self.directory = Path(directory)
@@ -158,6 +168,11 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(optimiser_settings.seed)
             network = ProfileNet(**network_settings)
+        if start is not None:
+            network.load_state_dict(start, strict=False)
+        if optimiser_settings.modules:
+            for name, part in network.named_children():
+                part.requires_grad_(name in optimiser_settings.modules)
         self.network = network.to(device, memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network,
@@ -165,7 +180,7 @@ class Trainer:
             use_buffers=True,
         )
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
+            [p for p in self.network.parameters() if p.requires_grad],
             lr=optimiser_settings.rate_at(0),
             weight_decay=optimiser_settings.weight_decay,
         )
@@ -228,7 +243,7 @@ class Trainer:
         for module in self.network.modules():
             if isinstance(module, torch.nn.BatchNorm1d):
                 module.train(self.step < settings.standardise_steps)
-        answer = self.network(batch['image'], batch['weight'], batch['psf'])
+        answer = _answer(self.network, batch)
         loss, flux_part = flux_loss(answer, batch, floor=settings.floor)
         loss = loss + settings.shape_weight * shape_loss(answer, batch) + error_loss(answer, batch)
         self.optimiser.zero_grad()
@@ -260,7 +275,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group['lr'] = settings.calibration_rate * (1 - (step - steps[0]) / len(steps))
             batch = self._batch(self.calibration, step)
-            answer = network(batch['image'], batch['weight'], batch['psf'])
+            answer = _answer(network, batch)
             optimiser.zero_grad()
             error_loss(answer, batch).backward()
             optimiser.step()
@@ -288,7 +303,7 @@ class Trainer:
         for start in range(0, len(drawn), 256):
             rng = np.random.default_rng([self.settings.seed, 0, start])
             batch = self.validation.observe(drawn[start : start + 256], rng, self.device)
-            answer = network(batch['image'], batch['weight'], batch['psf'])
+            answer = _answer(network, batch)
             offset = batch['ln_flux'] - answer['ln_flux']
             lower, median, upper = (answer['quantiles'][:, i] for i in (LOWER, MEDIAN, UPPER))
             error = median - offset

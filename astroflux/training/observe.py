@@ -30,6 +30,9 @@ LARGE_STAMP_MARGIN = 8
 # The PSF of another field is narrower or wider by up to this factor.
 OTHER_WIDTH = 1.1
 
+# Widths of PSFs in a survey's own pixels.
+SURVEY_FWHM = (1.8, 8.0)
+
 # Catalogue positions: mostly the right pixel, else one or two beside it.
 SHIFTS, SHIFT_SHARES = (-2, -1, 0, 1, 2), (0.02, 0.1, 0.76, 0.1, 0.02)
 
@@ -85,7 +88,11 @@ class ObservationSettings:
         Share of stamps with noise that is correlated between neighbouring
         pixels, which the variances do not tell.
     sky_residual : float
-        Standard deviation of the sky left in a stamp.
+        Standard deviation of the sky left in a stamp, of a survey's own pixels.
+    max_binning : int
+        If more than one, pixels are blocks of so many pixels of a survey along an axis, and of
+        at least two: log-uniform, as far as the survey's pixels sample the PSF as the survey's
+        do (`SURVEY_FWHM`). In units of the noise the sky is so many times further off.
     small_stamp_fraction : float
         Share of stamps cut to a random size and shape.
     min_stamp_size : int
@@ -114,6 +121,7 @@ class ObservationSettings:
     photon_noise_fraction: float = 0.2
     correlated_noise_fraction: float = 0.2
     sky_residual: float = 0.02
+    max_binning: int = 1
     small_stamp_fraction: float = 0.2
     min_stamp_size: int = 32
     min_stamp_radii: float = 6.0
@@ -142,6 +150,8 @@ class Observation:
     floor : `~numpy.ndarray`
         ``(n,)`` float32, the scatter of ln flux that is not to be had at any
         S/N, for the loss.
+    binning : `~numpy.ndarray`
+        ``(n,)`` float32, how many of a survey's pixels, along an axis, a pixel stands for.
     """
 
     image: np.ndarray
@@ -154,6 +164,7 @@ class Observation:
     snr: np.ndarray
     effective_snr: np.ndarray
     floor: np.ndarray
+    binning: np.ndarray
 
 
 def _add(canvas, stamp, scale, dx, dy):
@@ -266,6 +277,14 @@ def _unknowable(image, alone, valid, flux):
     return LOST_LIGHT_FLOOR * np.maximum(lost, 0) + BLEND_FLOOR * np.sqrt(np.clip(overlap, 0, 1))
 
 
+def _binning(fwhm, settings, rng):
+    """Return how many of a survey's pixels, along an axis, a pixel stands for."""
+    if settings.max_binning == 1:
+        return np.ones(len(fwhm))
+    low, high = (np.clip(width / fwhm, 2, settings.max_binning) for width in SURVEY_FWHM)
+    return np.round(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def draw_indices(library, n, settings, rng):
     """
     Draw galaxies of a library, with the weights of the settings.
@@ -340,7 +359,8 @@ def observe(library, indices, settings, rng):
     noise = torch.randn(image.shape, generator=generator).numpy()
     correlation = correlate(noise, settings, rng)
     effective_snr = np.empty(n)
-    sky = settings.sky_residual * rng.standard_normal(n)
+    binning = _binning(library.psf[library.group[indices], 0], settings, rng)
+    sky = settings.sky_residual * binning * rng.standard_normal(n)
     weight = np.empty_like(image)
     # one at a time, as that is faster: a stamp fits into a processor's cache
     for row in range(n):
@@ -362,6 +382,7 @@ def observe(library, indices, settings, rng):
         'snr': snr,
         'effective_snr': effective_snr,
         'floor': floor,
+        'binning': binning,
     }
     return Observation(
         image=image,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from astroflux.networks.store import save_weights
+from astroflux.networks.store import load_weights, save_weights
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.loop import Stamps, Trainer
@@ -39,21 +39,24 @@ def make_stamps(config, directory, *, workers=2, progress=True):
     }
 
 
-def make_trainer(configuration, directory, *, device='auto', workers=2, progress=True):
+def make_trainer(config, directory, *, start=None, device='auto', workers=2, progress=True):
     """
     Render what stamps are missing and set up the training.
 
     Parameters
     ----------
-    configuration, directory, device, workers, progress
+    config : `~astroflux.training.TrainingConfiguration`
+        Of the training.
+    directory, device, workers, progress
         As for `train`.
+    start : dict of `torch.Tensor`, optional
+        Weights to start from.
 
     Returns
     -------
     trainer : `~astroflux.training.loop.Trainer`
         At its first step.
     """
-    config = read_configuration(configuration)
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     return Trainer(
@@ -61,11 +64,32 @@ def make_trainer(configuration, directory, *, device='auto', workers=2, progress
         **make_stamps(config, directory, workers=workers, progress=progress),
         network_settings=config.network,
         optimiser_settings=config.optimiser,
+        start=start,
         device=device,
     )
 
 
-def train(configuration, directory, *, resume=False, device='auto', workers=2, progress=True):
+def _train_one(config, directory, *, resume, progress, **options):
+    """Train the one network of a configuration and return it."""
+    trainer = make_trainer(config, directory, progress=progress, **options)
+    if trainer.checkpoint_path.exists():
+        if not resume:
+            msg = f'{trainer.checkpoint_path} exists: resume it, or train in another folder'
+            raise FileExistsError(msg)
+        trainer.resume()
+    return trainer.run(progress=progress)
+
+
+def train(
+    configuration,
+    directory,
+    *,
+    network=None,
+    resume=False,
+    device='auto',
+    workers=2,
+    progress=True,
+):
     """
     Render the stamps, train the network, write the weights.
 
@@ -75,7 +99,11 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
         Name of a shipped configuration, or the path of a TOML file.
     directory : path-like
         Folder for the rendered stamps, checkpoints, the log and the result
-        ``NAME.safetensors``. Stamps that are there are used again.
+        ``NAME.safetensors``. Stamps that are there are used again. The second
+        training, for galaxies in blocks of pixels, has the folder ``blocks`` in it.
+    network : str or path-like, optional
+        Weights, by name or file, that the first training need not make again: only the second
+        one is done.
     resume : bool
         Whether to go on from the folder's checkpoint, if there is one.
     device : str
@@ -94,27 +122,37 @@ def train(configuration, directory, *, resume=False, device='auto', workers=2, p
     ------
     FileExistsError
         If the folder holds a checkpoint and ``resume`` is false.
+    ValueError
+        If a network is given and the configuration has no second training.
     """
     config = read_configuration(configuration)
     directory = Path(directory)
-    trainer = make_trainer(
-        configuration, directory, device=device, workers=workers, progress=progress
-    )
-    if trainer.checkpoint_path.exists():
-        if not resume:
-            msg = f'{trainer.checkpoint_path} exists: resume it, or train in another folder'
-            raise FileExistsError(msg)
-        trainer.resume()
-    network = trainer.run(progress=progress)
+    options = {'resume': resume, 'device': device, 'workers': workers, 'progress': progress}
+    if network is None:
+        trained = _train_one(config, directory, **options)
+    elif config.blocks is None:
+        msg = f'{config.name} trains one network, which was given: there is nothing to train'
+        raise ValueError(msg)
+    else:
+        given = load_weights(network)
+        trained = given.network
+    blocks = None
+    if config.blocks:
+        blocks = _train_one(
+            config.blocks, directory / 'blocks', start=trained.state_dict(), **options
+        )
     path = directory / f'{config.name}.safetensors'
     save_weights(
         path,
-        network,
+        trained,
         name=config.name,
+        blocks=blocks,
         metadata={
             'description': config.description,
             **trained_ranges(config.training.library),
             'training': config.source,
+            # whose first training was not repeated
+            **({} if network is None else {'first_training_of': given.name}),
         },
     )
     return path

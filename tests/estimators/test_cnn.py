@@ -1,12 +1,14 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """What is the network's own; the contract is in test_contract.py."""
 
+import copy
 import os
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy import units as u
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
@@ -14,7 +16,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from astroflux import CNNFluxEstimator, decode_flags
-from astroflux.networks import WeightsError, load_weights
+from astroflux.estimators.cnn import LARGE_RADIUS
+from astroflux.networks import WeightsError, load_weights, save_weights
 from astroflux.networks.pyramid import CANVAS_SIZE
 
 
@@ -368,20 +371,79 @@ def test_weight_map_takes_one_cutout(estimator, many, make_ccd):
         estimator.weight_map(np.full((20, 20), np.nan))
 
 
+# -- galaxies in blocks of pixels ----------------------------------------------------------------
+
+
+@pytest.fixture
+def with_other_blocks(tmp_path):
+    """The shipped network, and for blocks of pixels one that mixes otherwise."""
+    weights = load_weights()
+    blocks = copy.deepcopy(weights.network_for_blocks)
+    with torch.no_grad():
+        blocks.distribution[-1].bias[:] = 0
+        blocks.distribution[-1].weight[:] = 0
+        blocks.mix.weight[:] = 0
+        blocks.mix.bias[:] = 0
+    path = tmp_path / 'other.safetensors'
+    save_weights(path, weights.network, name='other', metadata=weights.metadata, blocks=blocks)
+    return CNNFluxEstimator(weights=path)
+
+
+def sersic_like(size, radius):
+    y, x = np.mgrid[:size, :size] - size // 2
+    image = np.exp(-np.hypot(x, y) / radius) / (2 * np.pi * radius**2)
+    noise = StdDevUncertainty(np.full(image.shape, 0.05))
+    rng = np.random.default_rng(2)
+    return NDData(1e5 * image + 0.05 * rng.standard_normal(image.shape), uncertainty=noise)
+
+
+def test_another_network_measures_blocks(estimator, with_other_blocks):
+    small, large = sersic_like(101, 4), sersic_like(301, 20)
+    same, other = (e.measure([small, large], psf_fwhm=4.0) for e in (estimator, with_other_blocks))
+    assert same['half_light_radius'][1].value > LARGE_RADIUS
+    assert other['flux'][0] == same['flux'][0]
+    assert other['flux'][1] != same['flux'][1]
+    # the derivatives are those of the network that measured
+    one, two = (e.weight_map(large, psf_fwhm=4.0) for e in (estimator, with_other_blocks))
+    assert np.abs(one - two).max() > 0.01
+
+
+def test_save_keeps_both_networks(with_other_blocks, tmp_path):
+    large = sersic_like(301, 20)
+    path = tmp_path / 'again.safetensors'
+    with_other_blocks.save(path)
+    again = CNNFluxEstimator.load(path)
+    assert again.predict(large, psf_fwhm=4.0) == with_other_blocks.predict(large, psf_fwhm=4.0)
+
+
+def test_fit_keeps_the_network_for_blocks(many, tmp_path):
+    shipped = CNNFluxEstimator(epochs=1)
+    blocks = load_weights().network_for_blocks.state_dict()
+    shipped.fit(many, np.full(6, 100.0) * many[0].unit, psf_fwhm=3.0)
+    path = tmp_path / 'fitted.safetensors'
+    shipped.save(path)
+    fitted = load_weights(path)
+    torch.testing.assert_close(fitted.network_for_blocks.state_dict(), blocks, rtol=0, atol=0)
+    name = 'join.first.weight'
+    assert not torch.equal(
+        fitted.network.state_dict()[name], load_weights().network.state_dict()[name]
+    )
+
+
 # -- weights -----------------------------------------------------------------------------------
 
 
 def test_meta_names_the_weights(estimator, make_ccd):
     meta = estimator.measure(make_ccd()).meta
-    assert meta['weights'] == 'profile-3'
-    assert meta['weights_sha256'] == load_weights('profile-3').sha256
+    assert meta['weights'] == 'profile-4'
+    assert meta['weights_sha256'] == load_weights('profile-4').sha256
     assert 'torch' in meta['versions']
 
 
 def test_constructor_loads_nothing(make_ccd):
     estimator = CNNFluxEstimator(weights='nonsense')
     assert repr(estimator) == "CNNFluxEstimator(weights='nonsense')"
-    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-3'"):
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-4'"):
         estimator.predict(make_ccd())
 
 
@@ -427,7 +489,7 @@ def test_fine_tuning_learns_and_is_repeatable(lesson, tmp_path):
     estimator.save(path)
     loaded = CNNFluxEstimator.load(path)
     np.testing.assert_allclose(loaded.predict(ccds), fitted)
-    assert load_weights(path).name == 'profile-3, fine-tuned'
+    assert load_weights(path).name == 'profile-4, fine-tuned'
 
 
 def test_training_from_nothing(lesson):

@@ -367,3 +367,24 @@ def test_opinion_counts_where_nothing_is_known(numbers):
     assert_allclose(change[0], 0, atol=1e-6)
     assert_allclose(change[1], 0.2, rtol=1e-4)
     assert_allclose(change[2], 0.4, rtol=1e-4)
+
+
+# -- blocks of pixels --------------------------------------------------------------------------
+
+
+def test_a_network_may_be_told_the_size_of_blocks(batch):
+    network = make_network(sees_binning=True)
+    with torch.no_grad():
+        network.binning.weight.mul_(100)
+    one, three = (run(network, *batch, binning)['ln_flux'] for binning in (1, 3))
+    mixed = run(network, *batch, torch.tensor([1, 3, 1, 3]))['ln_flux']
+    assert_close(mixed, torch.where(torch.tensor([True, False, True, False]), one, three))
+    assert (one - three).abs().max() > 0.01
+
+
+def test_blocks_of_one_pixel_need_no_telling(batch):
+    told, not_told = make_network(sees_binning=True), make_network()
+    not_told.load_state_dict(told.state_dict(), strict=False)
+    with torch.no_grad():
+        told.binning.bias.zero_()
+    assert_close(run(told, *batch)['ln_flux'], run(not_told, *batch)['ln_flux'])

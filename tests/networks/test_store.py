@@ -43,6 +43,30 @@ def test_round_trip(path):
     torch.testing.assert_close(weights.network.state_dict(), network.state_dict())
 
 
+def test_network_for_blocks(path):
+    network, blocks = ProfileNet(**SMALL), ProfileNet(**SMALL, sees_binning=True)
+    blocks.load_state_dict(network.state_dict(), strict=False)
+    with torch.no_grad():
+        blocks.correction.bias.fill_(0.25)
+    sha256 = save_weights(path, network, name='both', blocks=blocks)
+    weights = load_weights(path)
+    assert weights.sha256 == sha256
+    assert weights.network_for_blocks is weights.blocks
+    assert not weights.blocks.training
+    torch.testing.assert_close(weights.network.state_dict(), network.state_dict())
+    torch.testing.assert_close(weights.blocks.state_dict(), blocks.state_dict())
+    # what the two share is stored once
+    with safe_open(path, framework='pt') as file:
+        own = {name for name in file.keys() if name.startswith('blocks.')}  # noqa: SIM118
+    assert own == {'blocks.correction.bias', 'blocks.binning.weight', 'blocks.binning.bias'}
+
+
+def test_one_network_for_all(path):
+    weights = load_weights(path)
+    assert weights.blocks is None
+    assert weights.network_for_blocks is weights.network
+
+
 @pytest.mark.parametrize('name', available_weights())
 def test_shipped_weights(name):
     weights = load_weights(name)
@@ -55,7 +79,7 @@ def test_shipped_weights(name):
 
 
 def test_unknown_name():
-    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-3'"):
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-4'"):
         load_weights('nonsense')
 
 

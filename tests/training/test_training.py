@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from astroflux.networks import load_weights
+from astroflux.estimators.cnn import MAX_BINNING
+from astroflux.networks import ProfileNet, load_weights, save_weights
 from astroflux.networks.orientation import Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training import (
@@ -359,7 +360,8 @@ def test_train_does_not_overwrite(configuration, tmp_path):
 
 def test_resumed_training_is_the_same(configuration, tmp_path):
     whole = load_weights(train(configuration, tmp_path / 'whole', device='cpu', progress=False))
-    trainer = make_trainer(configuration, tmp_path / 'half', device='cpu', progress=False)
+    config = read_configuration(configuration)
+    trainer = make_trainer(config, tmp_path / 'half', device='cpu', progress=False)
     for _ in range(3):
         trainer.one_step()
     trainer.save_checkpoint()
@@ -369,6 +371,107 @@ def test_resumed_training_is_the_same(configuration, tmp_path):
     torch.testing.assert_close(
         resumed.network.state_dict(), whole.network.state_dict(), rtol=1e-4, atol=1e-6
     )
+
+
+BLOCKS = """
+[blocks.library]
+seed = 4
+n_galaxies = 64
+[blocks.observation]
+max_binning = 6
+[blocks.network]
+sees_binning = true
+[blocks.optimiser]
+cycles = [[3, 1e-3]]
+modules = ["binning", "join", "distribution"]
+standardise_steps = 0
+"""
+
+
+@pytest.fixture(scope='module')
+def with_blocks(configuration, tmp_path_factory):
+    path = tmp_path_factory.mktemp('with_blocks') / 'tiny-blocks.toml'
+    path.write_text(CONFIGURATION + BLOCKS)
+    return path
+
+
+def test_second_training_is_for_blocks_of_pixels(with_blocks):
+    config = read_configuration(with_blocks)
+    assert config.training.observation.max_binning == 1
+    assert config.blocks.training.observation.max_binning == 6
+    assert config.blocks.calibration.observation.max_binning == 6
+    # what it does not set is that of the first
+    assert config.blocks.training.library == {**config.training.library, 'seed': 4}
+    assert config.blocks.optimiser.batch_size == config.optimiser.batch_size == 8
+    assert config.blocks.blocks is None
+
+
+def test_train_for_blocks_of_pixels(with_blocks, tmp_path):
+    weights = load_weights(train(with_blocks, tmp_path, workers=1, device='cpu', progress=False))
+    first, blocks = weights.network.state_dict(), weights.blocks.state_dict()
+    changed = {name.split('.')[0] for name in first if not torch.equal(first[name], blocks[name])}
+    # what is familiar is learned in each calibration
+    assert changed == {'join', 'distribution', 'familiarity'}
+    assert not torch.equal(blocks['binning.weight'], torch.zeros_like(blocks['binning.weight']))
+
+
+def test_second_training_of_a_finished_network(with_blocks, tmp_path):
+    whole = train(with_blocks, tmp_path / 'whole', workers=1, device='cpu', progress=False)
+    again = train(
+        with_blocks, tmp_path / 'again', network=whole, workers=1, device='cpu', progress=False
+    )
+    assert not (tmp_path / 'again' / 'training').exists()
+    assert load_weights(again).metadata['first_training_of'] == 'tiny'
+    for name in ('network', 'blocks'):
+        torch.testing.assert_close(
+            getattr(load_weights(again), name).state_dict(),
+            getattr(load_weights(whole), name).state_dict(),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+
+
+def test_nothing_to_train(configuration, tmp_path):
+    config = read_configuration(configuration)
+    path = tmp_path / 'small.safetensors'
+    save_weights(path, ProfileNet(**config.network), name='small')
+    with pytest.raises(ValueError, match='tiny trains one network, which was given'):
+        train(configuration, tmp_path, network=path, progress=False)
+
+
+def test_sky_of_blocks(library):
+    """In units of the noise, the sky of a block is off by as much more as it has pixels."""
+    fwhm = library.psf[library.group, 0]
+    indices = np.full(400, np.flatnonzero(fwhm < 1.5)[0])
+    seen = {
+        binning: observe(
+            library,
+            indices,
+            ObservationSettings(
+                snr=(1e-3, 1e-3),
+                sky_residual=0.5,
+                max_binning=binning,
+                small_stamp_fraction=0.0,
+                blend_fraction=0.0,
+                defect_fraction=0.0,
+                uneven_noise_fraction=0.0,
+                photon_noise_fraction=0.0,
+                correlated_noise_fraction=0.0,
+            ),
+            np.random.default_rng(3),
+        )
+        for binning in (1, 6)
+    }
+    assert np.all(seen[1].binning == 1)
+    binning = seen[6].binning
+    assert binning.min() >= 2
+    assert binning.max() <= 6
+    assert len(np.unique(binning)) > 1
+    # to the nearest pixel, PSFs are as wide as a survey's
+    assert np.all(fwhm[indices] * binning < 8 + 0.5 * fwhm[indices])
+    for each in seen.values():
+        sky = each.image.sum(axis=(1, 2)) / (each.weight > 0).sum(axis=(1, 2))
+        assert np.std(sky / each.binning) == pytest.approx(0.5, rel=0.15)
 
 
 def test_unknown_configuration():
@@ -384,7 +487,9 @@ def test_configuration_without_a_section(tmp_path):
 
 
 def test_shipped_configuration_covers_the_promised_population():
-    config = read_configuration('profile-3')
+    config = read_configuration('profile-4')
+    assert config.blocks.training.observation.max_binning == MAX_BINNING
+    assert config.blocks.network['sees_binning']
     library, observation = config.training.library, config.training.observation
     own, rebinned = library['part']
     index = library['galaxies']['sersic_index']
