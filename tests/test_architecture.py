@@ -18,6 +18,7 @@ ROOMS = (
     'simulation',
     'evaluation',
     'training',
+    'study',
     'demo',
     'cli',
 )

@@ -13,6 +13,7 @@ from astroflux.cli.compare import compare
 from astroflux.cli.demo import demo
 from astroflux.cli.measure import measure
 from astroflux.cli.simulate import simulate
+from astroflux.cli.study import study
 
 __all__ = ['expand_paths', 'main']
 
@@ -23,5 +24,5 @@ def main():
     """Measure the total fluxes of galaxies in image cutouts."""
 
 
-for command in (measure, compare, simulate, demo):
+for command in (measure, compare, simulate, study, demo):
     main.add_command(command)

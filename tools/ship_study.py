@@ -1,0 +1,221 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Put the best network of the study of 2024 into the package: the file, its hash, its model card.
+
+    python tools/ship_study.py RUN_FOLDER [DATA_FOLDER]
+
+where the folder is that of ``astroflux study run --preset full -o RUN_FOLDER``, and the data are in
+RUN_FOLDER/dataset if not told otherwise.
+"""
+
+import json
+import math
+import sys
+import textwrap
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from astroflux import CNNFluxEstimator
+from astroflux.networks import load_weights, save_weights
+from astroflux.study.dataset import read_settings
+from astroflux.study.loader import load_set
+
+TOP = Path(__file__).parents[1]
+WEIGHTS = TOP / 'astroflux' / 'networks' / 'weights'
+
+NAME = 'study-2024'
+NETWORKS = ('cnn-1', 'cnn-2', 'cnn-3')
+
+# Edges of the bins of true flux, in ADU.
+FLUX_EDGES = (0, 300, 3000, 10_000, 30_000)
+
+CARD = """\
+{name}
+{underline}
+
+The best of the three networks of the study of 2024, trained again as its report says. **Kept for
+comparison; not for measurements.**
+
+- Architecture: ``StudyNet``, {n_parameters:,} parameters, stored in half precision, settings
+  ``{settings}``.
+- SHA-256 of the tensors: ``{sha256}``
+- Made by ``astroflux study run --preset full -o FOLDER`` and ``python tools/ship_study.py FOLDER``:
+  {label} of the report, Adam with the rate {learning_rate:g}, {epochs} epochs, batches of
+  {batch_size}, dropout {dropout:g}, seed {seed}.
+
+Trained on
+~~~~~~~~~~
+
+{n_train:,} galaxies drawn with GalSim to the description in the report (seed {data_seed}): a disc
+and a bulge, total flux uniform in 0 to 30,000 ADU at zero point {zeropoint:g}, noise of
+{noise:g} ADU per pixel, one Kolmogorov PSF of {psf_fwhm:g} arcsec FWHM, {pixel_scale:g} arcsec per
+pixel, one galaxy in the middle of 143 x 143 pixels, no neighbours, no masks.
+
+How it does
+~~~~~~~~~~~
+
+On {n_test:,} other galaxies of the same kind, with the stored weights, it is off by {rms:.3f} dex
+rms (a mean squared error of log flux of {loss:.4g}; the report printed {published:g}): a median of
+{median:.0f} %, and {beyond:.0f} % of the galaxies by more than 10 %. The median bias is
+{bias:+.1f} %. {failed}The plain sum of the pixels of the same images is off by {sum_rms:.3f} dex
+rms, a median of {sum_median:.1f} %; {sum_beyond:.1f} % by more than 10 %{sum_failed}.
+
+{table}
+
+Where it fails
+~~~~~~~~~~~~~~
+
+- Everywhere that is not its test set: other surveys, zero points, pixel scales and PSFs, noisier
+  images, neighbours, masks. It sees raw pixels, so that a cutout of twice the brightness does not
+  get twice the flux.
+- Cutouts in any other unit than ADU raise an error.
+- Faint galaxies, which most galaxies of a survey are: see the table.
+- Its errors are the one number above for all galaxies, and there are no shapes.
+"""
+
+
+def find_best(run):
+    """Return the folder of the network of the lowest test loss, and the losses of all."""
+    losses = {}
+    for name in NETWORKS:
+        path = run / 'cnn' / name / 'summary.json'
+        if not path.is_file():
+            msg = f'{run} has no finished training of {name}: there is no {path}'
+            raise FileNotFoundError(msg)
+        loss = json.loads(path.read_text())['summary']['test_loss']
+        losses[name] = math.inf if loss is None else loss
+    best = min(losses, key=losses.get)
+    return run / 'cnn' / best, losses
+
+
+def describe_errors(actual, predicted):
+    """Return what the card says of errors of log flux; failures count as far off."""
+    error = np.asarray(predicted, float) - actual
+    good = np.isfinite(error)
+    percent = 100 * np.abs(10 ** np.where(good, error, 0) - 1)
+    percent[~good] = np.inf
+    return {
+        'rms': float(np.sqrt(np.mean(error[good] ** 2))),
+        'median': float(np.median(percent)),
+        'beyond': float(100 * np.mean(percent > 10)),
+        'bias': float(100 * (10 ** np.median(error[good]) - 1)),
+        'n_failed': int((~good).sum()),
+    }
+
+
+def table_by_flux(flux, predicted):
+    """Return a table of the errors in bins of the true flux, as reStructuredText."""
+    rows = [('flux [ADU]', 'n', 'rms [dex]', 'median error [%]', 'bias [%]', 'beyond 10 % [%]')]
+    for low, high in pairwise(FLUX_EDGES):
+        chosen = (flux > low) & (flux <= high)
+        if chosen.any():
+            found = describe_errors(np.log10(flux[chosen]), predicted[chosen])
+            numbers = (f'{found["median"]:.0f}', f'{found["bias"]:+.0f}', f'{found["beyond"]:.0f}')
+            rows.append((f'{low:,}-{high:,}', f'{chosen.sum():,}', f'{found["rms"]:.3f}', *numbers))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rule = '  '.join('=' * width for width in widths)
+    lines = ['  '.join(text.ljust(w) for text, w in zip(row, widths, strict=True)) for row in rows]
+    return '\n'.join([rule, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule])
+
+
+def measure(path, test):
+    """Return the answers to the test images, log10 of ADU, by the estimator that ships."""
+    estimator = CNNFluxEstimator(weights=path)
+    parts = [
+        estimator.predict(list(test.cutouts(rows))).value
+        for rows in np.array_split(np.arange(len(test)), -(-len(test) // 500))
+    ]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.log10(np.concatenate(parts))
+
+
+def write_weights(folder, best, test, settings):
+    """Write the file in half precision, with the errors of the answers of just these weights."""
+    source = load_weights(best / 'weights.safetensors')
+    training = source.metadata['training']
+    path = folder / f'{NAME}.safetensors'
+    metadata = {
+        'log_flux_range': source.metadata['log_flux_range'],
+        'zeropoint': test.zeropoint,
+        'noise': test.noise,
+        'psf_fwhm_range': [settings.psf_fwhm / test.pixel_scale] * 2,
+        'training': training,
+        'summary': source.metadata['summary'],
+    }
+    options = {'name': NAME, 'dtype': torch.float16}
+    save_weights(path, source.network, metadata=metadata, **options)
+    predicted = measure(path, test)
+    errors = describe_errors(test.log_flux, predicted)
+    metadata['test_rms_dex'] = errors['rms']
+    save_weights(path, source.network, metadata=metadata, **options)
+    path.chmod(0o644)
+    return load_weights(path), predicted
+
+
+def register(folder, sha256):
+    """Add the weights to the registry, of which the first entry stays the default."""
+    path = folder / 'registry.json'
+    registry = json.loads(path.read_text())
+    registry.pop(NAME, None)
+    registry[NAME] = sha256
+    path.write_text(json.dumps(registry, indent=1) + '\n')
+
+
+def write_card(folder, weights, predicted, test, settings):
+    """Write the model card beside the weights."""
+    from astroflux.study.cnn_results import PUBLISHED_LOSSES
+
+    training = weights.metadata['training']
+    errors = describe_errors(test.log_flux, predicted)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        stamp_sums = np.log10(test.images.sum(axis=(1, 2), dtype=float))
+    sums = describe_errors(test.log_flux, stamp_sums)
+    failed, sum_failed = errors.pop('n_failed'), sums.pop('n_failed')
+    text = CARD.format(
+        name=NAME,
+        underline='-' * len(NAME),
+        n_parameters=weights.network.n_parameters,
+        settings=json.dumps(weights.network.settings),
+        sha256=weights.sha256,
+        label=training['name'].replace('cnn-', 'CNN '),
+        **{k: training[k] for k in ('learning_rate', 'epochs', 'batch_size', 'dropout', 'seed')},
+        n_train=training['n_train'],
+        n_test=len(test),
+        data_seed=settings.seed,
+        zeropoint=test.zeropoint,
+        noise=test.noise,
+        psf_fwhm=settings.psf_fwhm,
+        pixel_scale=test.pixel_scale,
+        loss=errors['rms'] ** 2,
+        published=PUBLISHED_LOSSES[training['name']][1],
+        failed=f'{failed} have no answer. ' if failed else '',
+        **errors,
+        **{f'sum_{k}': value for k, value in sums.items()},
+        sum_failed=f', {sum_failed} of them sums that are not positive' if sum_failed else '',
+        table=table_by_flux(test.flux, predicted),
+    )
+    (folder / f'{NAME}.rst').write_text(text)
+
+
+def ship(run, data, folder=WEIGHTS):
+    """Write weights, registry and card."""
+    best, _ = find_best(run)
+    settings, test = read_settings(data), load_set(data, 'test', progress=True)
+    weights, predicted = write_weights(folder, best, test, settings)
+    register(folder, weights.sha256)
+    write_card(folder, weights, predicted, test, settings)
+
+
+def main():
+    """Run from the command line."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit(textwrap.dedent(__doc__).strip())
+    run = Path(sys.argv[1])
+    ship(run, Path(sys.argv[2]) if len(sys.argv) == 3 else run / 'dataset')
+
+
+if __name__ == '__main__':
+    main()
