@@ -111,8 +111,8 @@ def plot_flux_histogram(ax, table, column, name):
     low, high = (values.min(), np.log10(MAX_FLUX)) if is_log else (0, MAX_FLUX)
     edges = np.linspace(low, high, N_BINS + 1)
     ax.hist(values, edges, color=COLOURS[name], alpha=0.75, label=f'{name} set')
-    enclosed = 10**edges if is_log else edges
-    expected = len(values) * np.diff(enclosed) / (MAX_FLUX - MIN_FLUX)
+    flux = np.maximum(10**edges if is_log else edges, MIN_FLUX)
+    expected = len(values) * np.diff(flux) / (MAX_FLUX - MIN_FLUX)
     ax.stairs(expected, edges, color='0.15', linewidth=1.2, label='flat flux')
     ax.set_xlabel(LABELS[column])
     ax.set_ylabel('galaxies per bin')

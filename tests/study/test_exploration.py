@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 pytest.importorskip('galsim')
 
 from astroflux.study import exploration
-from astroflux.study.catalogue import COLUMNS, StudySettings, draw_catalogue
+from astroflux.study.catalogue import (
+    COLUMNS,
+    MAX_FLUX,
+    MIN_FLUX,
+    StudySettings,
+    draw_catalogue,
+)
 from astroflux.study.exploration import describe_data, explore
 from astroflux.study.exploration_plots import plot_example, plot_flux_histogram, plot_pair
 
@@ -161,8 +167,9 @@ class TestPlots:
         assert found == len(table)
         # a flat flux fills the bins with as many galaxies
         expected = ax.patches[-1].get_data().values
-        low = 0 if column == 'total_flux' else table['total_flux'].min()
-        assert expected.sum() == pytest.approx(len(table) * (1 - low / 30_000))
+        low = MIN_FLUX if column == 'total_flux' else table['total_flux'].min()
+        share = (MAX_FLUX - low) / (MAX_FLUX - MIN_FLUX)
+        assert expected.sum() == pytest.approx(len(table) * share)
         assert 'ADU' in ax.get_xlabel()
 
     def test_pair(self, ax, table):
