@@ -82,13 +82,13 @@ class CNNFluxEstimator(FluxEstimator):
     ``concentration`` is ``5 log10(r80 / r20)``; ``half_light_radius`` is
     circularised and without the PSF.
 
-    Weights of the architecture ``StudyNet``, the network of a study of 2024, are kept for
-    comparison. Unlike the others, they are **not** proportional to the cutout: that network sees
+    The weights ``'study-2024'``, and others of the architecture ``StudyNet``, the network of a
+    study of 2024, are kept for comparison. They are **not** proportional to the cutout: they see
     raw values of the 143 x 143 pixels around the galaxy (0 where there are none, or masked ones),
-    answers with the logarithm of the flux in ADU at the zero point 27, and knows no other unit:
-    a cutout in another unit, or without any, raises `~astropy.units.UnitsError`. It uses neither
-    noise nor PSF. Its errors are one number of dex, the scatter over its own test set;
-    ``OUT_OF_RANGE`` says that the answer is beyond the fluxes of its training; the columns of
+    answer with the logarithm of the flux in ADU at the zero point 27, and know no other unit:
+    a cutout in another unit, or without any, raises `~astropy.units.UnitsError`. They use neither
+    noise nor PSF. Their errors are one number of dex, the scatter over their own test set;
+    ``OUT_OF_RANGE`` says that the answer is beyond the fluxes of their training; the columns of
     shape and ``novelty`` are NaN; `fit` and `weight_map` refuse such weights.
 
     Examples

@@ -220,3 +220,32 @@ def test_network_that_needs_columns(make_adu, tmp_path):
     path = write(tmp_path / 'joined.safetensors', n_columns=2)
     with pytest.raises(ValueError, match="'study-test' need 2 known columns per galaxy"):
         CNNFluxEstimator(path).predict(make_adu())
+
+
+# -- the weights that ship ---------------------------------------------------------------------
+
+
+def test_shipped_weights_measure_galaxies_of_the_study():
+    pytest.importorskip('galsim')
+    from astroflux.study.catalogue import StudySettings, draw_catalogue
+    from astroflux.study.images import crop_centre, draw_image
+
+    # a seed that nothing was trained on
+    settings = StudySettings(n_train=1, n_test=19, seed=77)
+    rows = draw_catalogue(settings).to_dict('records')
+    ccds = [
+        CCDData(
+            crop_centre(draw_image(row, settings)),
+            unit='adu',
+            uncertainty=StdDevUncertainty(np.full((SIDE, SIDE), 0.05)),
+        )
+        for row in rows
+    ]
+    table = CNNFluxEstimator(weights='study-2024').measure(ccds)
+    assert table.meta['weights'] == 'study-2024'
+    error = np.log10(table['flux'].value) - [row['log_total_flux'] for row in rows]
+    # most are within 10 % (the model card)
+    assert np.median(np.abs(error)) < np.log10(1.1)
+    stated = load_weights('study-2024').metadata['test_rms_dex']
+    assert stated < 0.2
+    assert np.mean(np.abs(error) < 2 * stated) > 0.8

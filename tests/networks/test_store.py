@@ -71,7 +71,8 @@ def test_one_network_for_all(path):
 def test_shipped_weights(name):
     weights = load_weights(name)
     assert weights.name == name
-    assert weights.metadata['psf_fwhm_range'][0] < 3 < 6 < weights.metadata['psf_fwhm_range'][1]
+    low, high = weights.metadata['psf_fwhm_range']
+    assert 1 < low <= high < 10
     folder = resources.files('astroflux.networks') / 'weights'
     assert json.loads((folder / 'registry.json').read_text())[name] == weights.sha256
     assert len((folder / f'{name}.safetensors').read_bytes()) < 5_000_000
