@@ -5,6 +5,7 @@ import base64
 from dataclasses import dataclass
 from io import BytesIO
 
+import jinja2
 import numpy as np
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'number_text',
     'page_figure',
     'range_cell',
+    'render_page',
     'with_unit',
 ]
 
@@ -82,6 +84,34 @@ class PageFigure:
     def source(self):
         """The image as a URL that holds it."""
         return f'data:image/png;base64,{base64.b64encode(self.png).decode()}'
+
+
+def render_page(template, content, package='astroflux.evaluation'):
+    """
+    Fill in the template of a page; that of another package may use those of this one.
+
+    Parameters
+    ----------
+    template : str
+        Name of a file in the package's ``templates``.
+    content : dict
+        What it asks for.
+    package : str
+        Where the template is.
+
+    Returns
+    -------
+    html : str
+    """
+    packages = dict.fromkeys([package, 'astroflux.evaluation'])
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name, 'templates') for name in packages]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(content)
 
 
 def page_figure(name, figure, *, alt, caption, dpi=_DPI):

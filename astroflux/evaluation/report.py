@@ -4,12 +4,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import jinja2
-
 from astroflux._table_files import write_table
 from astroflux.evaluation._comparison_panels import MIN_GALAXIES, method_styles
 from astroflux.evaluation._comparison_run import EXTREME_SNR
-from astroflux.evaluation._page import PageFigure
+from astroflux.evaluation._page import PageFigure, render_page
 from astroflux.evaluation._report_results import (
     SNR_MIN,
     results_with_truth,
@@ -73,7 +71,7 @@ def write_report(comparison, directory, *, overwrite=False):
     directory = Path(directory)
     path = check_report_directory(directory, overwrite=overwrite)
     tables, page = _content(comparison)
-    html = _render(page)
+    html = render_page(REPORT_NAME, page)
     if path.exists():
         _remove_old(directory)
     figures = directory / 'figures'
@@ -142,17 +140,6 @@ def _content(comparison):
         'files': [*comparison_files(comparison), *tables],
     }
     return tables, page
-
-
-def _render(page):
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('astroflux.evaluation', 'templates'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(REPORT_NAME).render(page)
 
 
 def _remove_old(directory):

@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
-
-from astroflux.evaluation._page import Cell, Column, PageTable, Row
+from astroflux.evaluation._page import Cell, Column, PageTable, Row, render_page
 from astroflux.study.page_captions import FIGURES, NOT_SHOWN, TABLES, TablePlan
 from astroflux.study.page_layout import SECTIONS
 from astroflux.study.page_text import comparison_table, duration_text, page_table
@@ -123,16 +121,8 @@ def write_page(directory):
     path : `~pathlib.Path`
         The page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader('astroflux.study', 'templates'),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template('study.html').render(
-        page=build_page(directory), long_table=LONG_TABLE
-    )
+    content = {'page': build_page(directory), 'long_table': LONG_TABLE}
+    html = render_page('study.html', content, 'astroflux.study')
     path = Path(directory) / PAGE_NAME
     part = path.with_name(f'{path.name}.part')
     part.write_text(html, encoding='utf-8')

@@ -107,7 +107,7 @@ class TestSet:
 
 
 class TestTableErrors:
-    def expect(self, folder, error, message):
+    def assert_refused(self, folder, error, message):
         with pytest.raises(error, match=message):
             load_set(folder, 'train')
 
@@ -118,11 +118,11 @@ class TestTableErrors:
     def test_column(self, study_copy):
         spoil(study_copy, lambda table: table.rename(columns={'sersic_idx_d': 'seraic_idx_d'}))
         message = 'missing: sersic_idx_d; unknown: seraic_idx_d'
-        self.expect(study_copy, ValueError, message)
+        self.assert_refused(study_copy, ValueError, message)
 
     def test_missing_columns(self, study_copy):
         spoil(study_copy, lambda table: table.drop(columns=['Bt', 'R_e']))
-        self.expect(study_copy, ValueError, 'missing: R_e, Bt; unknown: none')
+        self.assert_refused(study_copy, ValueError, 'missing: R_e, Bt; unknown: none')
 
     @pytest.mark.parametrize('flux', [-3.0, 0.0, np.nan, np.inf])
     def test_flux(self, study_copy, flux):
@@ -133,7 +133,7 @@ class TestTableErrors:
         table = spoil(study_copy, change)
         name = re.escape(table['file_name'][4])
         message = rf'has a total_flux that is not positive and finite: row 4 \({name}\)$'
-        self.expect(study_copy, ValueError, message)
+        self.assert_refused(study_copy, ValueError, message)
 
     def test_many_bad_fluxes(self, study_copy):
         def change(table):
@@ -141,7 +141,7 @@ class TestTableErrors:
             return table
 
         spoil(study_copy, change)
-        self.expect(study_copy, ValueError, r'row 2 \(.*row 6 \(\d+.fits\) and 2 more')
+        self.assert_refused(study_copy, ValueError, r'row 2 \(.*row 6 \(\d+.fits\) and 2 more')
 
     def test_text_in_a_column(self, study_copy):
         def change(table):
@@ -150,7 +150,9 @@ class TestTableErrors:
             return table
 
         spoil(study_copy, change)
-        self.expect(study_copy, ValueError, r'has a R_e_b that is not a finite number: row 1 \(')
+        self.assert_refused(
+            study_copy, ValueError, r'has a R_e_b that is not a finite number: row 1 \('
+        )
 
     def test_hole_in_a_column(self, study_copy):
         def change(table):
@@ -158,7 +160,9 @@ class TestTableErrors:
             return table
 
         spoil(study_copy, change)
-        self.expect(study_copy, ValueError, r'has a PA_d that is not a finite number: row 1 \(')
+        self.assert_refused(
+            study_copy, ValueError, r'has a PA_d that is not a finite number: row 1 \('
+        )
 
     def test_no_name(self, study_copy):
         def change(table):
@@ -166,7 +170,7 @@ class TestTableErrors:
             return table
 
         spoil(study_copy, change)
-        self.expect(study_copy, ValueError, r'has no file_name: row 1 \(')
+        self.assert_refused(study_copy, ValueError, r'has no file_name: row 1 \(')
 
     def test_logarithm(self, study_copy):
         def change(table):
@@ -174,16 +178,16 @@ class TestTableErrors:
             return table
 
         spoil(study_copy, change)
-        self.expect(study_copy, ValueError, r'not the logarithm of total_flux: row 9 \(')
+        self.assert_refused(study_copy, ValueError, r'not the logarithm of total_flux: row 9 \(')
 
     def test_twice(self, study_copy):
         spoil(study_copy, lambda table: pd.concat([table[:-1], table[:1]]))
-        self.expect(study_copy, ValueError, r'an img_number that is there twice: row 29 \(')
+        self.assert_refused(study_copy, ValueError, r'an img_number that is there twice: row 29 \(')
 
     def test_rows_missing(self, study_copy):
         spoil(study_copy, lambda table: table[:20])
         message = 'has 20 rows, but the settings of the data set say 30'
-        self.expect(study_copy, ValueError, message)
+        self.assert_refused(study_copy, ValueError, message)
 
 
 class TestFolderErrors:
