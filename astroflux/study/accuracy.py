@@ -137,11 +137,17 @@ def accuracy(context):
     figures.append(save_figure(cost_figure(costs), folder / 'accuracy_cost.png'))
     return {
         'rows': cost_rows(costs),
-        'remarks': [*remarks, *cost_remarks(costs, missing)],
+        'remarks': [*remarks, *cost_remarks(costs, missing, _best_network(predictions))],
         'costs': records(costs),
         'tables': tables,
         'figures': figures,
     }
+
+
+def _best_network(predictions):
+    """Return the network of the study with the lowest MSE on all test images."""
+    squares = {name: (predictions[name] - predictions['actual']) ** 2 for name in CNN_NAMES}
+    return min(CNN_NAMES, key=lambda name: np.nan_to_num(squares[name].mean(), nan=np.inf))
 
 
 def _with_bound(summary, bounds):

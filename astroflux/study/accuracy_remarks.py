@@ -75,7 +75,7 @@ def cost_rows(costs):
     ]
 
 
-def cost_remarks(costs, missing):
+def cost_remarks(costs, missing, best):
     """
     Say what the methods cost, and whether the report's claim holds.
 
@@ -85,6 +85,8 @@ def cost_remarks(costs, missing):
         From `~astroflux.study.accuracy_cost.cost_table`.
     missing : list of str
         What fits would need that were left out.
+    best : str
+        Which network of the study is the best one on all test images.
 
     Yields
     ------
@@ -99,13 +101,10 @@ def cost_remarks(costs, missing):
     )
     for needs in missing:
         yield f'Light-profile fits were left out; they need {needs}.'
-    networks = [METHODS[name] for name in ('cnn-1', 'cnn-2', 'cnn-3')]
-    study = min((rows[name] for name in networks), key=lambda row: row['mse'])
-    shipped = rows[METHODS['shipped']]
+    study, shipped = rows[METHODS[best]], rows[METHODS['shipped']]
     for fit in (rows[label] for label in FITS.values() if label in rows):
         for network in (study, shipped):
             ratio = fit['milliseconds'] / network['milliseconds']
-            better = 'more' if network['mse'] < fit['mse'] else 'less'
             speed = rounded(network['per_second'], 3), rounded(fit['per_second'])
             mse, median = (
                 f'{rounded(network[name])} against {rounded(fit[name])}'
@@ -113,6 +112,17 @@ def cost_remarks(costs, missing):
             )
             yield (
                 f'The {network["method"]} is {rounded(ratio)} times as fast as the {fit["method"]} '
-                f'({speed[0]} and {speed[1]} cutouts per second) and {better} accurate here: an '
-                f'MSE of log10 flux of {mse}, a median error of {median} %.'
+                f'({speed[0]} and {speed[1]} cutouts per second), '
+                f'{_accuracy_text(network, fit)}: an MSE of log10 flux of {mse}, a median error of '
+                f'{median} %.'
             )
+
+
+def _accuracy_text(network, fit):
+    """Compare errors, if they are of the same galaxies."""
+    if network['n_failed'] or fit['n_failed']:
+        counts = ', '.join(
+            f'{row["n_failed"]} of {row["n"]} by the {row["method"]}' for row in (network, fit)
+        )
+        return f'and errors do not compare, as some failed ({counts})'
+    return f'and {"more" if network["mse"] < fit["mse"] else "less"} accurate on these {fit["n"]}'

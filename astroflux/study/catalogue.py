@@ -151,7 +151,7 @@ def draw_catalogue(settings):
     -----
     Radii are circularised: GalSim's shear keeps the area. The position angle
     of a bulge is not wrapped, so that the difference of the two columns is the
-    angle between the components. The fluxes are spread evenly over (0, 30000]
+    angle between the components. The fluxes are spread evenly over (1, 30000]
     ADU, rounded to a thousandth.
     """
     n = settings.n_train + settings.n_test
@@ -167,7 +167,7 @@ def draw_catalogue(settings):
 
     bulge = uniform('flux_frac_b')
     flux = MIN_FLUX + (MAX_FLUX - MIN_FLUX) * (1 - rng.random(n))
-    flux = np.round(flux, DECIMALS).clip(10.0**-DECIMALS)
+    flux = np.round(flux, DECIMALS)
     number = rng.permutation(n)
     angle = uniform('PA_d')
     columns = {

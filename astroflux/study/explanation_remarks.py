@@ -20,7 +20,7 @@ __all__ = [
     'variant_remark',
 ]
 
-# A loss is a constant's if it is within this factor of the variance.
+# A loss is a constant's if it is within this factor of the variance, either way.
 NEAR_VARIANCE = 1.1
 
 
@@ -41,7 +41,7 @@ def first_remark(rows, scaled, variance, scale):
     rows : list of dict
         One per seed: ``test_loss``, ``constant`` and ``median_prediction``.
     scaled : dict
-        The same of a training on scaled pixels.
+        The same of a training on scaled pixels, of the first one's seed.
     variance : float
         Loss of the best constant.
     scale : float
@@ -61,7 +61,9 @@ def first_remark(rows, scaled, variance, scale):
     )
     if constant:
         values = _list(row['median_prediction'] for row in constant)
-        near = all(row['test_loss'] < NEAR_VARIANCE * variance for row in constant)
+        near = all(
+            1 / NEAR_VARIANCE < row['test_loss'] / variance < NEAR_VARIANCE for row in constant
+        )
         text += f' ({values})' + (', with the variance for its loss' if near else '')
     if not constant:
         text += ': none of these seeds gives the published constant'
@@ -70,15 +72,20 @@ def first_remark(rows, scaled, variance, scale):
     else:
         text += ': at this rate the published constant is what any of these seeds gives'
     text += (
-        f'. With the pixels divided by {scale:g} ADU the same rate ends at '
-        f'{scaled["test_loss"]:.4g}, '
-        f'{"a constant, too" if scaled["constant"] else "not a constant"}'
+        f'. With the pixels divided by {scale:g} ADU the first of these seeds ends at '
+        f'{scaled["test_loss"]:.4g}, {_constant_text(scaled)}, and with raw pixels at '
+        f'{rows[0]["test_loss"]:.4g}, {_constant_text(rows[0])}: '
     )
-    if constant and not scaled['constant']:
-        text += ': raw pixels are too bright for this rate'
-    elif constant:
-        text += ': the rate is too high for these pixels as well'
+    if bool(scaled['constant']) == bool(rows[0]['constant']):
+        return text + 'scaling does not change whether it learns.'
+    text += f'scaling {"prevents" if scaled["constant"] else "helps"} it'
+    if 0 < len(constant) < len(rows):
+        text += ', or chance does, as another seed changes as much'
     return text + '.'
+
+
+def _constant_text(row):
+    return 'a constant' if row['constant'] else 'not a constant'
 
 
 def _seeds(rows):
@@ -101,6 +108,8 @@ def third_remark(rows):
     losses = [row['test_loss'] for row in rows]
     published = PUBLISHED_LOSSES['cnn-3'][1]
     low, high = _range(losses)
+    if not all(math.isfinite(loss) for loss in losses):
+        return f'The two seeds of the third network end at {_list(losses)}: one diverged.'
     text = (
         f'With another seed the third network ends at {losses[1]:.4g} instead of {losses[0]:.4g}, '
         f'a factor of {high / low:.2f}. '
@@ -193,12 +202,13 @@ def second_remark(second, seeds, variants, n_epochs):
         return text + 'It diverged.'
     wanted = math.log(published / ours)
     if abs(wanted) > math.log(ALIKE):
-        base = float(np.mean(np.log(seeds)))
+        finite = [loss for loss in seeds if math.isfinite(loss)]
+        base = float(np.mean(np.log(finite))) if finite else math.nan
         changes = {
             'the input scaling': [variants[name] for name in ('second-scaled', 'second-asinh')],
             'the noise': [variants['second-noisy']],
             'the batch size': [variants['second-batch']],
-            'the seed': seeds,
+            'the seed': finite,
         }
         enough = [
             cause
@@ -209,6 +219,8 @@ def second_remark(second, seeds, variants, n_epochs):
             f'After {n_epochs} epochs, what changes the loss by at least that factor and in that '
             f'direction: {" and ".join(enough) or "none of scaling, noise, batch size and seed"}. '
         )
+        if len(finite) < len(seeds):
+            text += f'Of the {len(seeds)} seeds {len(seeds) - len(finite)} diverged. '
     # how much the loss moves from one epoch to the next, late in the training
     late = np.asarray(losses, float)[-4:]
     if len(late) > 1:

@@ -237,7 +237,10 @@ def _radii_remark(radii):
 def _checks_remark(checks):
     failed = [check['name'] for check in checks if not check['passed']]
     if not failed:
-        return f'All {len(checks)} checks of the columns against the description pass.'
+        return (
+            f'All {len(checks)} checks of the table pass, against what it was meant to be: ranges '
+            'and relations as they were read off the report.'
+        )
     return f'{_passed_text(checks)} checks of the columns pass; these do not: {", ".join(failed)}.'
 
 
@@ -259,7 +262,7 @@ def _skewness_remark(tables):
     verdict = 'left-skewed, as published' if max(found.values()) < 0 else 'not left-skewed'
     return (
         f'The logarithm of the flux is {verdict}: its skewness is {text}. For a flux that is '
-        'spread evenly it is -2.'
+        'spread evenly from zero it is -2.'
     )
 
 
@@ -272,17 +275,18 @@ def _correlation_remarks(correlations, tables):
         )
         beyond = [abs(r) > limit for r, limit in zip(found, chance, strict=True)]
         if not any(beyond):
-            verdict = 'no more than chance gives'
+            verdict = 'within four standard errors of zero'
         elif not all(beyond):
             verdict = 'in one of the sets more than chance gives, in the other not'
         elif min(abs(r) for r in found) < VISIBLE_CORRELATION:
             verdict = 'more than chance gives, but too little to see in a scatter plot'
         else:
             verdict = 'more than chance gives, and to be seen in the plot'
-        yield f'{x} and {y}: the correlation is {text}, {verdict}.{_why(x, y, all(beyond))}'
+        falls = all(beyond) and max(found) < 0
+        yield f'{x} and {y}: the correlation is {text}, {verdict}.{_why(x, y, falls)}'
 
 
-def _why(x, y, beyond):
-    if (x, y) == ('Bt', 'R_e') and beyond:
+def _why(x, y, falls):
+    if (x, y) == ('Bt', 'R_e') and falls:
         return ' Bulges are drawn from smaller radii than discs, so more bulge is a smaller R_e.'
     return ''

@@ -73,7 +73,8 @@ def run_study(
     FileExistsError
         If the folder holds a run and ``resume`` is false.
     ValueError
-        If the run in the folder was begun with other settings, or the preset is unknown.
+        If the run in the folder was begun with other settings, the data set is of others, or the
+        preset is unknown.
     """
     if workers < 1:
         msg = f'workers must be at least 1, got {workers}'
@@ -82,11 +83,13 @@ def run_study(
     name, preset = _find_preset(preset)
     stages = load_stages() if stages is None else stages
     settings = run_settings(name, preset)
+    data = Path(data) if data else directory / DATA_NAME
+    _check_data(data, preset)
     prepare_folder(directory, settings, resume=resume)
     study = {'settings': settings, 'machine': _machine(workers), 'stages': {}}
     context = Context(
         preset=preset,
-        data=Path(data) if data else directory / DATA_NAME,
+        data=data,
         folder=directory,
         workers=workers,
         progress=progress,
@@ -138,6 +141,19 @@ def _find_preset(preset):
         msg = f'preset must be one of {", ".join(PRESETS)}, got {preset!r}'
         raise ValueError(msg)
     return preset, PRESETS[preset]
+
+
+def _check_data(data, preset):
+    """Refuse a data set that is not the preset's: later stages read it, and do not ask."""
+    # loads GalSim
+    from astroflux.study.dataset import SETTINGS_NAME as DATA_SETTINGS_NAME
+    from astroflux.study.dataset import read_settings
+
+    if not (data / DATA_SETTINGS_NAME).exists():
+        return
+    if (found := read_settings(data)) != preset.settings:
+        msg = f'the data set in {data} is of {found}, want {preset.settings}'
+        raise ValueError(msg)
 
 
 def _machine(workers):

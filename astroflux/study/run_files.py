@@ -89,7 +89,9 @@ def read_json(path):
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as exc:
-        msg = f'{path} is damaged: {exc}. Without it, its numbers are made again'
+        msg = f'{path} is damaged: {exc}'
+        if path.name != SETTINGS_NAME:
+            msg += '. Without it, its numbers are made again'
         raise ValueError(msg) from None
 
 

@@ -30,6 +30,8 @@ UNIFORM_VARIANCE = np.log10(np.e) ** 2
 # A result that chance gives more rarely than this is called more than chance.
 SIGNIFICANCE = 0.003
 
+CHANCE = 'chance'
+
 # So many standard deviations above the largest information with shuffled fluxes are no chance: the
 # largest of many values has a tail to high ones.
 INFORMATION_SIGMA = 4.0
@@ -89,29 +91,37 @@ def variance_remarks(log_flux):
 
 def regressor_remark(model):
     """Say whether a forest of regression trees did better than chance."""
-    related = model['p_value'] < SIGNIFICANCE
     return (
         'The report calls its forest a classifier and a regression; both are here. The R2 of the '
         f'regressor is {model["r2"]:+.4f}; {model["expected_r2"]:+.4f} is expected of predictions '
         'that scatter as much and know nothing, as trees grown to the end follow chance. Their '
         f'correlation with the truth is {model["correlation"]:+.4f} +- '
-        f'{model["correlation_error"]:.4f}: {"more than chance" if related else "chance"}.'
+        f'{model["correlation_error"]:.4f}: {_verdict(model["p_value"], model["correlation"])}.'
     )
 
 
 def class_remarks(judged, shares, published_class):
     """Yield whether a classifier did better than chance, and which class it prefers."""
-    better = judged['p_value'] < SIGNIFICANCE
+    verdict = _verdict(judged['p_value'], judged['n_sigma'])
     yield (
         f'Predictions as frequent as these that know nothing are right in '
         f'{100 * judged["chance"]:.2f} +- {100 * judged["error"]:.2f} of 100 galaxies. The '
         f'accuracy of {100 * judged["accuracy"]:.1f} % is {judged["n_sigma"]:+.1f} standard '
-        f'deviations from that: {"more than chance" if better else "chance"}.'
+        f'deviations from that: {verdict}.'
     )
     favourite = max(shares, key=shares.get)
     same = 'the same' if favourite == published_class else 'another one'
     yield (
         f'The class predicted most often is {favourite} ({100 * shares[favourite]:.0f} %), that '
-        f'of the report is {published_class}: {same}. Which one it is says nothing of the galaxies'
-        + ('.' if better else ': it follows the noise of the training set.')
+        f'of the report is {published_class}: {same}'
+        + ('.' if verdict != CHANCE else '. Which one it is follows the noise of the training set.')
     )
+
+
+def _verdict(p_value, excess):
+    """Judge a two-sided test by the sign of what was found."""
+    if not np.isfinite(p_value):
+        return 'predictions that are all equal have none'
+    if p_value >= SIGNIFICANCE:
+        return CHANCE
+    return 'more than chance' if excess > 0 else 'worse than chance'

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Measure the test images of the study by the methods of today, in parts that are kept on disk."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -75,21 +76,31 @@ def fine_tune(train, path, *, n_images, epochs):
 
     n_images = min(n_images, len(train))
     estimator = CNNFluxEstimator(epochs=epochs)
-    wanted = f'{estimator.weights}, fine-tuned', n_images
+    wanted = {
+        'weights': load_weights(estimator.weights).sha256,
+        'images': n_images,
+        'fluxes': hashlib.sha256(np.ascontiguousarray(train.flux[:n_images]).tobytes()).hexdigest(),
+        'epochs': epochs,
+        'learning_rate': estimator.learning_rate,
+        'batch_size': estimator.batch_size,
+        'random_state': estimator.random_state,
+    }
+    described = path.with_suffix('.json')
     if path.exists():
-        found = load_weights(path)
-        if (found.name, found.metadata.get('n_fitted')) != wanted:
-            msg = (
-                f'{path} holds the weights {found.name!r} trained on '
-                f'{found.metadata.get("n_fitted")} images, want {wanted[0]!r} on {wanted[1]}: '
-                'remove it, or name another folder'
+        begun = json.loads(described.read_text()) if described.exists() else {}
+        if differing := [name for name in wanted if begun.get(name) != wanted[name]]:
+            told = ', '.join(
+                f'{name} {begun.get(name)!r}, not {wanted[name]!r}' for name in differing
             )
+            msg = f'{path} was trained with {told}: remove it, or name another folder'
             raise ValueError(msg)
         return path
     cutouts = list(train.cutouts(range(n_images)))
     estimator.fit(cutouts, train.flux[:n_images] * cutouts[0].unit)
     torn = path.with_name(f'{path.name}.tmp')
     estimator.save(torn)
+    # first, as weights that are there are taken for whole
+    described.write_text(json.dumps(wanted, indent=1) + '\n')
     os.replace(torn, path)
     return path
 
@@ -183,9 +194,8 @@ def measure_in_parts(
         unit='galaxy',
         disable=not progress,
     ) as bar:
-        for span, table in _iter_measured(study_set, missing, settings, tuned, workers):
-            write_table(table, paths[span])
-            bar.update(len(table))
+        for n_measured in _iter_written(study_set, missing, paths, settings, tuned, workers):
+            bar.update(n_measured)
     parts = [_read_part(paths[span], numbers[slice(*span)]) for span in spans]
     return pd.concat(parts, ignore_index=True)
 
@@ -232,25 +242,31 @@ def _part_of(study_set, span):
     return replace(study_set, table=study_set.table.iloc[rows], images=study_set.images[rows])
 
 
-def _iter_measured(study_set, spans, settings, tuned, workers):
-    """Yield first and last row, and the table, of each part as it comes."""
+def _iter_written(study_set, spans, paths, settings, tuned, workers):
+    """Measure parts into their files, and yield the number of galaxies of each as it is there."""
     if workers == 1 or len(spans) < 2:
         for span in spans:
-            yield span, measure_part(_part_of(study_set, span), settings, tuned)
+            yield _write_part(_part_of(study_set, span), paths[span], settings, tuned)
         return
     # a fork of a process that has used torch may hang
     context = multiprocessing.get_context('spawn')
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        futures = {
-            pool.submit(measure_part, _part_of(study_set, span), settings, tuned): span
+        futures = [
+            pool.submit(_write_part, _part_of(study_set, span), paths[span], settings, tuned)
             for span in spans
-        }
+        ]
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            yield future.result()
     finally:
-        # after an interruption what has not begun is given up
+        # after an interruption what has not begun is given up, and what has is kept
         pool.shutdown(cancel_futures=True)
+
+
+def _write_part(part, path, settings, tuned):
+    """Measure a part into its file, in whichever process; return how many galaxies it has."""
+    write_table(measure_part(part, settings, tuned), path)
+    return len(part)
 
 
 def _start_worker():

@@ -14,6 +14,10 @@ from sphinx.util.docutils import SphinxDirective
 from astroflux.study.page import build_page
 from astroflux.study.run_files import STUDY_NAME
 
+SOURCE = (
+    'The rest of this page is what the full run found, made from its numbers when this '
+    'documentation was built.'
+)
 NOT_DONE = 'The full run of the study is not part of this version of the documentation.'
 
 
@@ -29,7 +33,7 @@ class StudyPage(SphinxDirective):
         if not (folder / STUDY_NAME).is_file():
             return [nodes.paragraph(text=NOT_DONE)]
         page = build_page(folder)
-        made = [paragraph(page.lead)]
+        made = [paragraph(SOURCE), paragraph(page.lead)]
         if page.warning:
             made.append(nodes.warning('', paragraph(page.warning)))
         summary = [paragraph('Numbers of sections are those of the report.'), table(page.summary)]

@@ -118,7 +118,7 @@ def test_one_core_for_a_while():
         torch.set_num_threads(before)
 
 
-def costs():
+def costs(*, sersic=(3.01, np.nan)):
     actual = np.array([3.0, 4.0])
     log_flux = {
         'kron': actual - 0.02,
@@ -126,7 +126,7 @@ def costs():
         'cnn-1': actual + 0.5,
         'cnn-2': actual + 0.2,
         'cnn-3': actual + 0.1,
-        'sersic': np.array([3.01, np.nan]),
+        'sersic': np.array(sersic),
     }
     return cost_table(
         actual, log_flux, {'kron': 8e-3, 'shipped': 1e-3, 'study': 5e-4, 'sersic': 2.0}
@@ -153,13 +153,24 @@ def test_costs():
 
 
 def test_remarks_on_costs_follow_the_numbers():
-    told = [*cost_remarks(costs(), ['pyimfit: pip install it'])]
+    table = costs(sersic=(3.01, 3.99))
+    told = [*cost_remarks(table, ['pyimfit: pip install it'], 'cnn-3')]
     assert any('pyimfit: pip install it' in remark for remark in told)
     (study,) = (remark for remark in told if remark.startswith('The study CNN 3'))
     assert '4,000 times as fast as the Sersic fit' in study
-    assert 'less accurate' in study
+    assert 'less accurate on these 2' in study
     (shipped,) = (remark for remark in told if remark.startswith('The shipped network'))
-    assert 'more accurate' in shipped
+    assert 'more accurate on these 2' in shipped
+    # the best one is chosen elsewhere
+    assert any('The study CNN 1' in remark for remark in cost_remarks(table, [], 'cnn-1'))
+
+
+def test_errors_of_different_galaxies_do_not_compare():
+    told = [*cost_remarks(costs(), [], 'cnn-3')]
+    (shipped,) = (remark for remark in told if remark.startswith('The shipped network'))
+    assert 'do not compare' in shipped
+    assert '1 of 2 by the Sersic fit' in shipped
+    assert not any('accurate' in remark for remark in told)
 
 
 def test_figure_of_costs():

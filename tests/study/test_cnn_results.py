@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from astroflux.networks import load_weights
-from astroflux.study import cnn_plan, cnn_remarks, cnn_results, explanation_remarks, joined
+from astroflux.study import cnn_plan, cnn_remarks, explanation_remarks, joined
 from astroflux.study.cnn_published import (
-    PUBLISHED_ACTUAL,
     PUBLISHED_LOSSES,
     PUBLISHED_PREDICTED,
     published_samples,
 )
+from astroflux.study.stages import load_stages
 
 STAGES = ('cnn', 'explanations', 'joined')
 NAMES = ('cnn-1', 'cnn-2', 'cnn-3')
@@ -36,7 +36,7 @@ def results(tmp_path_factory, study_folder):
         (run / stage).mkdir()
         own = replace(context, folder=run / stage)
         vars(own).update(sets)
-        found[stage] = getattr(cnn_results, stage)(own)
+        found[stage] = load_stages()[stage](own)
     return run, sets, found
 
 
@@ -77,8 +77,13 @@ def test_published_samples_are_consistent():
     assert published_samples('cnn-1')[6]['difference'] == pytest.approx(1.560576, abs=2e-6)
     assert published_samples('cnn-2')[3]['difference'] == pytest.approx(0.074515, abs=2e-6)
     assert published_samples('cnn-3')[9]['difference'] == pytest.approx(0.138513, abs=2e-6)
-    assert [len(v) for v in PUBLISHED_PREDICTED.values()] == [10, 10, 10]
-    assert len(PUBLISHED_ACTUAL) == 10
+    for name in NAMES:
+        samples = published_samples(name)
+        assert len(samples) == 10
+        for row in samples:
+            assert row['difference'] == pytest.approx(
+                abs(row['predicted'] - row['actual']), abs=1.5e-6
+            )
 
 
 def test_predictions_are_shared(results):
@@ -248,10 +253,12 @@ def seed_row(loss, constant):
 @pytest.mark.parametrize(
     ('constant', 'scaled', 'texts'),
     [
-        ((True, True), False, ('2 of 2 end', 'any of these seeds', 'too bright for this rate')),
-        ((True, False), False, ('1 of 2 end', 'depends on the seed', 'too bright')),
-        ((True, True), True, ('2 of 2 end', 'a constant, too: the rate is too high')),
-        ((False, False), False, ('0 of 2 end', 'none of these seeds gives', 'not a constant.')),
+        ((True, True), False, ('2 of 2 end', 'any of these seeds', 'scaling helps it.')),
+        ((True, False), False, ('1 of 2 end', 'depends on the seed', 'helps it, or chance does')),
+        ((False, True), True, ('1 of 2 end', 'scaling prevents it, or chance does')),
+        ((True, True), True, ('2 of 2 end', 'scaling does not change whether it learns')),
+        ((False, False), False, ('0 of 2 end', 'none of these seeds gives', 'does not change')),
+        ((False, False), True, ('0 of 2 end', 'scaling prevents it.')),
     ],
 )
 def test_first_remark(constant, scaled, texts):
@@ -264,12 +271,20 @@ def test_first_remark(constant, scaled, texts):
     assert ('with the variance for its loss' in text) == any(constant)
 
 
+@pytest.mark.parametrize('loss', [0.1, 0.3])
+def test_constant_that_is_not_the_best(loss):
+    rows = [seed_row(loss, True)]
+    text = explanation_remarks.first_remark(rows, seed_row(0.05, False), 0.18, 100)
+    assert 'with the variance for its loss' not in text
+
+
 @pytest.mark.parametrize(
     ('losses', 'text'),
     [
         ((0.03, 0.05), 'The published 0.0388 is between the two'),
         ((0.02, 0.03), 'less than what the seed changes'),
         ((0.01, 0.011), 'more than what the seed changes'),
+        ((0.01, math.nan), 'one diverged'),
     ],
 )
 def test_third_remark(losses, text):
@@ -302,10 +317,10 @@ class Second:
         self.history = pd.DataFrame({'test_loss': losses})
 
 
-def second_remark(final, **variants):
+def second_remark(final, seeds=(0.04, 0.04), **variants):
     names = ('second-scaled', 'second-asinh', 'second-noisy', 'second-batch')
     return explanation_remarks.second_remark(
-        Second([0.08, 0.04, final]), [0.04, 0.04], {k: variants.get(k[7:], 0.04) for k in names}, 5
+        Second([0.08, 0.04, final]), seeds, {k: variants.get(k[7:], 0.04) for k in names}, 5
     )
 
 
@@ -323,6 +338,44 @@ def test_second_remark():
     )
     assert 'direction' not in second_remark(0.05)
     assert second_remark(math.nan).endswith('It diverged.')
+    # a seed that diverged hides nothing
+    text = second_remark(0.0163, seeds=(0.04, math.nan), noisy=0.13)
+    assert 'in that direction: the noise.' in text
+    assert 'Of the 2 seeds 1 diverged.' in text
+
+
+def sample_remark(within, n_test):
+    rows = {'difference': [0.1, 0.3]}
+    samples = {name: pd.DataFrame(rows) for name in ('cnn-2', 'cnn-3')}
+    numbers = {n: {'within_wide': w} for n, w in zip(('cnn-2', 'cnn-3'), within, strict=True)}
+    return cnn_remarks.sample_remark(samples, numbers, n_test)
+
+
+@pytest.mark.parametrize(
+    ('within', 'n_test', 'text'),
+    [
+        ((0.9, 0.8), 10_000, 'by which CNN 2 is the better one.'),
+        ((0.8, 0.9), 10_000, 'by which CNN 3 is the better one.'),
+        ((0.9, 0.8), 20, 'by which the two are alike.'),
+    ],
+)
+def test_sample_remark(within, n_test, text):
+    remark = sample_remark(within, n_test)
+    assert text in remark
+    # what the report judges by, and the mean of its ten differences
+    assert 'within 0.3 dex' in remark
+    assert '0.177 and 0.203 dex; of ours 0.200 and 0.200 dex' in remark
+
+
+def test_tail_remark():
+    remark = cnn_remarks.tail_remark({'cnn-2': {'faint_share': 0.1}, 'cnn-3': {'faint_share': 0.5}})
+    assert 'makes 10 % of CNN 2, 50 % of CNN 3 of the test loss' in remark
+    assert '(63863.fits) makes 86 %' in remark
+
+
+def test_share_of_equal_predictions_is_compared_where_it_says_something(results):
+    rows = [row['what'] for row in results[2]['cnn']['rows'] if 'equal predictions' in row['what']]
+    assert any(what.startswith('CNN 1') for what in rows)
 
 
 def dropout_row(train, on, off, test):

@@ -138,7 +138,7 @@ class TestExploration:
         def remark(r, other):
             return next(exploration._correlation_remarks({('Bt', 'R_e'): [r, other]}, tables))
 
-        assert 'no more than chance' in remark(0.1, -0.2)
+        assert 'within four standard errors of zero' in remark(0.1, -0.2)
         assert 'in one of the sets more than chance' in remark(0.1, -0.5)
         assert 'to be seen in the plot. Bulges' in remark(-0.6, -0.5)
         turned = table.assign(log_total_flux=-table['log_total_flux'])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from astroflux.study.context import PRESETS, Preset
+from astroflux.study.dataset import write_study_dataset
 from astroflux.study.run import run_study
 from astroflux.study.run_files import fit_for_json, read_study, versions
 from astroflux.study.stages import STAGE_NAMES, load_stages
@@ -181,8 +182,16 @@ def test_damaged_file_is_named(tmp_path, stages, name):
     run(tmp_path, stages)
     path = tmp_path / name
     path.write_text(path.read_text()[:20])
-    with pytest.raises(ValueError, match=f'{name} is damaged'):
+    with pytest.raises(ValueError, match=f'{name} is damaged') as caught:
         run(tmp_path, stages, resume=True)
+    # without settings no one knows what the results are of
+    assert ('are made again' in str(caught.value)) == (name != 'settings.json')
+
+
+def test_data_of_other_settings_are_refused(study_folder, tmp_path, stages):
+    with pytest.raises(ValueError, match=r'the data set in .* is of .*n_train=30.*, want'):
+        run_study(tmp_path / 'run', 'smoke', data=study_folder, stages=stages.mapping)
+    assert not (tmp_path / 'run').exists()
 
 
 def test_resume_begins_where_there_is_nothing(tmp_path, stages):
@@ -216,7 +225,10 @@ def test_fit_for_json():
         fit_for_json({'a': [{1}]})
 
 
-def test_images_are_read_once(study_folder, tmp_path):
+def test_images_are_read_once(tmp_path):
+    data = tmp_path / 'data'
+    preset = Preset(3, 2)
+    write_study_dataset(data, preset.settings, workers=1, progress=False)
     seen = []
 
     def look(context):
@@ -224,9 +236,13 @@ def test_images_are_read_once(study_folder, tmp_path):
         return {'rows': [], 'remarks': []}
 
     run_study(
-        tmp_path, PRESET, data=study_folder, stages={'one': look, 'two': look}, progress=False
+        tmp_path / 'run',
+        preset,
+        data=data,
+        stages={'one': look, 'two': look},
+        progress=False,
     )
-    assert len(seen[0]) == 30
+    assert len(seen[0]) == 3
     assert seen[0] is seen[1]
 
 

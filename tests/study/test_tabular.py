@@ -15,6 +15,7 @@ from astroflux.study.chance import (
 )
 from astroflux.study.dataset import StudySettings, draw_catalogue
 from astroflux.study.tabular import CLASSES, feature_names, flux_classes, forest, linear, logistic
+from astroflux.study.tabular_remarks import class_remarks
 
 N_TRAIN, N_TEST = 900, 400
 
@@ -243,3 +244,25 @@ def test_r2_of_shuffled_is_below_zero_by_the_number_of_columns(rng):
     assert r2.shape == (300,)
     # one degree of freedom for each column and one for the mean
     assert r2.mean() == pytest.approx(-11 / 500, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ('p_value', 'n_sigma', 'verdict'),
+    [
+        (0.5, 0.6, 'deviations from that: chance.'),
+        (1e-6, 5.0, 'deviations from that: more than chance.'),
+        (1e-6, -5.0, 'deviations from that: worse than chance.'),
+    ],
+)
+def test_verdict_on_a_classifier(p_value, n_sigma, verdict):
+    judged = {
+        'p_value': p_value,
+        'n_sigma': n_sigma,
+        'chance': 0.33,
+        'error': 0.01,
+        'accuracy': 0.3,
+    }
+    shares = {'low': 0.2, 'medium': 0.5, 'high': 0.3}
+    first, second = class_remarks(judged, shares, 'medium')
+    assert verdict in first
+    assert ('the noise of the training set' in second) == (p_value > 0.1)

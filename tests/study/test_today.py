@@ -224,8 +224,31 @@ def test_fine_tuning_is_done_once(study_folder, tuned):
     weights = load_weights(tuned)
     assert weights.metadata['n_fitted'] == 6
     assert weights.sha256 != load_weights().sha256
-    with pytest.raises(ValueError, match=r'trained on 6 images, want .* on 7'):
+    with pytest.raises(ValueError, match=r'trained with images 6, not 7, fluxes .*remove it'):
         fine_tune(train, tuned, n_images=7, epochs=1)
+    with pytest.raises(ValueError, match=r'trained with epochs 1, not 2: remove it'):
+        fine_tune(train, tuned, n_images=6, epochs=2)
+    other = replace(train, table=train.table.assign(total_flux=2 * train.table['total_flux']))
+    with pytest.raises(ValueError, match=r'trained with fluxes '):
+        fine_tune(other, tuned, n_images=6, epochs=1)
+
+
+def test_interrupted_parts_are_kept(whole, galaxies, study_settings, tuned, tmp_path, monkeypatch):
+    folder = tmp_path / 'parts'
+    original = today_parts.measure_part
+
+    def fail_at_the_third(part, *arguments):
+        if part.table['img_number'].iloc[0] == galaxies.table['img_number'].iloc[10]:
+            raise KeyboardInterrupt
+        return original(part, *arguments)
+
+    monkeypatch.setattr(today_parts, 'measure_part', fail_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        measure_in_parts(galaxies, folder, study_settings, tuned, part_size=5)
+    assert len(list(folder.glob('*.csv'))) == 2
+    monkeypatch.setattr(today_parts, 'measure_part', original)
+    table = measure_in_parts(galaxies, folder, study_settings, tuned, part_size=5)
+    pd.testing.assert_frame_equal(table, whole, rtol=1e-4)
 
 
 def test_predictions_are_put_in_order(study_context):
