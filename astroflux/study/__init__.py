@@ -2,7 +2,7 @@
 """
 The galaxy-flux study of 2024, reproduced in full and set beside the estimators of today.
 
-Each stage (`~astroflux.study.stages`) is a function that takes a
+Each stage (``astroflux.study.stages``) is a function that takes a
 `~astroflux.study.context.Context`, writes into its folder and returns a `dict`:
 
 - ``rows``: what is compared, a list of ``what``, ``published`` and ``ours``;
