@@ -242,16 +242,21 @@ def _listed(values):
 def _times(stages):
     """Table of the time that each stage took."""
     rows = [
-        Row([Cell(name), Cell(_time_text(found)), Cell(str(found['attempts']))])
+        Row(
+            [
+                Cell(text)
+                for text in (name, _time_text(found), str(found['attempts']), found['version'])
+            ]
+        )
         for name, found in stages.items()
     ]
     total = {
         'seconds': sum(found['seconds'] for found in stages.values()),
         'killed': sum(found['killed'] for found in stages.values()),
     }
-    rows.append(Row([Cell('all'), Cell(_time_text(total)), Cell('')], starts_group=True))
-    columns = [Column('stage', False), Column('time'), Column('attempts')]
-    return PageTable('Time that the stages took', columns, rows)
+    rows.append(Row([Cell('all'), Cell(_time_text(total)), Cell(''), Cell('')], starts_group=True))
+    columns = [Column('stage', False), Column('time'), Column('attempts'), Column('version', False)]
+    return PageTable('Time that each stage took, and the version that ran it', columns, rows)
 
 
 def _time_text(found):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import astroflux
 from astroflux.study.context import PRESETS, Context
 from astroflux.study.run_files import (
     DATA_NAME,
@@ -187,6 +188,7 @@ def _run_stage(function, context, title, tell):
     context.folder.mkdir(exist_ok=True)
     with _timed(context.folder / ATTEMPTS_NAME) as attempts:
         found = _checked(function(context), context.folder)
+    found['version'] = astroflux.__version__
     found['seconds'] = sum(seconds for seconds in attempts if seconds is not None)
     found['attempts'] = len(attempts)
     found['killed'] = attempts.count(None)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-import astroflux
-
 __all__ = [
     'DATA_NAME',
     'RESULTS_NAME',
@@ -31,19 +29,19 @@ STUDY_NAME = 'study.json'
 # Folder of the data set, unless one is given.
 DATA_NAME = 'dataset'
 
-# What numbers depend on, beside the package itself.
+# What numbers depend on, beside this package, whose version each stage tells of itself.
 PACKAGES = ('numpy', 'scipy', 'astropy', 'photutils', 'pandas', 'scikit-learn', 'torch', 'galsim')
 
 
 def versions():
     """
-    Tell the versions of the packages that the numbers of a run depend on.
+    Tell the versions of the other packages that the numbers of a run depend on.
 
     Returns
     -------
     versions : dict of str to str
     """
-    installed = {'astroflux': astroflux.__version__}
+    installed = {}
     for name in PACKAGES:
         try:
             installed[name] = metadata.version(name)
@@ -191,7 +189,8 @@ def read_study(directory):
     Returns
     -------
     study : dict
-        ``settings``, ``machine`` and ``stages``: what each stage returned, and its ``seconds``.
+        ``settings``, ``machine`` and ``stages``: what each stage returned, its ``seconds``, and
+        the ``version`` of this package that it ran with.
 
     Raises
     ------

@@ -71,6 +71,7 @@ def today(context):
         'goal': records(goal),
         'faintest': records(faint),
         'substitute': options['substitute'],
+        'weights': _identity(CNNFluxEstimator().weights),
         'median_snr': plain(predictions['snr'].median()),
         'tables': [
             write_table(table, folder / 'today.csv'),
@@ -83,6 +84,14 @@ def today(context):
             save_figure(scatter_figure(predictions, bound), folder / 'today_scatter.png'),
         ],
     }
+
+
+def _identity(weights):
+    """Return name and hash of weights."""
+    from astroflux.networks import load_weights
+
+    loaded = load_weights(weights)
+    return {'name': loaded.name, 'sha256': loaded.sha256}
 
 
 def _measure(context):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+import astroflux
 from astroflux.study.context import PRESETS, Preset
 from astroflux.study.dataset import write_study_dataset
 from astroflux.study.run import run_study
@@ -74,6 +75,7 @@ def test_stages_run_in_order(tmp_path, stages):
         assert json.loads(path.read_text()) == study['stages'][name]
         assert study['stages'][name]['attempts'] == 1
         assert study['stages'][name]['seconds'] >= 0
+        assert study['stages'][name]['version'] == astroflux.__version__
     assert study['stages']['second']['nothing'] is None
     assert study['stages']['second']['figures'] == []
 
