@@ -58,14 +58,10 @@ two pixels; stamps cut to {min_stamp} pixels and more in {small:.0%}; PSF withhe
 all but its width in another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%}
 that of another field, in the others one with errors, of {fwhm_error:.0%} of the width.
 
-The last layers were then trained further, for {heads_steps:,} steps (seed {heads_seed}) at S/N
-{heads_snr}, on {n_heads:,} other galaxies (seed {heads_library_seed}), of which {bulges:.0%} have a
-bulge of a half-light radius of {bulge_radius} that may be larger or flatter than its disc.
-
-For galaxies in blocks of pixels the last layers have weights of their own, which come from those
-of before this: {blocks_steps:,} steps on {n_blocks:,} galaxies (seed {blocks_seed}) of half-light
-radius {blocks_radius} and PSFs of {blocks_fwhm} FWHM, in blocks, at S/N {blocks_snr}. There the sky
-is off by {sky} sigma times the pixels of a block along a side, which are 2 to {max_binning}.
+For galaxies in blocks of pixels the last layers have weights of their own: {blocks_steps:,} steps
+on {n_blocks:,} galaxies (seed {blocks_seed}) of half-light radius {blocks_radius} and PSFs of
+{blocks_fwhm} FWHM, in blocks, at S/N {blocks_snr}. There the sky is off by {sky} sigma times the
+pixels of a block along a side, which are 2 to {max_binning}.
 
 The errors were learned from {n_calibration:,} galaxies of their own (seed {calibration_seed}), in
 which no PSF is that of another field; those of galaxies in blocks from {n_blocks_calibration:,}
@@ -118,27 +114,12 @@ def _given(weights):
         return ''
     return (
         f'\n  These first steps are those of ``{name}``, of the same settings: the network was '
-        'given with\n  ``--network``, and what follows was added.'
+        'given with\n  ``--network``, and what is for blocks of pixels was added.'
     )
 
 
-def _of_heads(heads):
-    """Return what the card says of the further training of the heads."""
-    parts = heads['library']['part']
-    (bulges,) = [part for part in parts if 'bulge_half_light_radius' in part['galaxies']]
-    return {
-        'heads_steps': sum(steps for steps, _ in heads['optimiser']['cycles']),
-        'heads_seed': heads['optimiser']['seed'],
-        'heads_snr': span(heads['observation']['snr']),
-        'n_heads': heads['library']['n_galaxies'],
-        'heads_library_seed': heads['library']['seed'],
-        'bulges': bulges['share'],
-        'bulge_radius': span(bulges['galaxies']['bulge_half_light_radius']),
-    }
-
-
 def _of_blocks(blocks):
-    """Return what the card says of the training for blocks of pixels."""
+    """Return what the card says of the second training."""
     (part,) = blocks['library']['part']
     return {
         'n_blocks': blocks['library']['n_galaxies'],
@@ -167,16 +148,14 @@ def write_card(weights):
         library_seed=library['seed'],
         training_seed=source['optimiser']['seed'],
         n_calibration=source['calibration']['n_galaxies'],
-        # of the training that the shipped heads come from
-        calibration_seed=source['heads']['calibration']['seed'],
-        validation_seed=source['heads']['validation']['seed'],
+        calibration_seed=source['calibration']['seed'],
+        validation_seed=source['validation']['seed'],
         steps=sum(steps for steps, _ in source['optimiser']['cycles']),
         batch_size=source['optimiser']['batch_size'],
         n_galaxies=library['n_galaxies'],
         own_share=own['share'],
         radius=span(own['galaxies']['half_light_radius']),
         given=_given(weights),
-        **_of_heads(source['heads']),
         **_of_blocks(source['blocks']),
         large_radius=span(rebinned['galaxies']['half_light_radius']),
         fwhm=span(own['psf']['fwhm']),
@@ -249,9 +228,8 @@ def main():
     registry_path.write_text(json.dumps(registry, indent=1) + '\n')
     write_card(weights)
     DOCS.mkdir(parents=True, exist_ok=True)
-    # a training that was not done again has no log here: its figure stays
-    trainings = (source.parent, ''), *((source.parent / n, f'-{n}') for n in ('heads', 'blocks'))
-    for folder, name in trainings:
+    # a network that was given has no log here: its figure stays
+    for folder, name in ((source.parent, ''), (source.parent / 'blocks', '-blocks')):
         if (folder / 'log.csv').exists():
             draw_training(folder / 'log.csv', DOCS / f'{weights.name}{name}.png')
 

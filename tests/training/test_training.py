@@ -74,11 +74,16 @@ def configuration(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def library(configuration, tmp_path_factory):
-    settings = read_configuration(configuration).training.library
+def library_folder(configuration, tmp_path_factory):
     folder = tmp_path_factory.mktemp('library')
+    settings = read_configuration(configuration).training.library
     render_library(folder, settings, workers=1, progress=False)
-    return load_library(folder, settings)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def library(configuration, library_folder):
+    return load_library(library_folder, read_configuration(configuration).training.library)
 
 
 def quiet(**changes):
@@ -489,6 +494,20 @@ def test_nothing_to_train(configuration, tmp_path):
         train(configuration, tmp_path, network=path, progress=False)
 
 
+def test_lowest_snr_of_a_part(configuration, library_folder):
+    settings = read_configuration(configuration).training.library
+    own, rebinned = settings['part']
+    settings = {**settings, 'part': [own, {**rebinned, 'lowest_snr': 500.0}]}
+    library = load_library(library_folder, settings)
+    # of which part a group is, its PSF tells
+    is_rebinned = library.psf[library.group, 0] < 2
+    np.testing.assert_array_equal(library.lowest_snr, np.where(is_rebinned, 500, 0))
+    rng = np.random.default_rng(1)
+    snr = observe(library, range(64), quiet(snr=(20.0, 2000.0)), rng).snr
+    assert snr[is_rebinned].min() >= 500
+    assert 20 <= snr[~is_rebinned].min() < 100
+
+
 def test_sky_of_blocks(library):
     """In units of the noise, the sky of a block is off by as much more as it has pixels."""
     fwhm = library.psf[library.group, 0]
@@ -537,9 +556,7 @@ def test_configuration_without_a_section(tmp_path):
 
 
 def test_shipped_configuration_covers_the_promised_population():
-    config = read_configuration('profile-5')
-    bulges = config.heads.training.library['part'][1]['galaxies']
-    assert bulges['bulge_half_light_radius'][1] >= 12
+    config = read_configuration('profile-4')
     assert config.blocks.training.observation.max_binning == MAX_BINNING
     assert config.blocks.network['sees_binning']
     library, observation = config.training.library, config.training.observation
