@@ -3,7 +3,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 __all__ = [
     'architecture_figure',
@@ -31,14 +31,12 @@ def _use_epochs(ax, n_epochs):
 
 def _use_log(axis):
     axis.axes.set_yscale('log')
+    low, high = axis.axes.get_ylim()
+    # a range of one or two decades has few powers of ten in it
+    steps = (1, 2, 5) if high / low < 300 else (1,)
+    axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter(StrMethodFormatter('{x:g}'))
-    low, high = axis.get_view_interval()
-    # a range of less than a decade may have no power of ten in it
-    if high / low < 30:
-        axis.set_minor_formatter(StrMethodFormatter('{x:g}'))
-        axis.set_tick_params(which='minor', labelsize=7)
-    else:
-        axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def plot_losses(ax, history, *, title, variance, published=None, dropout_off=None):

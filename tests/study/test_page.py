@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import astroflux
 from astroflux.study.page import build_page, write_page
 from astroflux.study.page_captions import FIGURES, NOT_SHOWN, TABLES, TablePlan
 from astroflux.study.page_layout import SECTIONS
@@ -228,7 +229,7 @@ def test_killed_attempt_makes_times_lower_limits(smoke_run, tmp_path):
 
     times = build_page(change(smoke_run, tmp_path / 'run', edit)).times
     rows = {row.cells[0].text: [cell.text for cell in row.cells[1:]] for row in times.rows}
-    assert rows['cnn'] == ['at least 90 s', '2']
+    assert rows['cnn'] == ['at least 90 s', '2', astroflux.__version__]
     assert rows['all'][0].startswith('at least')
     assert not rows['linear'][0].startswith('at least')
 
