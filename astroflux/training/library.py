@@ -78,8 +78,6 @@ class Library:
         Of a single component.
     n_components : `~numpy.ndarray`
         Number of Sersic components; 0 if there is more than that.
-    lowest_snr : `~numpy.ndarray`
-        Signal-to-noise ratio below which the galaxy is not observed.
     """
 
     stamps: np.ndarray
@@ -94,7 +92,6 @@ class Library:
     bulge_to_total: np.ndarray
     sersic_index: np.ndarray
     n_components: np.ndarray
-    lowest_snr: np.ndarray
 
     def __len__(self):
         return len(self.stamps)
@@ -145,29 +142,23 @@ def _binning(fwhm):
     return max(1, int(np.ceil(SAMPLED_FWHM / fwhm - 1e-9)))
 
 
-def _start_chunk(config, index):
-    """Return which part of the population each group of a chunk is of, and what draws the rest."""
-    rng = np.random.default_rng([config['seed'], index])
-    shares = np.array([part['share'] for part in config['part']])
-    return rng.choice(len(shares), GROUPS_PER_CHUNK, p=shares / shares.sum()), rng
-
-
 def _render_chunk(path, config, index):
     """Render one chunk and write it under its name only when it is whole."""
     import galsim
 
-    drawn, rng = _start_chunk(config, index)
+    rng = np.random.default_rng([config['seed'], index])
     group_size = config['group_size']
     shape = (config['stamp_size'], config['stamp_size'])
     pixel_scale = config['pixel_scale']
     parts = config['part']
+    shares = np.array([part['share'] for part in parts])
     structured_fraction = config.get('structured_fraction', 0.0)
 
     def offset():
         return tuple(rng.uniform(-0.5, 0.5, 2))
 
     stamps, stars, psf_images, fwhms, binnings, truths = [], [], [], [], [], []
-    for which in drawn:
+    for which in rng.choice(len(parts), GROUPS_PER_CHUNK, p=shares / shares.sum()):
         psf_truth = PSFPopulation(**parts[which]['psf']).draw(1, rng)[0]
         psf = psf_profile(psf_truth)
         binning = _binning(psf_truth['psf_fwhm'] / pixel_scale)
@@ -231,8 +222,7 @@ def render_library(directory, config, *, workers=2, progress=True):
         ``n_galaxies``, ``group_size``, ``stamp_size``, ``pixel_scale``, the
         ``structured_fraction`` of galaxies that are not smooth, and the keyword
         arguments of `~astroflux.simulation.GalaxyPopulation` (``galaxies``);
-        and in each ``part`` its ``share`` of the groups, the ``lowest_snr`` that its galaxies
-        are observed at (any, if it is not set), the keyword arguments
+        and in each ``part`` its ``share`` of the groups, the keyword arguments
         of `~astroflux.simulation.PSFPopulation` (``psf``), what else it sets of
         the ``galaxies``, and the parameters of ``galsim.GSParams`` that it draws
         with (``accuracy``).
@@ -271,15 +261,12 @@ def load_library(directory, config):
         If a chunk is missing.
     """
     parts = []
-    lowest_snr = np.array([part.get('lowest_snr', 0.0) for part in config['part']])
-    for index, path in enumerate(_chunk_paths(directory, config)):
+    for path in _chunk_paths(directory, config):
         if not path.exists():
             msg = f'the stamp library is incomplete: {path} is missing; render it first'
             raise FileNotFoundError(msg)
         with np.load(path) as chunk:
             parts.append(dict(chunk))
-        drawn, _ = _start_chunk(config, index)
-        parts[-1]['lowest_snr'] = np.repeat(lowest_snr[drawn], config['group_size'])
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     joined['psf'] = _psf_numbers(
         *(joined.pop(f'psf_{name}') for name in ('image', 'fwhm', 'binning'))

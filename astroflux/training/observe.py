@@ -52,8 +52,7 @@ class ObservationSettings:
         Galaxies of a half-light radius below this many times the FWHM of the
         PSF are the rarer the smaller: drawn with a weight proportional to it.
     snr : tuple of float
-        Range of ``sqrt(sum(model**2)) / sigma``, log-uniform; from ``lowest_snr`` of the
-        galaxy, if that is more.
+        Range of ``sqrt(sum(model**2)) / sigma``, log-uniform.
     blend_fraction : float
         Share of stamps with one to ``max_neighbours`` neighbours.
     max_neighbours : int
@@ -336,9 +335,7 @@ def observe(library, indices, settings, rng):
     observation : `Observation`
     """
     n = len(indices)
-    low, high = settings.snr
-    low = np.maximum(low, library.lowest_snr[indices])
-    snr = np.exp(rng.uniform(np.log(low), np.log(high)))
+    snr = np.exp(rng.uniform(*np.log(settings.snr), n))
     flux = snr / library.unit_norm[indices]
     image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
     alone = np.zeros_like(image)

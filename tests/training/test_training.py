@@ -74,16 +74,11 @@ def configuration(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def library_folder(configuration, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('library')
+def library(configuration, tmp_path_factory):
     settings = read_configuration(configuration).training.library
+    folder = tmp_path_factory.mktemp('library')
     render_library(folder, settings, workers=1, progress=False)
-    return folder
-
-
-@pytest.fixture(scope='module')
-def library(configuration, library_folder):
-    return load_library(library_folder, read_configuration(configuration).training.library)
+    return load_library(folder, settings)
 
 
 def quiet(**changes):
@@ -494,20 +489,6 @@ def test_nothing_to_train(configuration, tmp_path):
         train(configuration, tmp_path, network=path, progress=False)
 
 
-def test_lowest_snr_of_a_part(configuration, library_folder):
-    settings = read_configuration(configuration).training.library
-    own, rebinned = settings['part']
-    settings = {**settings, 'part': [own, {**rebinned, 'lowest_snr': 500.0}]}
-    library = load_library(library_folder, settings)
-    # of which part a group is, its PSF tells
-    is_rebinned = library.psf[library.group, 0] < 2
-    np.testing.assert_array_equal(library.lowest_snr, np.where(is_rebinned, 500, 0))
-    rng = np.random.default_rng(1)
-    snr = observe(library, range(64), quiet(snr=(20.0, 2000.0)), rng).snr
-    assert snr[is_rebinned].min() >= 500
-    assert 20 <= snr[~is_rebinned].min() < 100
-
-
 def test_sky_of_blocks(library):
     """In units of the noise, the sky of a block is off by as much more as it has pixels."""
     fwhm = library.psf[library.group, 0]
@@ -553,6 +534,16 @@ def test_configuration_without_a_section(tmp_path):
     path.write_text(CONFIGURATION.replace('[calibration]', '[calibrations]'))
     with pytest.raises(ValueError, match=r"lacks the sections \['calibration'\]"):
         read_configuration(path)
+
+
+def test_configuration_with_bulges_of_any_size_goes_on_from_the_shipped_weights():
+    shipped, bulges = (read_configuration(name) for name in ('profile-4', 'bulges'))
+    # so that the network, and its heads for blocks of pixels, need not be trained again
+    assert {
+        k: v for k, v in bulges.source.items() if k not in ('heads', 'name', 'description')
+    } == {k: v for k, v in shipped.source.items() if k not in ('name', 'description')}
+    parts = [part['galaxies'] for part in bulges.heads.training.library['part']]
+    assert sum('bulge_half_light_radius' in galaxies for galaxies in parts) == 1
 
 
 def test_shipped_configuration_covers_the_promised_population():
