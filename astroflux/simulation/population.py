@@ -155,16 +155,12 @@ class GalaxyPopulation:
         Range, uniform.
     two_component_fraction : float
         Share of galaxies with a disc (index 0.8 to 1.2) and a bulge (index 3
-        to 5; bulge-to-total ratio uniform).
+        to 5; radius 0.1 to 1 times the disc's; bulge-to-total ratio uniform).
     snr : tuple of float
         Range of the signal-to-noise ratio ``sqrt(sum(model**2)) / sigma``,
         log-uniform.
     max_offset : float
         The centre lies within this many pixels of the stamp's, per axis.
-    bulge_half_light_radius : tuple of float or None
-        Range of a bulge's radius in arcsec, log-uniform, whatever the disc's;
-        its axis ratio does not depend on the disc's either. If None, the radius
-        is 0.1 to 1 times the disc's, and the bulge is no flatter than the disc.
     """
 
     half_light_radius: tuple[float, float] = (0.15, 3.0)
@@ -174,7 +170,6 @@ class GalaxyPopulation:
     two_component_fraction: float = 0.4
     snr: tuple[float, float] = (5.0, 3000.0)
     max_offset: float = 0.5
-    bulge_half_light_radius: tuple[float, float] | None = None
 
     def __post_init__(self):
         if self.sersic_index_spacing not in ('log', 'linear'):
@@ -187,12 +182,6 @@ class GalaxyPopulation:
         if self.sersic_index_spacing == 'log':
             return _log_uniform(rng, *self.sersic_index, n)
         return rng.uniform(*self.sersic_index, n)
-
-    def _bulge_radius(self, disc_radius, rng):
-        if self.bulge_half_light_radius is not None:
-            return _log_uniform(rng, *self.bulge_half_light_radius, len(disc_radius))
-        ratio = rng.uniform(0.1, 1.0, len(disc_radius))
-        return np.maximum(disc_radius * ratio, 0.4 * self.half_light_radius[0])
 
     def draw(self, n, rng, *, derived=True):
         """
@@ -220,11 +209,11 @@ class GalaxyPopulation:
         disc_index = rng.uniform(0.8, 1.2, n)
         bulge_index = rng.uniform(3.0, 5.0, n)
         radius = _log_uniform(rng, *self.half_light_radius, n)
-        bulge_radius = self._bulge_radius(radius, rng)
+        bulge_radius = np.maximum(
+            radius * rng.uniform(0.1, 1.0, n), 0.4 * self.half_light_radius[0]
+        )
         axis_ratio = rng.uniform(*self.axis_ratio, n)
-        bulge_axis_ratio = rng.uniform(*self.axis_ratio, n)
-        if self.bulge_half_light_radius is None:
-            bulge_axis_ratio = np.maximum(axis_ratio, bulge_axis_ratio)
+        bulge_axis_ratio = np.maximum(axis_ratio, rng.uniform(*self.axis_ratio, n))
         angle = rng.uniform(-90, 90, n)
         bulge_angle = angle + rng.uniform(-15, 15, n)
         bulge_to_total = np.where(two, rng.uniform(0, 1, n), 0.0)

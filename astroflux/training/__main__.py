@@ -9,7 +9,7 @@ from astroflux.training.run import train
 @click.command()
 @click.argument('configuration')
 @click.option('-o', '--output', required=True, type=click.Path(), help='Folder of the run.')
-@click.option('--network', help='Weights of a finished first training, not to be done again.')
+@click.option('--network', help='Finished weights: train only what is for blocks of pixels.')
 @click.option('--resume', is_flag=True, help='Go on from the checkpoint in the folder.')
 @click.option('--device', default='auto', show_default=True, help='cpu, cuda or auto.')
 @click.option('--workers', default=2, show_default=True, help='Processes for rendering.')

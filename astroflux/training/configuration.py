@@ -17,9 +17,8 @@ HELD_OUT = ('validation', 'calibration')
 
 SECTIONS = ('library', 'observation', *HELD_OUT, 'network', 'optimiser')
 
-# Sections with what is different in further trainings of the network's heads: for more kinds of
-# galaxies, and for galaxies in blocks of pixels.
-HEADS, BLOCKS = 'heads', 'blocks'
+# The section with what is different in the second training, for galaxies in blocks of pixels.
+BLOCKS = 'blocks'
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,8 @@ class TrainingConfiguration:
     network : dict
         Keyword arguments of the network.
     optimiser : `~astroflux.training.loop.OptimiserSettings`
-    heads, blocks : `TrainingConfiguration` or None
-        Of the further trainings, for more kinds of galaxies, and for galaxies in blocks of
-        pixels, if there are to be any.
+    blocks : `TrainingConfiguration` or None
+        Of the second training, for galaxies in blocks of pixels, if there is to be one.
     source : dict
         The file's content.
     """
@@ -67,7 +65,6 @@ class TrainingConfiguration:
     calibration: StampSettings
     network: dict
     optimiser: OptimiserSettings
-    heads: 'TrainingConfiguration | None'
     blocks: 'TrainingConfiguration | None'
     source: dict
 
@@ -118,16 +115,13 @@ def _configuration(source):
         **stamps,
         network=source['network'],
         optimiser=OptimiserSettings(**source['optimiser']),
-        **{
-            further: _configuration(_of_further(source, further)) if further in source else None
-            for further in (HEADS, BLOCKS)
-        },
+        blocks=_configuration(_of_blocks(source)) if BLOCKS in source else None,
         source=source,
     )
 
 
-def _of_further(source, further):
-    """Return the content of a file that would describe a further training alone."""
-    first = {name: value for name, value in source.items() if name not in (HEADS, BLOCKS)}
-    changes = source[further]
+def _of_blocks(source):
+    """Return the content of a file that would describe the second training alone."""
+    first = {name: value for name, value in source.items() if name != BLOCKS}
+    changes = source[BLOCKS]
     return {**first, **{name: {**first[name], **changes[name]} for name in changes}}

@@ -1,13 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From a configuration to a weights file, with everything in between on disk."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from astroflux.networks.store import load_weights, save_weights
-from astroflux.training.configuration import BLOCKS, HEADS, read_configuration
+from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.loop import Stamps, Trainer
 
@@ -100,11 +99,11 @@ def train(
         Name of a shipped configuration, or the path of a TOML file.
     directory : path-like
         Folder for the rendered stamps, checkpoints, the log and the result
-        ``NAME.safetensors``. Stamps that are there are used again. Further
-        trainings of the heads have the folders ``heads`` and ``blocks`` in it.
+        ``NAME.safetensors``. Stamps that are there are used again. The second
+        training, for galaxies in blocks of pixels, has the folder ``blocks`` in it.
     network : str or path-like, optional
-        Weights, by name or file, of a finished first training, which is not done again; nor is
-        that for blocks of pixels, if they have been trained for them with the same settings.
+        Weights, by name or file, that the first training need not make again: only the second
+        one is done.
     resume : bool
         Whether to go on from the folder's checkpoint, if there is one.
     device : str
@@ -124,19 +123,24 @@ def train(
     FileExistsError
         If the folder holds a checkpoint and ``resume`` is false.
     ValueError
-        If a network is given and the configuration has no further training, or the network
-        has had one.
+        If a network is given and the configuration has no second training.
     """
     config = read_configuration(configuration)
     directory = Path(directory)
     options = {'resume': resume, 'device': device, 'workers': workers, 'progress': progress}
-    given = None if network is None else _finished(load_weights(network), config)
-    first = given.network if given else _train_one(config, directory, **options)
-    trained, blocks = first, given and given.blocks
-    if config.heads:
-        trained = _train_one(config.heads, directory / HEADS, start=first.state_dict(), **options)
-    if config.blocks and not blocks:
-        blocks = _train_one(config.blocks, directory / BLOCKS, start=first.state_dict(), **options)
+    if network is None:
+        trained = _train_one(config, directory, **options)
+    elif config.blocks is None:
+        msg = f'{config.name} trains one network, which was given: there is nothing to train'
+        raise ValueError(msg)
+    else:
+        given = load_weights(network)
+        trained = given.network
+    blocks = None
+    if config.blocks:
+        blocks = _train_one(
+            config.blocks, directory / 'blocks', start=trained.state_dict(), **options
+        )
     path = directory / f'{config.name}.safetensors'
     save_weights(
         path,
@@ -148,24 +152,10 @@ def train(
             **trained_ranges(config.training.library),
             'training': config.source,
             # whose first training was not repeated
-            **({'first_training_of': given.name} if given else {}),
+            **({} if network is None else {'first_training_of': given.name}),
         },
     )
     return path
-
-
-def _finished(given, config):
-    """Return given weights as far as a configuration can go on from them."""
-    if not (config.heads or config.blocks):
-        msg = f'{config.name} trains one network, which was given: there is nothing to train'
-        raise ValueError(msg)
-    source = given.metadata.get('training', {})
-    if HEADS in source:
-        msg = f'the heads of {given.name} have been trained further: want the network of before'
-        raise ValueError(msg)
-    # those of other settings are made again
-    same = BLOCKS in source and source[BLOCKS] == config.source.get(BLOCKS)
-    return given if same else replace(given, blocks=None)
 
 
 def trained_ranges(library):

@@ -69,18 +69,6 @@ def test_sersic_index_spacing():
         GalaxyPopulation(sersic_index_spacing='cubic')
 
 
-def test_bulges_of_any_size_and_shape():
-    table = GalaxyPopulation(
-        half_light_radius=(0.5, 1.0), bulge_half_light_radius=(0.2, 4.0), two_component_fraction=1.0
-    ).draw(2000, np.random.default_rng(5))
-    radius, ratio = table['half_light_radius_2'], table['axis_ratio_2']
-    assert 0.2 <= radius.min() < 0.3 < 3.0 < radius.max() <= 4.0
-    # of the disc's size they say nothing, nor of its shape
-    assert abs(np.corrcoef(np.log(radius), np.log(table['half_light_radius_1']))[0, 1]) < 0.08
-    assert abs(np.corrcoef(ratio, table['axis_ratio_1'])[0, 1]) < 0.08
-    assert np.mean(ratio < table['axis_ratio_1']) == pytest.approx(0.5, abs=0.04)
-
-
 def test_psfs_keep_to_their_ranges():
     table = PSFPopulation(fwhm=(0.6, 0.8), max_ellipticity=0.1).draw(2000, np.random.default_rng(1))
     assert 0.6 <= table['psf_fwhm'].min() <= table['psf_fwhm'].max() <= 0.8

@@ -395,12 +395,6 @@ def with_blocks(configuration, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope='module')
-def trained_with_blocks(with_blocks, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('trained_with_blocks')
-    return train(with_blocks, folder, workers=1, device='cpu', progress=False)
-
-
 def test_second_training_is_for_blocks_of_pixels(with_blocks):
     config = read_configuration(with_blocks)
     assert config.training.observation.max_binning == 1
@@ -409,11 +403,11 @@ def test_second_training_is_for_blocks_of_pixels(with_blocks):
     # what it does not set is that of the first
     assert config.blocks.training.library == {**config.training.library, 'seed': 4}
     assert config.blocks.optimiser.batch_size == config.optimiser.batch_size == 8
-    assert config.heads is config.blocks.heads is config.blocks.blocks is None
+    assert config.blocks.blocks is None
 
 
-def test_train_for_blocks_of_pixels(trained_with_blocks):
-    weights = load_weights(trained_with_blocks)
+def test_train_for_blocks_of_pixels(with_blocks, tmp_path):
+    weights = load_weights(train(with_blocks, tmp_path, workers=1, device='cpu', progress=False))
     first, blocks = weights.network.state_dict(), weights.blocks.state_dict()
     changed = {name.split('.')[0] for name in first if not torch.equal(first[name], blocks[name])}
     # what is familiar is learned in each calibration
@@ -421,64 +415,20 @@ def test_train_for_blocks_of_pixels(trained_with_blocks):
     assert not torch.equal(blocks['binning.weight'], torch.zeros_like(blocks['binning.weight']))
 
 
-def test_second_training_of_a_finished_network(with_blocks, trained_with_blocks, tmp_path):
-    whole = load_weights(trained_with_blocks)
-    first = tmp_path / 'first.safetensors'
-    save_weights(first, whole.network, name='tiny')
+def test_second_training_of_a_finished_network(with_blocks, tmp_path):
+    whole = train(with_blocks, tmp_path / 'whole', workers=1, device='cpu', progress=False)
     again = train(
-        with_blocks, tmp_path / 'again', network=first, workers=1, device='cpu', progress=False
+        with_blocks, tmp_path / 'again', network=whole, workers=1, device='cpu', progress=False
     )
     assert not (tmp_path / 'again' / 'training').exists()
     assert load_weights(again).metadata['first_training_of'] == 'tiny'
     for name in ('network', 'blocks'):
         torch.testing.assert_close(
             getattr(load_weights(again), name).state_dict(),
-            getattr(whole, name).state_dict(),
+            getattr(load_weights(whole), name).state_dict(),
             rtol=1e-4,
             atol=1e-6,
         )
-
-
-HEADS = """
-[heads.library]
-seed = 5
-n_galaxies = 64
-[heads.optimiser]
-cycles = [[3, 1e-3]]
-modules = ["join", "correction", "distribution"]
-standardise_steps = 0
-"""
-
-
-@pytest.fixture(scope='module')
-def with_heads(configuration, tmp_path_factory):
-    path = tmp_path_factory.mktemp('with_heads') / 'tiny-heads.toml'
-    path.write_text(CONFIGURATION + BLOCKS + HEADS)
-    return path
-
-
-def test_heads_are_trained_further(trained_with_blocks, with_heads, tmp_path):
-    options = {'workers': 1, 'device': 'cpu', 'progress': False}
-    further = train(with_heads, tmp_path / 'further', network=trained_with_blocks, **options)
-    # neither the first training nor that for blocks is done again
-    assert {p.name for p in (tmp_path / 'further').iterdir()} == {'heads', 'tiny.safetensors'}
-    before, after = load_weights(trained_with_blocks), load_weights(further)
-    old, new = before.network.state_dict(), after.network.state_dict()
-    changed = {name.split('.')[0] for name in old if not torch.equal(old[name], new[name])}
-    assert changed == {'join', 'correction', 'distribution', 'familiarity'}
-    torch.testing.assert_close(
-        after.blocks.state_dict(), before.blocks.state_dict(), rtol=0, atol=0
-    )
-    with pytest.raises(ValueError, match='the heads of tiny have been trained further'):
-        train(with_heads, tmp_path / 'twice', network=further, **options)
-
-
-def test_heads_for_blocks_of_other_settings_are_made_again(trained_with_blocks, tmp_path):
-    options = {'workers': 1, 'device': 'cpu', 'progress': False}
-    other = tmp_path / 'other.toml'
-    other.write_text((CONFIGURATION + BLOCKS).replace('max_binning = 6', 'max_binning = 5'))
-    train(other, tmp_path / 'again', network=trained_with_blocks, **options)
-    assert (tmp_path / 'again' / 'blocks' / 'log.csv').exists()
 
 
 def test_nothing_to_train(configuration, tmp_path):
@@ -534,16 +484,6 @@ def test_configuration_without_a_section(tmp_path):
     path.write_text(CONFIGURATION.replace('[calibration]', '[calibrations]'))
     with pytest.raises(ValueError, match=r"lacks the sections \['calibration'\]"):
         read_configuration(path)
-
-
-def test_configuration_with_bulges_of_any_size_goes_on_from_the_shipped_weights():
-    shipped, bulges = (read_configuration(name) for name in ('profile-4', 'bulges'))
-    # so that the network, and its heads for blocks of pixels, need not be trained again
-    assert {
-        k: v for k, v in bulges.source.items() if k not in ('heads', 'name', 'description')
-    } == {k: v for k, v in shipped.source.items() if k not in ('name', 'description')}
-    parts = [part['galaxies'] for part in bulges.heads.training.library['part']]
-    assert sum('bulge_half_light_radius' in galaxies for galaxies in parts) == 1
 
 
 def test_shipped_configuration_covers_the_promised_population():
