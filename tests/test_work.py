@@ -1,0 +1,44 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+
+import os
+
+import pytest
+
+from astroflux._work import refuse_other_settings, spawn_pool, write_whole
+
+
+def test_file_is_written_at_the_end(tmp_path):
+    path = tmp_path / 'table.csv'
+    path.write_text('old')
+    with write_whole(path) as part:
+        part.write_text('new')
+        assert path.read_text() == 'old'
+    assert path.read_text() == 'new'
+    assert os.listdir(tmp_path) == ['table.csv']
+
+
+def test_failure_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'table.csv'
+    path.write_text('old')
+    with pytest.raises(RuntimeError, match='full'), write_whole(path) as part:
+        part.write_text('half of the n')
+        msg = 'disk full'
+        raise RuntimeError(msg)
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['table.csv']
+
+
+def test_same_settings_pass():
+    refuse_other_settings('the run', {'n': 3, 'sizes': {'test': 1}}, {'sizes': {'test': 1}, 'n': 3})
+
+
+def test_other_settings_are_named_with_both_values():
+    begun, now = {'n': 3, 'sizes': {'test': 1, 'train': 2}}, {'n': 4, 'sizes': {'train': 2}}
+    with pytest.raises(ValueError, match=r'the run was begun with n=3, sizes\.test=1, not with') as e:
+        refuse_other_settings('the run', begun, now)
+    assert str(e.value).endswith('not with n=4, sizes.test=None')
+
+
+def test_pool_spawns():
+    with spawn_pool(1, initializer=os.putenv, initargs=('UNUSED', '1')) as pool:
+        assert pool.submit(os.getpid).result() != os.getpid()
