@@ -20,10 +20,15 @@ def test_file_is_written_at_the_end(tmp_path):
 def test_failure_leaves_the_old_file(tmp_path):
     path = tmp_path / 'table.csv'
     path.write_text('old')
-    with pytest.raises(RuntimeError, match='full'), write_whole(path) as part:
-        part.write_text('half of the n')
-        msg = 'disk full'
-        raise RuntimeError(msg)
+
+    def fail():
+        with write_whole(path) as part:
+            part.write_text('half of the n')
+            msg = 'disk full'
+            raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match='full'):
+        fail()
     assert path.read_text() == 'old'
     assert os.listdir(tmp_path) == ['table.csv']
 
@@ -34,7 +39,9 @@ def test_same_settings_pass():
 
 def test_other_settings_are_named_with_both_values():
     begun, now = {'n': 3, 'sizes': {'test': 1, 'train': 2}}, {'n': 4, 'sizes': {'train': 2}}
-    with pytest.raises(ValueError, match=r'the run was begun with n=3, sizes\.test=1, not with') as e:
+    with pytest.raises(
+        ValueError, match=r'the run was begun with n=3, sizes\.test=1, not with'
+    ) as e:
         refuse_other_settings('the run', begun, now)
     assert str(e.value).endswith('not with n=4, sizes.test=None')
 
