@@ -1,5 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -74,11 +75,17 @@ def configuration(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def library(configuration, tmp_path_factory):
+def trained(configuration, tmp_path_factory):
+    """Folder of a training that is done."""
+    folder = tmp_path_factory.mktemp('trained')
+    train(configuration, folder, workers=1, device='cpu', progress=False)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def library(configuration, trained):
     settings = read_configuration(configuration).training.library
-    folder = tmp_path_factory.mktemp('library')
-    render_library(folder, settings, workers=1, progress=False)
-    return load_library(folder, settings)
+    return load_library(trained / 'training', settings)
 
 
 def quiet(**changes):
@@ -338,38 +345,45 @@ def test_learning_rate():
     assert settings.rate_at(1199) == pytest.approx(0.001)
 
 
-def test_train_writes_weights_that_load(configuration, tmp_path):
-    path = train(configuration, tmp_path, workers=1, device='cpu', progress=False)
-    weights = load_weights(path)
+def copy_stamps(source, target):
+    """Copy the stamps that a training rendered, so that another need not."""
+    ignored = shutil.ignore_patterns('*.pt', '*.csv', '*.safetensors', 'blocks')
+    shutil.copytree(source, target, ignore=ignored)
+
+
+def test_train_writes_weights_that_load(trained):
+    weights = load_weights(trained / 'tiny.safetensors')
     assert weights.name == 'tiny'
     assert weights.metadata['training']['optimiser']['cycles'] == [[6, 1e-3]]
     assert weights.metadata['psf_fwhm_range'] == pytest.approx([3, 5])
     assert weights.metadata['half_light_radius_range'] == pytest.approx([1.2, 4.8])
-    with (tmp_path / 'log.csv').open() as file:
+    with (trained / 'log.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert {row['step'] for row in rows} == {'6', '8'}
     # twice as many observations as validation galaxies, in two rows of the log
     assert sum(int(row['n']) for row in rows) == 2 * 128
 
 
-def test_train_does_not_overwrite(configuration, tmp_path):
-    train(configuration, tmp_path, workers=1, device='cpu', progress=False)
+def test_train_does_not_overwrite(configuration, trained):
     with pytest.raises(FileExistsError, match='resume it, or train in another folder'):
-        train(configuration, tmp_path, workers=1, device='cpu', progress=False)
+        train(configuration, trained, workers=1, device='cpu', progress=False)
 
 
-def test_resumed_training_is_the_same(configuration, tmp_path):
-    whole = load_weights(train(configuration, tmp_path / 'whole', device='cpu', progress=False))
-    config = read_configuration(configuration)
-    trainer = make_trainer(config, tmp_path / 'half', device='cpu', progress=False)
+def test_resumed_training_is_the_same(configuration, trained, tmp_path):
+    half = tmp_path / 'half'
+    copy_stamps(trained, half)
+    trainer = make_trainer(
+        read_configuration(configuration), half, device='cpu', workers=1, progress=False
+    )
     for _ in range(3):
         trainer.one_step()
     trainer.save_checkpoint()
-    resumed = load_weights(
-        train(configuration, tmp_path / 'half', resume=True, device='cpu', progress=False)
-    )
+    resumed = train(configuration, half, resume=True, workers=1, device='cpu', progress=False)
     torch.testing.assert_close(
-        resumed.network.state_dict(), whole.network.state_dict(), rtol=1e-4, atol=1e-6
+        load_weights(resumed).network.state_dict(),
+        load_weights(trained / 'tiny.safetensors').network.state_dict(),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
@@ -406,8 +420,18 @@ def test_second_training_is_for_blocks_of_pixels(with_blocks):
     assert config.blocks.blocks is None
 
 
-def test_train_for_blocks_of_pixels(with_blocks, tmp_path):
-    weights = load_weights(train(with_blocks, tmp_path, workers=1, device='cpu', progress=False))
+@pytest.fixture(scope='module')
+def trained_with_blocks(with_blocks, trained, tmp_path_factory):
+    """Folder of a training that is done, the second one too."""
+    folder = tmp_path_factory.mktemp('trained_with_blocks') / 'whole'
+    # the first training is the same
+    shutil.copytree(trained, folder)
+    train(with_blocks, folder, resume=True, workers=1, device='cpu', progress=False)
+    return folder
+
+
+def test_train_for_blocks_of_pixels(trained_with_blocks):
+    weights = load_weights(trained_with_blocks / 'tiny.safetensors')
     first, blocks = weights.network.state_dict(), weights.blocks.state_dict()
     changed = {name.split('.')[0] for name in first if not torch.equal(first[name], blocks[name])}
     # what is familiar is learned in each calibration
@@ -415,8 +439,9 @@ def test_train_for_blocks_of_pixels(with_blocks, tmp_path):
     assert not torch.equal(blocks['binning.weight'], torch.zeros_like(blocks['binning.weight']))
 
 
-def test_second_training_of_a_finished_network(with_blocks, tmp_path):
-    whole = train(with_blocks, tmp_path / 'whole', workers=1, device='cpu', progress=False)
+def test_second_training_of_a_finished_network(with_blocks, trained_with_blocks, tmp_path):
+    whole = trained_with_blocks / 'tiny.safetensors'
+    copy_stamps(trained_with_blocks / 'blocks', tmp_path / 'again' / 'blocks')
     again = train(
         with_blocks, tmp_path / 'again', network=whole, workers=1, device='cpu', progress=False
     )
