@@ -14,8 +14,8 @@ from tables import BRIEF, REFERENCE, fit_check, readable, summary_of
 from astroflux.evaluation import (
     PARAMETERS,
     read_comparison,
-    summarise_bound,
-    summarise_comparison,
+    summarize_bound,
+    summarize_comparison,
 )
 from astroflux.evaluation.comparison_plots import (
     binned_figure,
@@ -147,13 +147,13 @@ def _draw(name, comparison):
     styles = method_styles(comparison.labels)
     edges = SETS[name].snr_bins
     by_snr = replace(PARAMETERS['snr'], edges=edges)
-    summary = summarise_comparison(comparison, edges=edges)
-    bounds = summarise_bound(comparison, edges=edges)
+    summary = summarize_comparison(comparison, edges=edges)
+    bounds = summarize_bound(comparison, edges=edges)
     figure = binned_figure(summary, by_snr, styles, bounds=bounds if bounds['n'].any() else None)
     figure.savefig(DOCS / f'{name}.png', dpi=110)
     for parameter in BY.get(name, ()):
         chosen = {method: style for method, style in styles.items() if method in BY_METHODS}
-        rows = summarise_comparison(comparison, parameter, snr_min=SNR_MIN)
+        rows = summarize_comparison(comparison, parameter, snr_min=SNR_MIN)
         rows = rows[np.isin(rows['method'], list(chosen))]
         rows.write(DOCS / f'{name}-{parameter}.csv', format='ascii.csv', overwrite=True)
         figure = binned_figure(rows, PARAMETERS[parameter], chosen)

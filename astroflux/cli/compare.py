@@ -141,25 +141,13 @@ def _from_files(files):
 
 
 def _format_summary(comparison):
-    """Lines of the summary for the terminal: fractions in percent."""
-    from astroflux.evaluation import compare_pairs, summarise_comparison
+    """Lines of the summary for the terminal."""
+    from astroflux.evaluation import compare_pairs, summarize_comparison
+    from astroflux.evaluation._tables import terminal_lines
+    from astroflux.evaluation.summary import PAIR_COLUMNS, SUMMARY_COLUMNS
 
     if comparison.truth is None:
-        table = compare_pairs(comparison)
-        columns = ['method', 'reference', 'n', 'median', 'nmad', 'differing']
-    else:
-        by = 'snr' if 'snr' in comparison.truth.colnames else None
-        table = summarise_comparison(comparison, by)
-        columns = [
-            *('method', 'low', 'high', 'n', 'completeness', 'bias', 'scatter'),
-            *('scatter_over_bound', 'rms', 'outliers', 'coverage_68', 'coverage_95'),
-        ]
-    table = table[columns]
-    for name in columns:
-        if table[name].dtype.kind == 'f' and name not in ('low', 'high', 'scatter_over_bound'):
-            table[name] *= 100
-            table.rename_column(name, f'{name} [%]')
-    for name in table.colnames:
-        if table[name].dtype.kind == 'f':
-            table[name].info.format = 'g' if name in ('low', 'high') else '.3g'
-    return table.pformat(max_lines=-1, max_width=-1)
+        return terminal_lines(PAIR_COLUMNS, compare_pairs(comparison))
+    by = 'snr' if 'snr' in comparison.truth.colnames else None
+    columns = [column for column in SUMMARY_COLUMNS if column.name != 'pull_scatter']
+    return terminal_lines(columns, summarize_comparison(comparison, by))

@@ -117,7 +117,7 @@ def plot_binned_statistic(ax, summary, statistic, parameter, styles):
     ax : `matplotlib.axes.Axes`
         Where to draw.
     summary : `~astropy.table.Table`
-        From `~astroflux.evaluation.summarise_comparison`. Bins of fewer than 5 measured
+        From `~astroflux.evaluation.summarize_comparison`. Bins of fewer than 5 measured
         galaxies are left out.
     statistic : str
         Its column.
@@ -162,7 +162,7 @@ def plot_bound(ax, bounds):
     ax : `matplotlib.axes.Axes`
         Where to draw.
     bounds : `~astropy.table.Table`
-        From `~astroflux.evaluation.summarise_bound`.
+        From `~astroflux.evaluation.summarize_bound`.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def plot_speed(ax, speed, styles):
     ax : `matplotlib.axes.Axes`
         Where to draw.
     speed : `~astropy.table.QTable`
-        From `~astroflux.evaluation.summarise_speed`; methods without time are left out.
+        From `~astroflux.evaluation.summarize_speed`; methods without time are left out.
     styles : dict of str to dict
         From `method_styles`.
 

@@ -7,23 +7,12 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 
-from astroflux.evaluation._page import (
-    MISSING,
-    PAGE_DPI,
-    Cell,
-    Column,
-    PageTable,
-    Row,
-    count_cell,
-    error_text,
-    number_cell,
-    number_text,
-    page_figure,
-    with_unit,
-)
+from astroflux.evaluation._numbers import MISSING, error_text, number_text, with_unit
+from astroflux.evaluation._page import PAGE_DPI, page_figure
+from astroflux.evaluation._tables import TableColumn, page_table
 from astroflux.evaluation.comparison_plots import extreme_case_figure, speed_figure
 from astroflux.evaluation.parameters import PARAMETERS
-from astroflux.evaluation.summary import summarise_speed
+from astroflux.evaluation.summary import SPEED_COLUMNS, labeled, summarize_speed
 from astroflux.flags import FLAGS
 
 __all__ = [
@@ -35,6 +24,16 @@ __all__ = [
     'methods_table',
     'speed_of',
 ]
+
+METHOD = TableColumn('label', 'method', 'text')
+METHOD_COLUMNS = (
+    METHOD,
+    TableColumn('method', 'name', 'text'),
+    TableColumn('given', 'cutouts given', 'count'),
+    TableColumn('finite', 'with a flux', 'count'),
+    TableColumn('positive', 'with a positive flux', 'count'),
+    TableColumn('with_error', 'with an error', 'count'),
+)
 
 
 def methods_table(comparison):
@@ -54,25 +53,17 @@ def methods_table(comparison):
     for method, label in comparison.labels.items():
         of_method = comparison.of_method(method)
         flux, flux_err = (u.Quantity(of_method[name]).value for name in ('flux', 'flux_err'))
-        counts = (
-            len(of_method),
-            np.isfinite(flux).sum(),
-            (flux > 0).sum(),
-            (np.isfinite(flux) & np.isfinite(flux_err)).sum(),
+        rows.append(
+            {
+                'label': label,
+                'method': method,
+                'given': len(of_method),
+                'finite': np.isfinite(flux).sum(),
+                'positive': (flux > 0).sum(),
+                'with_error': (np.isfinite(flux) & np.isfinite(flux_err)).sum(),
+            }
         )
-        rows.append(Row([Cell(label), Cell(method), *map(count_cell, counts)]))
-    return PageTable(
-        caption='The methods, and how many cutouts they measured.',
-        columns=[
-            Column('method', is_number=False),
-            Column('name', is_number=False),
-            Column('cutouts given'),
-            Column('with a flux'),
-            Column('with a positive flux'),
-            Column('with an error'),
-        ],
-        rows=rows,
-    )
+    return page_table('The methods, and how many cutouts they measured.', METHOD_COLUMNS, rows)
 
 
 def _flag_counts(comparison):
@@ -102,12 +93,9 @@ def flags_table(comparison):
     used, counts = _flag_counts(comparison)
     if not used:
         return None
-    rows = [
-        Row([Cell(label), *(count_cell(counts[method][flag.name]) for flag in used)])
-        for method, label in comparison.labels.items()
-    ]
-    columns = [Column('method', is_number=False), *(Column(flag.name) for flag in used)]
-    return PageTable('How many cutouts each method flagged.', columns, rows)
+    columns = [METHOD, *(TableColumn(flag.name, flag.name, 'count') for flag in used)]
+    rows = [{'label': label, **counts[method]} for method, label in comparison.labels.items()]
+    return page_table('How many cutouts each method flagged.', columns, rows)
 
 
 def flag_meanings(comparison):
@@ -145,30 +133,12 @@ def speed_of(comparison, styles):
     figure : `~astroflux.evaluation._page.PageFigure` or None
         `None` if no time was taken.
     """
-    speed = summarise_speed(comparison)
+    speed = summarize_speed(comparison)
     if not np.isfinite(speed['rate']).any():
         return None, None
-    rows = [
-        Row(
-            [
-                Cell(comparison.labels.get(row['method'], row['method'])),
-                count_cell(row['n']),
-                *(
-                    number_cell(u.Quantity(row[name]).value)
-                    for name in ('cpu_time', 'rate', 'relative_time')
-                ),
-            ]
-        )
-        for row in speed
-    ]
-    columns = [
-        Column('method', is_number=False),
-        Column('cutouts'),
-        Column('CPU time [s]'),
-        Column('cutouts per second and core'),
-        Column('time per cutout / that of the fastest'),
-    ]
-    table = PageTable('Time of the processor, summed over its cores.', columns, rows)
+    table = page_table(
+        'Time of the processor, summed over its cores.', SPEED_COLUMNS, labeled(speed, comparison)
+    )
     names = ', '.join(comparison.labels.values())
     figure = page_figure(
         'speed',

@@ -53,7 +53,7 @@ def binned_figure(summary, parameter, styles, *, statistics=('bias', 'scatter'),
     statistics : sequence of str
         What to plot; ``scatter`` has a logarithmic axis.
     bounds : `~astropy.table.Table`, optional
-        From `~astroflux.evaluation.summarise_bound`, to draw with the scatter.
+        From `~astroflux.evaluation.summarize_bound`, to draw with the scatter.
 
     Returns
     -------

@@ -16,7 +16,7 @@ __all__ = [
     'flux_errors',
     'scatter_at_bound',
     'split_into_bins',
-    'summarise_by',
+    'summarize_by',
 ]
 
 # Edges of the bins of signal-to-noise ratio that every table uses.
@@ -224,7 +224,7 @@ def split_into_bins(values, edges):
         yield low, high, (values >= low) & below
 
 
-def summarise_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
+def summarize_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
     """
     Summarise the errors of fluxes in bins of a parameter of the galaxies.
 

@@ -52,7 +52,7 @@ def write_report(comparison, directory, *, overwrite=False):
         Folder to write to; it is made if it does not exist. It gets ``report.html``, which
         holds all it needs, the tables of the comparison (``measurements.ecsv``, ``truth.ecsv``,
         ``speed.ecsv``, ``comparison.json``; see `~astroflux.evaluation.read_comparison`),
-        ``summary.ecsv`` (see `~astroflux.evaluation.summarise_comparison`; without truth,
+        ``summary.ecsv`` (see `~astroflux.evaluation.summarize_comparison`; without truth,
         `~astroflux.evaluation.compare_pairs`), ``summary_by_parameter.ecsv`` if other
         parameters than S/N are known, and the images in ``figures``.
     overwrite : bool, optional

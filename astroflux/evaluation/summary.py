@@ -7,30 +7,131 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable, Table, vstack
 
+from astroflux.evaluation._tables import TableColumn, describe
 from astroflux.evaluation.metrics import (
     N_BOOTSTRAP,
     flux_error_statistics,
     scatter_at_bound,
     split_into_bins,
-    summarise_by,
+    summarize_by,
 )
 from astroflux.evaluation.parameters import PARAMETERS
 
 __all__ = [
     'MEDIAN',
+    'PAIR_COLUMNS',
+    'SPEED_COLUMNS',
+    'SUMMARY_COLUMNS',
     'compare_pairs',
     'fluxes_by_method',
+    'labeled',
     'median_fluxes',
-    'summarise_bound',
-    'summarise_comparison',
-    'summarise_speed',
+    'summarize_bound',
+    'summarize_comparison',
+    'summarize_speed',
 ]
 
 # What stands for the median over the methods where the name of a method is wanted.
 MEDIAN = 'median of the methods'
 
+# The columns of the tables below, as people see them.
+METHOD = TableColumn('method', 'method', 'text', description='name of the method')
 
-def summarise_comparison(
+SUMMARY_COLUMNS = (
+    METHOD,
+    TableColumn('low', 'true S/N', 'range', description='lower edge of the bin'),
+    TableColumn('n', 'cutouts', 'count', description='number of galaxies'),
+    TableColumn(
+        'completeness',
+        'with flux > 0',
+        in_percent=True,
+        description='fraction with a positive flux',
+    ),
+    TableColumn('bias', 'bias', in_percent=True, description='median of ln(measured / true)'),
+    TableColumn('scatter', 'scatter', in_percent=True, description='NMAD of ln(measured / true)'),
+    TableColumn(
+        'scatter_over_bound',
+        'scatter / smallest possible',
+        description='scatter over that of measurements at the information bound',
+    ),
+    TableColumn(
+        'rms',
+        'rms about 0',
+        in_percent=True,
+        description='root mean square of ln(measured / true), about zero',
+    ),
+    TableColumn(
+        'outliers',
+        'off by > 30 %',
+        in_percent=True,
+        description='fraction with a flux off by more than 30 %',
+    ),
+    TableColumn(
+        'coverage_68',
+        'coverage of 68 %',
+        in_percent=True,
+        description='fraction whose 68 % interval holds the truth',
+    ),
+    TableColumn(
+        'coverage_95',
+        'coverage of 95 %',
+        in_percent=True,
+        description='fraction whose 95 % interval holds the truth',
+    ),
+    TableColumn('pull_scatter', 'scatter of pull', description='NMAD of (measured - true) / error'),
+)
+
+PAIR_COLUMNS = (
+    METHOD,
+    TableColumn('reference', 'reference', 'text', description='what it is compared with'),
+    TableColumn(
+        'n', 'cutouts in common', 'count', description='cutouts on which both have a positive flux'
+    ),
+    TableColumn(
+        'median',
+        'median of ln(flux / reference)',
+        in_percent=True,
+        description='median of ln(flux / reference)',
+    ),
+    TableColumn(
+        'nmad', 'scatter of it', in_percent=True, description='NMAD of ln(flux / reference)'
+    ),
+    TableColumn(
+        'differing',
+        'differing by > 30 %',
+        in_percent=True,
+        description='fraction that differs by more than 30 %',
+    ),
+)
+
+SPEED_COLUMNS = (
+    METHOD,
+    TableColumn('n', 'cutouts', 'count', description='number of cutouts'),
+    TableColumn('cpu_time', 'CPU time [s]', 'number', description='time of one core'),
+    TableColumn(
+        'rate',
+        'cutouts per second and core',
+        'number',
+        description='cutouts per second and core',
+    ),
+    TableColumn(
+        'relative_time',
+        'time per cutout / that of the fastest',
+        'number',
+        description='time per cutout over that of the fastest method',
+    ),
+)
+
+
+def labeled(table, comparison):
+    """Return a copy of a table with the labels of the methods in place of their names."""
+    table = table.copy()
+    for name in {'method', 'reference'} & {*table.colnames}:
+        table[name] = [comparison.labels.get(method, method) for method in table[name]]
+    return table
+
+
+def summarize_comparison(
     comparison, by='snr', *, edges=None, snr_min=None, n_bootstrap=N_BOOTSTRAP
 ):
     """
@@ -69,7 +170,7 @@ def summarise_comparison(
         rows = comparison.of_method(method)
         # A slow method may have the first cutouts only.
         cutouts = np.asarray(rows['cutout'], int)
-        table = summarise_by(
+        table = summarize_by(
             values[cutouts],
             edges,
             _errors(rows),
@@ -78,17 +179,17 @@ def summarise_comparison(
         )
         table.add_column(np.full(len(table), method), name='method', index=0)
         tables.append(table)
-    return vstack(tables)
+    return describe(vstack(tables), SUMMARY_COLUMNS)
 
 
-def summarise_bound(comparison, by='snr', *, edges=None, snr_min=None):
+def summarize_bound(comparison, by='snr', *, edges=None, snr_min=None):
     """
     Scatter that the galaxies of each bin would have at the bound.
 
     Parameters
     ----------
     comparison, by, edges, snr_min
-        As in `summarise_comparison`.
+        As in `summarize_comparison`.
 
     Returns
     -------
@@ -230,10 +331,10 @@ def compare_pairs(comparison, *, n_bootstrap=N_BOOTSTRAP):
             row[name] = statistics[statistic]
             row[f'{name}_err'] = statistics[f'{statistic}_err']
         rows.append(row)
-    return Table(rows)
+    return describe(Table(rows), PAIR_COLUMNS)
 
 
-def summarise_speed(comparison):
+def summarize_speed(comparison):
     """
     Speed of each method.
 
@@ -254,7 +355,7 @@ def summarise_speed(comparison):
     rate = np.full(len(n), np.nan)
     np.divide(n, cpu_time, out=rate, where=(n > 0) & (cpu_time > 0))
     known = rate[np.isfinite(rate)]
-    return QTable(
+    speed = QTable(
         {
             'method': [str(method) for method in comparison.speed['method']],
             'n': np.asarray(comparison.speed['n'], int),
@@ -263,3 +364,4 @@ def summarise_speed(comparison):
             'relative_time': (known.max() if len(known) else np.nan) / rate,
         }
     )
+    return describe(speed, SPEED_COLUMNS)

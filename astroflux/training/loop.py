@@ -13,7 +13,7 @@ from astropy.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from astroflux.evaluation.metrics import SNR_BINS, summarise_by
+from astroflux.evaluation.metrics import SNR_BINS, summarize_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
 from astroflux.networks.profile_net import QUANTILES, ProfileNet
 from astroflux.training.library import Library
@@ -293,7 +293,7 @@ class Trainer:
         Returns
         -------
         summary : `~astropy.table.Table`
-            One row per S/N bin, from `~astroflux.evaluation.summarise_by`.
+            One row per S/N bin, from `~astroflux.evaluation.summarize_by`.
         """
         network = self.average.module.eval()
         parts = []
@@ -311,7 +311,7 @@ class Trainer:
             parts.append(torch.stack([batch['snr'], error, covered.float()]).cpu().numpy())
         snr, error, covered = np.concatenate(parts, axis=1)
         errors = Table({'ln_error': error, 'covered_68': covered.astype(bool)})
-        return summarise_by(snr, SNR_BINS, errors)
+        return summarize_by(snr, SNR_BINS, errors)
 
     def _log(self, step, loss, seconds):
         path = self.directory / 'log.csv'

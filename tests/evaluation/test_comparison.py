@@ -13,7 +13,7 @@ from astroflux.evaluation import (
     compare_methods,
     derive_parameters,
     merge_comparisons,
-    summarise_by,
+    summarize_by,
 )
 from astroflux.flags import FATAL_FLAGS
 
@@ -335,6 +335,6 @@ def test_parameters_that_are_not_known():
 
 def test_summary_of_a_comparison(comparison):
     rows = comparison.of_method('aperture')
-    summary = summarise_by(comparison.truth['snr'], (0, 100, 5000), rows)
+    summary = summarize_by(comparison.truth['snr'], (0, 100, 5000), rows)
     assert summary['n'].sum() == 30
     assert abs(summary['bias'][1]) < 0.02

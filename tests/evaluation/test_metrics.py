@@ -3,13 +3,15 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.table import QTable, Table
+from astropy.utils.exceptions import AstropyDeprecationWarning
 
+from astroflux import evaluation
 from astroflux.evaluation import (
     SNR_BINS,
     flux_error_statistics,
     flux_errors,
     scatter_at_bound,
-    summarise_by,
+    summarize_by,
 )
 from astroflux.evaluation.metrics import split_into_bins
 
@@ -171,7 +173,7 @@ def test_split_into_bins():
 
 def test_bins_hold_their_lower_edge():
     snr = np.array([4.9, 5.0, 19.9, 20.0, 3000.0, 3000.1, np.nan])
-    rows = summarise_by(snr, SNR_BINS, errors_of(np.arange(7) / 100))
+    rows = summarize_by(snr, SNR_BINS, errors_of(np.arange(7) / 100))
     assert list(rows['n']) == [2, 1, 0, 1]
     assert [(row['low'], row['high']) for row in rows] == [
         (5, 20),
@@ -185,8 +187,19 @@ def test_bins_hold_their_lower_edge():
 
 def test_bins_take_their_part_of_the_bound():
     error = np.array([-0.1, 0.0, 0.1, -1.0, 0.0, 1.0])
-    rows = summarise_by(
+    rows = summarize_by(
         [1, 1, 1, 2, 2, 2], (0.5, 1.5, 2.5), errors_of(error), bound=[0.1] * 3 + [1.0] * 3
     )
     assert rows['scatter_over_bound'][0] == pytest.approx(1.4826, rel=1e-4)
     assert rows['scatter_over_bound'][1] == pytest.approx(1.4826, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    'name', ['summarise_bound', 'summarise_by', 'summarise_comparison', 'summarise_speed']
+)
+def test_former_names_still_work(name):
+    with (
+        pytest.warns(AstropyDeprecationWarning, match=name.replace('ise', 'ize')),
+        pytest.raises(TypeError, match='missing'),
+    ):
+        getattr(evaluation, name)()
