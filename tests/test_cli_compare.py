@@ -55,9 +55,10 @@ def test_folder_without_truth(files, tmp_path):
 
 def test_simulated_dataset(tmp_path):
     pytest.importorskip('galsim')
-    from astroflux.simulation import write_dataset
+    from astroflux.simulation import CutoutSimulation, write_dataset
 
-    truth = write_dataset(tmp_path / 'data', 3, stamp_size=61, seed=2, progress=False)
+    simulation = CutoutSimulation(shape=(61, 61))
+    truth = write_dataset(tmp_path / 'data', 3, simulation, seed=2, progress=False)
     result = compare(
         tmp_path / 'data', '--methods', 'cnn,aperture', '-o', tmp_path / 'report', '--workers', 1
     )

@@ -17,6 +17,7 @@ __all__ = [
     'expand_paths',
     'format_table',
     'friendly_errors',
+    'make_simulation',
     'simulation_options',
 ]
 
@@ -52,8 +53,8 @@ def simulation_options(command):
             '--survey',
             default='hsc-wide',
             show_default=True,
-            help="Pixel scale, zero point, noise and seeing of the simulation: 'hsc-wide', or "
-            'SURVEY-BAND such as LSST-i.',
+            help='Pixel scale, zero point, noise and seeing of the simulation: a name such as '
+            'hsc-wide, or SURVEY-BAND such as LSST-i.',
         ),
         click.option(
             '--seed', type=int, default=0, show_default=True, help='Seed of the simulation.'
@@ -72,6 +73,13 @@ def simulation_options(command):
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def make_simulation(survey, neighbours, **options):
+    """Return the simulation that the options tell of."""
+    from astroflux.simulation import CutoutSimulation, get_survey
+
+    return CutoutSimulation(survey=get_survey(survey), neighbours=neighbours, **options)
 
 
 def check_available(methods):

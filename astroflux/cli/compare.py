@@ -10,6 +10,7 @@ from astroflux.cli._shared import (
     check_available,
     expand_paths,
     friendly_errors,
+    make_simulation,
     simulation_options,
 )
 from astroflux.estimators.methods import METHODS, available_methods, make_estimator
@@ -124,10 +125,9 @@ def compare(
 
 def _simulated(number, survey, seed, neighbours):
     from astroflux.evaluation import SimulatedSource
-    from astroflux.simulation import CutoutSimulation, get_survey
 
-    simulation = CutoutSimulation(survey=get_survey(survey), neighbours=neighbours)
     title = f'{number} simulated galaxies of {survey}, seed {seed}'
+    simulation = make_simulation(survey, neighbours)
     return SimulatedSource(number, simulation, seed=seed, title=title)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._shared import friendly_errors, simulation_options
+from astroflux.cli._shared import friendly_errors, make_simulation, simulation_options
 
 __all__ = ['simulate']
 
@@ -46,10 +46,8 @@ def simulate(directory, number, survey, seed, stamp_size, neighbours, overwrite,
         write_dataset(
             directory,
             number,
-            survey=survey,
+            make_simulation(survey, neighbours, shape=(stamp_size, stamp_size)),
             seed=seed,
-            stamp_size=stamp_size,
-            neighbours=neighbours,
             overwrite=overwrite,
             resume=resume,
         )

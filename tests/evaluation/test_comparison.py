@@ -244,9 +244,10 @@ def test_files(tmp_path):
 
 def test_dataset(tmp_path):
     pytest.importorskip('galsim')
-    from astroflux.simulation import write_dataset
+    from astroflux.simulation import CutoutSimulation, write_dataset
 
-    truth = write_dataset(tmp_path, 4, stamp_size=41, seed=5, progress=False)
+    simulation = CutoutSimulation(shape=(41, 41))
+    truth = write_dataset(tmp_path, 4, simulation, seed=5, progress=False)
     source = DatasetSource(tmp_path)
     assert len(source) == 4
     comparison = compare_methods(source, METHODS, chunk_size=3, progress=False)
