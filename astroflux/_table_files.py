@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from astroflux._work import write_whole
+
 __all__ = ['TABLE_FORMATS', 'check_table_path', 'write_table']
 
 # suffix -> astropy's name of the format
@@ -89,7 +91,8 @@ def write_table(table, path, *, overwrite=False):
     table_format = check_table_path(path, overwrite=overwrite)
     if table_format == 'fits':
         table = _for_fits(table)
-    table.write(path, format=table_format, overwrite=overwrite)
+    with write_whole(path) as part:
+        table.write(part, format=table_format, overwrite=True)
 
 
 def _for_fits(table):

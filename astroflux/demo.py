@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
+from astroflux._work import write_whole
 from astroflux.cutouts import read_cutout
 from astroflux.estimators.cnn import CNNFluxEstimator
 from astroflux.estimators.kron import KronFluxEstimator
@@ -69,7 +70,8 @@ def run_demo(output_dir):
         }
     )
     path = Path(output_dir) / FIGURE_NAME
-    _draw(cutouts, truth, table).savefig(path, dpi=120)
+    with write_whole(path) as part:
+        _draw(cutouts, truth, table).savefig(part, dpi=120, format='png')
     return table, path
 
 

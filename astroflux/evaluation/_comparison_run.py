@@ -2,11 +2,10 @@
 """The work of a comparison: chunks of cutouts, measured in one process or in several."""
 
 import heapq
-import multiprocessing
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +14,7 @@ from astropy.table import QTable
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from astroflux._work import spawn_pool
 from astroflux.cutouts import iter_cutouts
 from astroflux.evaluation._comparison_data import ExtremeCase
 from astroflux.evaluation.metrics import flux_errors
@@ -123,11 +123,7 @@ def _iter_parts(plan, chunks, workers, progress):
             finally:
                 _set_plan(None)
             return
-        # a fork of a process that has used torch may hang
-        context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_worker, initargs=(plan,)
-        ) as pool:
+        with spawn_pool(workers, _start_worker, (plan,)) as pool:
             futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
             for future in as_completed(futures):
                 start, stop = futures[future]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from astroflux._table_files import write_table
+from astroflux._work import write_whole
 from astroflux.evaluation._comparison_panels import MIN_GALAXIES, method_styles
 from astroflux.evaluation._comparison_run import EXTREME_SNR
 from astroflux.evaluation._page import PageFigure, render_page
@@ -81,7 +82,8 @@ def write_report(comparison, directory, *, overwrite=False):
     write_comparison(comparison, directory, overwrite=True)
     for name, table in tables.items():
         write_table(table, directory / name, overwrite=True)
-    path.write_text(html, encoding='utf-8')
+    with write_whole(path) as part:
+        part.write_text(html, encoding='utf-8')
     return path
 
 

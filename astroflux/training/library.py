@@ -7,9 +7,6 @@ masks) a fraction of one. The library holds each galaxy once, without noise;
 `astroflux.training.observe` makes a new observation of it at every step.
 """
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from astroflux._optional import import_optional
+from astroflux._work import spawn_pool, write_whole
 from astroflux.networks.psf_mixture import fit_psf_mixtures
 from astroflux.simulation.observation import PSF_SIZE
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
@@ -118,7 +117,7 @@ def _sersic_truth(row):
 
 def _structured_truth(face_on, seed):
     """Return the numbers of any other galaxy, from where its photons fall."""
-    import galsim
+    galsim = import_optional('galsim', extra='simulate')
 
     photons = face_on.shoot(N_PHOTONS, galsim.BaseDeviate(seed))
     inner, half, outer = np.quantile(np.hypot(photons.x, photons.y), [0.2, 0.5, 0.8])
@@ -127,7 +126,7 @@ def _structured_truth(face_on, seed):
 
 def _galaxy(row, structured_fraction, rng):
     """Return a galaxy's profile and truth."""
-    import galsim
+    galsim = import_optional('galsim', extra='simulate')
 
     if rng.random() >= structured_fraction:
         return galaxy_profile(row), _sersic_truth(row)
@@ -144,7 +143,7 @@ def _binning(fwhm):
 
 def _render_chunk(path, config, index):
     """Render one chunk and write it under its name only when it is whole."""
-    import galsim
+    galsim = import_optional('galsim', extra='simulate')
 
     rng = np.random.default_rng([config['seed'], index])
     group_size = config['group_size']
@@ -190,9 +189,8 @@ def _render_chunk(path, config, index):
         **dict(zip(TRUTH_COLUMNS, np.array(truths, float).T, strict=True)),
     }
     arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
-    partial = path.with_suffix('.partial.npz')
-    np.savez(partial, **arrays)
-    os.replace(partial, path)
+    with write_whole(path) as part, part.open('wb') as file:
+        np.savez(file, **arrays)
 
 
 def _psf_numbers(images, fwhm, binning):
@@ -233,8 +231,7 @@ def render_library(directory, config, *, workers=2, progress=True):
     """
     Path(directory).mkdir(parents=True, exist_ok=True)
     missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
-    # A process that is forked once threads of OpenMP ran, as torch's do, can wait for them forever.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
+    with spawn_pool(workers) as pool:
         futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
         for future in tqdm(futures, desc='render', unit='chunk', disable=not progress):
             future.result()

@@ -2,7 +2,6 @@
 """The training loop: steps, averages of the weights, checkpoints, resume."""
 
 import csv
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from astropy.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from astroflux._work import write_whole
 from astroflux.evaluation.metrics import SNR_BINS, summarize_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
 from astroflux.networks.profile_net import QUANTILES, ProfileNet
@@ -200,9 +200,8 @@ class Trainer:
             'optimiser': self.optimiser.state_dict(),
         }
         self.directory.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint_path.with_suffix('.partial')
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint_path)
+        with write_whole(self.checkpoint_path) as part:
+            torch.save(state, part)
 
     def resume(self):
         """Go on from this folder's checkpoint."""
@@ -220,7 +219,8 @@ class Trainer:
         if path.exists():
             header, *rows = path.read_text().splitlines(keepends=True)
             kept = [row for row in rows if int(row.split(',')[0]) <= self.step]
-            path.write_text(''.join([header, *kept]))
+            with write_whole(path) as part:
+                part.write_text(''.join([header, *kept]))
 
     def _batch(self, stamps, step):
         # Seeded by the step, so that a resumed run sees what it would have seen.
