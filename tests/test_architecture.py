@@ -12,6 +12,7 @@ import astroflux
 ROOMS = (
     'flags',
     'cutouts',
+    'datasets',
     'networks',
     'tables',
     'estimators',

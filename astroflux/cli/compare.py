@@ -77,6 +77,12 @@ class MethodNames(click.ParamType):
     show_default=True,
     help='How many processes.',
 )
+@click.option(
+    '--resume',
+    type=click.Path(file_okay=False, path_type=Path),
+    help='Folder in which measurements are kept as they are made: a comparison that was stopped '
+    'goes on from it.',
+)
 @click.option('--overwrite', is_flag=True, help='Replace a report in the folder.')
 def compare(
     files,
@@ -89,6 +95,7 @@ def compare(
     slow_limit,
     psf_fwhm,
     workers,
+    resume,
     overwrite,
 ):
     """
@@ -117,6 +124,7 @@ def compare(
             limits={name: slow_limit for name in methods if slow_limit and METHODS[name].is_slow},
             psf_fwhm=psf_fwhm,
             workers=workers,
+            resume=resume,
         )
         page = write_report(comparison, output_dir, overwrite=overwrite)
     click.echo('\n'.join(_format_summary(comparison)))

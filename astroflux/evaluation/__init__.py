@@ -28,6 +28,7 @@ from astroflux.evaluation.sources import (
     CutoutSource,
     DatasetSource,
     FileSource,
+    ListSource,
     SimulatedSource,
 )
 from astroflux.evaluation.summary import (
@@ -46,6 +47,7 @@ __all__ = [
     'ExtremeCase',
     'FileSource',
     'ImageModel',
+    'ListSource',
     'Parameter',
     'SimulatedSource',
     'compare_methods',

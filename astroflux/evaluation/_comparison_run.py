@@ -22,7 +22,7 @@ from astroflux.evaluation.parameters import PARAMETERS
 from astroflux.evaluation.summary import median_fluxes
 from astroflux.flags import decode_flags
 
-__all__ = ['EXTREME_SNR', 'Plan', 'cpu_seconds', 'run_plan', 'worst_cases']
+__all__ = ['EXTREME_SNR', 'Plan', 'cpu_seconds', 'run_plan']
 
 # What is kept of the table of a method.
 COLUMNS = ('flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags')
@@ -88,7 +88,7 @@ def _start_worker(plan):
     _set_plan(plan)
 
 
-def run_plan(plan, *, workers, chunk_size, progress):
+def run_plan(plan, *, workers, chunk_size, progress, folder=None):
     """
     Measure all cutouts of a plan.
 
@@ -98,37 +98,58 @@ def run_plan(plan, *, workers, chunk_size, progress):
         What to do.
     workers, chunk_size, progress
         As in `~astroflux.evaluation.compare_methods`.
+    folder : `~astroflux.evaluation._comparison_parts.PartFolder`, optional
+        Where the parts are kept; what is there is not measured again.
 
     Returns
     -------
     parts : list of dict
-        For each chunk, in their order: ``tables`` and ``seconds`` and ``extremes`` of each method
-        that measured any of it, its ``truth``, and versions of ``packages``.
+        For each chunk, in their order: ``tables`` and ``seconds`` of each method that measured
+        any of it, its ``truth``, and versions of ``packages``.
+    extremes : dict of str to list of `~astroflux.evaluation.ExtremeCase`
+        The worst cases of each method.
     """
     n = plan.n_cutouts
     chunks = [(start, min(start + chunk_size, n)) for start in range(0, n, chunk_size)]
-    parts = dict(_iter_parts(plan, chunks, workers, progress))
-    return [parts[start] for start, _ in chunks]
+    parts = {start: folder.read(start) if folder else None for start, _ in chunks}
+    extremes = {name: [] for name in plan.methods} | (folder.read_extremes() if folder else {})
+    missing = [chunk for chunk in chunks if parts[chunk[0]] is None]
+    for start, part in _iter_parts(plan, missing, workers, progress):
+        for name, cases in part.pop('extremes').items():
+            extremes[name] = _worst_cases([*extremes[name], *cases], plan.n_extremes)
+        if folder:
+            # in this order: a part that is there has its cases among the worst
+            folder.write_extremes(extremes)
+            folder.write(start, part)
+            part = folder.read(start)
+        parts[start] = part
+    return list(parts.values()), extremes
 
 
 def _iter_parts(plan, chunks, workers, progress):
     """Yield the start and the results of the chunks as they come."""
-    with tqdm(total=plan.n_cutouts, desc='compare', unit='cutout', disable=not progress) as bar:
-        if workers == 1:
-            _set_plan(plan)
-            try:
-                for start, stop in chunks:
-                    yield start, _measure_chunk(start, stop)
-                    bar.update(stop - start)
-            finally:
-                _set_plan(None)
-            return
-        with spawn_pool(workers, _start_worker, (plan,)) as pool:
-            futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
-            for future in as_completed(futures):
-                start, stop = futures[future]
-                yield start, future.result()
-                bar.update(stop - start)
+    n = plan.n_cutouts
+    done = n - sum(stop - start for start, stop in chunks)
+    with tqdm(total=n, initial=done, desc='compare', unit='cutout', disable=not progress) as bar:
+        for (start, stop), part in _measured(plan, chunks, workers):
+            bar.update(stop - start)
+            yield start, part
+
+
+def _measured(plan, chunks, workers):
+    """Yield chunks and their results, from this process or others."""
+    if workers == 1:
+        _set_plan(plan)
+        try:
+            for chunk in chunks:
+                yield chunk, _measure_chunk(*chunk)
+        finally:
+            _set_plan(None)
+        return
+    with spawn_pool(workers, _start_worker, (plan,)) as pool:
+        futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _measure_chunk(start, stop):
@@ -247,20 +268,9 @@ def _versions():
     return {name: str(getattr(module, '__version__', '?')) for name, module in loaded.items()}
 
 
-def worst_cases(cases, n):
-    """
-    Choose the worst of some cases.
-
-    Parameters
-    ----------
-    cases : list of `~astroflux.evaluation.ExtremeCase`
-        The cases.
-    n : int
-        How many.
-
-    Returns
-    -------
-    worst : list of `~astroflux.evaluation.ExtremeCase`
-        The worst first.
-    """
-    return heapq.nlargest(n, cases, key=lambda case: abs(case.ln_ratio))
+def _worst_cases(cases, n):
+    """Return the worst of some cases, the worst first, each cutout once."""
+    of_cutouts = {case.cutout: case for case in cases}
+    return heapq.nsmallest(
+        n, of_cutouts.values(), key=lambda case: (-abs(case.ln_ratio), case.cutout)
+    )
