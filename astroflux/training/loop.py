@@ -3,6 +3,7 @@
 
 import csv
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from astroflux._work import write_whole
 from astroflux.evaluation.metrics import SNR_BINS, summarize_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
+from astroflux.networks.orientation import Orientation
 from astroflux.networks.profile_net import QUANTILES, ProfileNet
 from astroflux.training.library import Library
 from astroflux.training.observe import ObservationSettings, draw_indices, observe
@@ -110,18 +112,21 @@ class Stamps:
         Noiseless stamps.
     settings : `~astroflux.training.observe.ObservationSettings`
         How to observe them.
+    orient : callable
+        How to turn them, as for `~astroflux.training.observe.observe`.
     """
 
     library: Library
     settings: ObservationSettings
+    orient: Callable = Orientation.of
 
     def draw(self, n, rng):
-        """Return which galaxies to observe, as `~astroflux.training.draw_indices`."""
+        """Return which galaxies to observe, as `~astroflux.training.observe.draw_indices`."""
         return draw_indices(self.library, n, self.settings, rng)
 
     def observe(self, indices, rng, device):
         """Return an observation of some of them as tensors."""
-        seen = observe(self.library, indices, self.settings, rng)
+        seen = observe(self.library, indices, self.settings, rng, orient=self.orient)
         return {name: torch.from_numpy(value).to(device) for name, value in vars(seen).items()}
 
 
@@ -147,6 +152,8 @@ class Trainer:
         Weights to start from, in place of random ones; they need not be all.
     device : str
         Where to run.
+    architecture : type
+        The network, or one like it.
     """
 
     def __init__(
@@ -160,6 +167,7 @@ class Trainer:
         optimiser_settings,
         start=None,
         device='cpu',
+        architecture=ProfileNet,
     ):
         self.directory = Path(directory)
         self.training, self.validation, self.calibration = training, validation, calibration
@@ -167,7 +175,7 @@ class Trainer:
         self.device = device
         with torch.random.fork_rng():
             torch.manual_seed(optimiser_settings.seed)
-            network = ProfileNet(**network_settings)
+            network = architecture(**network_settings)
         if start is not None:
             network.load_state_dict(start, strict=False)
         if optimiser_settings.modules:

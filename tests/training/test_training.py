@@ -11,14 +11,13 @@ from astroflux.networks.orientation import Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training import (
     ObservationSettings,
-    draw_indices,
-    make_trainer,
-    observe,
+    OptimiserSettings,
     read_configuration,
     train,
 )
 from astroflux.training.library import load_library, render_library
-from astroflux.training.loop import OptimiserSettings
+from astroflux.training.observe import draw_indices, observe
+from astroflux.training.run import make_trainer
 
 pytest.importorskip('galsim')
 
