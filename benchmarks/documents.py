@@ -22,12 +22,14 @@ from astroflux.evaluation.comparison_plots import (
     calibration_figure,
     method_styles,
 )
+from astroflux.networks import available_weights
 
 __all__ = ['write_documents']
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / 'docs' / 'benchmarks'
-CARD = TOP / 'astroflux' / 'networks' / 'weights' / 'profile-4.rst'
+WEIGHTS, *_ = available_weights()
+CARD = TOP / 'astroflux' / 'networks' / 'weights' / f'{WEIGHTS}.rst'
 
 # The methods of the README's table: of each kind the one that is best known.
 README_METHODS = ('cnn', 'kron', 'sep', 'sersic', 'boosting')

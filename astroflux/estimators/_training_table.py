@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 import astroflux
-from astroflux._work import write_whole
 from astroflux.estimators._features import FEATURES
 
 __all__ = ['TrainingTable', 'achievable_scatter', 'locate_table', 'read_table', 'write_table']
@@ -142,8 +141,8 @@ def write_table(path, table, *, params=None):
         'metadata': json.dumps(table.metadata),
         'params': json.dumps(params or {}),
     }
-    with write_whole(path) as part:
-        part.write_bytes(save(arrays, metadata=header))
+    # Made in full before the file is touched, so that a failure leaves no half of it.
+    Path(path).write_bytes(save(arrays, metadata=header))
 
 
 def read_table(path):

@@ -77,9 +77,8 @@ def compare_methods(
     -----
     Times are of the processor, summed over its cores, so that they say what a method costs
     whatever else the machine is doing. They are those of ``measure``, which is given cutouts that
-    have been read. What it does with each of these before measuring it, such as checking it, is
-    part of them; reading is not, nor is what a method does at its first cutout, such as loading
-    weights.
+    have been read and parsed; the little that it does with these before it measures them is part
+    of its time. What a method does once, at its first cutout, such as loading weights, is not.
     """
     if not methods:
         msg = 'there are no methods to compare'
