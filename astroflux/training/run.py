@@ -47,10 +47,12 @@ def make_trainer(config, directory, *, start=None, device='auto', workers=2, pro
     ----------
     config : `~astroflux.training.TrainingConfiguration`
         Of the training.
-    directory, device, workers, progress
+    directory : path-like
         As for `train`.
     start : dict of `torch.Tensor`, optional
         Weights to start from.
+    device, workers, progress
+        As for `train`.
 
     Returns
     -------
