@@ -9,6 +9,7 @@ from astroflux.evaluation import (
     flux_error_statistics,
     paired_ratios,
     scatter_at_bound,
+    summarize_bound,
     summarize_comparison,
 )
 from astroflux.evaluation._numbers import percent_text, ratio_text
@@ -30,6 +31,8 @@ def summary_of(comparison, test_set):
     pairs = paired_ratios(comparison, REFERENCE, edges=edges)
     pairs.rename_column('n', 'n_both')
     summary = join(summary, pairs, keys=('method', 'low', 'high'), join_type='left')
+    at_bound = dict(summarize_bound(comparison, edges=edges)['low', 'scatter'].iterrows())
+    summary['scatter_at_bound'] = [at_bound[low] for low in summary['low']]
     speed = {
         row['method']: 1e3 * row['cpu_time'].value / max(row['n'], 1) for row in comparison.speed
     }
