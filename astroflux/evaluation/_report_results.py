@@ -41,23 +41,7 @@ def _names(comparison):
 
 
 def results_with_truth(comparison, styles):
-    """
-    Say how good the fluxes are.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth.
-    styles : dict of str to dict
-        From `~astroflux.evaluation.comparison_plots.method_styles`.
-
-    Returns
-    -------
-    tables : dict of str to `~astropy.table.Table`
-        Files to write beside the page.
-    content : dict
-        What the template asks for.
-    """
+    """Say how good the fluxes are: tables by file name, and what the template asks for."""
     knows_snr = 'snr' in comparison.truth.colnames
     summary = summarize_comparison(comparison, 'snr' if knows_snr else None)
     figures, by_parameter = _by_parameters(comparison, styles)
@@ -185,19 +169,7 @@ def _summary_table(comparison, summary):
 
 
 def results_without_truth(comparison, styles):
-    """
-    Say how far the methods agree.
-
-    Parameters
-    ----------
-    comparison, styles
-        As in `results_with_truth`.
-
-    Returns
-    -------
-    tables, content
-        As of `results_with_truth`.
-    """
+    """Say how far the methods agree, as `results_with_truth` says how good they are."""
     pairs = compare_pairs(comparison)
     content = {'to_median': None, 'pairs': None, 'differences_figure': None}
     if len(comparison.labels) > 1:

@@ -37,18 +37,7 @@ METHOD_COLUMNS = (
 
 
 def methods_table(comparison):
-    """
-    Tell how many cutouts each method measured.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    table : `~astroflux.evaluation._page.PageTable`
-    """
+    """Tell how many cutouts each method measured."""
     rows = []
     for method, label in comparison.labels.items():
         of_method = comparison.of_method(method)
@@ -77,19 +66,7 @@ def _flag_counts(comparison):
 
 
 def flags_table(comparison):
-    """
-    Tell how often each method set each flag.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    table : `~astroflux.evaluation._page.PageTable` or None
-        Of the flags that any method set, if there are such.
-    """
+    """Tell how often each method set each flag; `None` if none was set."""
     used, counts = _flag_counts(comparison)
     if not used:
         return None
@@ -99,40 +76,13 @@ def flags_table(comparison):
 
 
 def flag_meanings(comparison):
-    """
-    Tell what the flags mean that any method set.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    meanings : list of tuple of str
-        Name and meaning of each.
-    """
+    """Tell the names and meanings of the flags that any method set."""
     used, _ = _flag_counts(comparison)
     return [(flag.name, flag.description) for flag in used]
 
 
 def speed_of(comparison, styles):
-    """
-    Tell how fast the methods are.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-    styles : dict of str to dict
-        From `~astroflux.evaluation.comparison_plots.method_styles`.
-
-    Returns
-    -------
-    table : `~astroflux.evaluation._page.PageTable` or None
-    figure : `~astroflux.evaluation._page.PageFigure` or None
-        `None` if no time was taken.
-    """
+    """Tell how fast the methods are, in a table and a figure; `None` if no time was taken."""
     speed = summarize_speed(comparison)
     if not np.isfinite(speed['rate']).any():
         return None, None
@@ -151,20 +101,7 @@ def speed_of(comparison, styles):
 
 
 def gallery_of(comparison):
-    """
-    Show the worst cases of each method.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    gallery : list of dict
-        For each method its ``label`` and its ``cases``, each a dict of its ``figure`` and the
-        facts below it, as text.
-    """
+    """Show the worst cases of each method: its label, and their figures and facts as text."""
     has_truth = comparison.truth is not None
     gallery = []
     for i, (method, label) in enumerate(comparison.labels.items(), 1):
@@ -234,18 +171,7 @@ def _masked(case):
 
 
 def count_cutouts(comparison):
-    """
-    Count the cutouts that were measured.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    n : int
-    """
+    """Count the cutouts that were measured."""
     if comparison.truth is not None:
         return len(comparison.truth)
     return len(np.unique(np.asarray(comparison.measurements['cutout'])))
@@ -257,19 +183,7 @@ def _slug(name):
 
 
 def facts_of(meta):
-    """
-    Write metadata as text.
-
-    Parameters
-    ----------
-    meta : dict
-        Values of any kind.
-
-    Returns
-    -------
-    facts : list of tuple of str
-        Names and values, entries of dicts one by one.
-    """
+    """Write metadata as pairs of texts, entries of dicts one by one."""
     facts = []
     for key, value in meta.items():
         if isinstance(value, dict):
