@@ -43,23 +43,19 @@ def summary_of(comparison, test_set):
     return summary[np.lexsort((rank, summary['low']))]
 
 
-def _share(name, title):
-    return TableColumn(name, title, 'number', in_percent=True)
-
-
 COLUMNS = (
     TableColumn('low', 'S/N', 'range'),
     TableColumn('label', 'method', 'text'),
     TableColumn('n', 'n', 'count'),
-    _share('completeness', 'measured'),
-    TableColumn('bias', 'median bias', in_percent=True),
-    TableColumn('scatter', 'scatter', in_percent=True),
+    TableColumn('completeness', 'measured', 'share'),
+    TableColumn('bias', 'median bias', 'percent'),
+    TableColumn('scatter', 'scatter', 'percent'),
     TableColumn('scatter_over_bound', 'scatter / bound'),
-    TableColumn('rms', 'rms', in_percent=True),
+    TableColumn('rms', 'rms', 'percent'),
     TableColumn('rms_ratio', 'rms / CNN'),
-    _share('outliers', 'beyond 30 %'),
-    _share('coverage_68', 'in 68 % interval'),
-    _share('coverage_95', 'in 95 % interval'),
+    TableColumn('outliers', 'beyond 30 %', 'share'),
+    TableColumn('coverage_68', 'in 68 % interval', 'share'),
+    TableColumn('coverage_95', 'in 95 % interval', 'share'),
     TableColumn('ms_of_a_core', 'ms of a core', 'number'),
 )
 # what fits into a narrow page

@@ -90,24 +90,10 @@ def _start_worker(plan):
 
 def run_plan(plan, *, workers, chunk_size, progress, folder=None):
     """
-    Measure all cutouts of a plan.
+    Measure all cutouts of a plan but for the parts that a `PartFolder` has.
 
-    Parameters
-    ----------
-    plan : `Plan`
-        What to do.
-    workers, chunk_size, progress
-        As in `~astroflux.evaluation.compare_methods`.
-    folder : `~astroflux.evaluation._comparison_parts.PartFolder`, optional
-        Where the parts are kept; what is there is not measured again.
-
-    Returns
-    -------
-    parts : list of dict
-        For each chunk, in their order: ``tables`` and ``seconds`` of each method that measured
-        any of it, its ``truth``, and versions of ``packages``.
-    extremes : dict of str to list of `~astroflux.evaluation.ExtremeCase`
-        The worst cases of each method.
+    Returns the parts, in their order, each with ``tables`` and ``seconds`` of each method that
+    measured any of it, ``truth`` and versions of ``packages``; and the worst cases of each method.
     """
     n = plan.n_cutouts
     chunks = [(start, min(start + chunk_size, n)) for start in range(0, n, chunk_size)]

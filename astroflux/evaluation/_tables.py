@@ -35,11 +35,10 @@ class TableColumn:
         Where its numbers are in the table of numbers.
     title : str
         How it is called, without the unit.
-    kind : {'value', 'number', 'count', 'range', 'text'}
+    kind : {'value', 'percent', 'number', 'share', 'count', 'range', 'text'}
         A value has its error in the column of numbers whose name ends in ``_err``, a number has
-        none. A range goes on to the column ``high``.
-    in_percent : bool
-        Whether it is a fraction or a difference of logarithms, to show in percent.
+        none; ``percent`` and ``share`` are these, times 100. A range goes on to the column
+        ``high``.
     description : str
         What its numbers are.
     """
@@ -47,8 +46,17 @@ class TableColumn:
     name: str
     title: str
     kind: str = 'value'
-    in_percent: bool = False
     description: str = ''
+
+    @property
+    def in_percent(self):
+        """Whether it is a fraction or a difference of logarithms, to show in percent."""
+        return self.kind in ('percent', 'share')
+
+    @property
+    def has_error(self):
+        """Whether its values have errors."""
+        return self.kind in ('value', 'percent')
 
     @property
     def head(self):
@@ -59,7 +67,7 @@ class TableColumn:
         """Return the number of a row and its error, NaN if there is none, as they are shown."""
         scale = 100 if self.in_percent else 1
         value = row[self.name]
-        error = row[f'{self.name}_err'] if self.kind == 'value' else np.nan
+        error = row[f'{self.name}_err'] if self.has_error else np.nan
         return scale * float(getattr(value, 'value', value)), scale * float(error)
 
 
@@ -67,31 +75,14 @@ def describe(table, columns):
     """Give the columns of a table of numbers their descriptions; return it."""
     for column in columns:
         table[column.name].info.description = column.description
-        if f'{column.name}_err' in table.colnames:
+        if column.has_error:
             text = f'1-sigma bootstrap error of {column.name}'
             table[f'{column.name}_err'].info.description = text
     return table
 
 
 def page_table(caption, columns, rows, *, group_by=None):
-    """
-    Make a table of a page.
-
-    Parameters
-    ----------
-    caption : str
-        Of the table.
-    columns : sequence of `TableColumn`
-        Its columns.
-    rows : `~astropy.table.Table` or list of dict
-        The numbers.
-    group_by : str, optional
-        A column of the numbers; there is a line where it changes.
-
-    Returns
-    -------
-    table : `~astroflux.evaluation._page.PageTable`
-    """
+    """Make a table of a page from rows of numbers, with a line where ``group_by`` changes."""
     lines, last = [], object()
     for row in rows:
         group = row[group_by] if group_by else last
@@ -105,32 +96,17 @@ def _page_cell(column, row):
     if column.kind == 'text':
         return Cell(str(row[column.name]))
     if column.kind == 'count':
-        count = int(row[column.name])
-        return Cell(str(count), count)
+        return Cell(str(int(row[column.name])), int(row[column.name]))
     if column.kind == 'range':
         low, high = float(row[column.name]), float(row['high'])
         return Cell(range_text(low, high), low if np.isfinite(low) else 0)
     value, error = column.numbers(row)
-    text = error_text(value, error) if column.kind == 'value' else number_text(value)
+    text = error_text(value, error) if column.has_error else number_text(value)
     return Cell(text, value if np.isfinite(value) else None)
 
 
 def document_cells(columns, rows):
-    """
-    Write the cells of a table in a document.
-
-    Parameters
-    ----------
-    columns, rows
-        As in `page_table`.
-
-    Returns
-    -------
-    heads : list of str
-        Of the columns.
-    cells : list of list of str
-        The text of each row.
-    """
+    """Write the heads of the columns, and the cells of each row, as texts of a document."""
     cells = [[_document_text(column, row) for column in columns] for row in rows]
     return [column.head for column in columns], cells
 
@@ -143,24 +119,11 @@ def _document_text(column, row):
     value, error = column.numbers(row)
     if column.in_percent:
         return percent_text(value, error)
-    return ratio_text(value, error) if column.kind == 'value' else plain_text(value)
+    return ratio_text(value, error) if column.has_error else plain_text(value)
 
 
 def terminal_lines(columns, table):
-    """
-    Write a table on a terminal, its columns called as those of the numbers.
-
-    Parameters
-    ----------
-    columns : sequence of `TableColumn`
-        Its columns.
-    table : `~astropy.table.Table`
-        The numbers.
-
-    Returns
-    -------
-    lines : list of str
-    """
+    """Write lines of a terminal, the columns called as those of the numbers, without errors."""
     shown = Table()
     for column in columns:
         for name in ('low', 'high') if column.kind == 'range' else (column.name,):

@@ -35,90 +35,45 @@ __all__ = [
 MEDIAN = 'median of the methods'
 
 # The columns of the tables below, as people see them.
-METHOD = TableColumn('method', 'method', 'text', description='name of the method')
-
+METHOD = TableColumn('method', 'method', 'text', 'name of the method')
 SUMMARY_COLUMNS = (
     METHOD,
-    TableColumn('low', 'true S/N', 'range', description='lower edge of the bin'),
-    TableColumn('n', 'cutouts', 'count', description='number of galaxies'),
-    TableColumn(
-        'completeness',
-        'with flux > 0',
-        in_percent=True,
-        description='fraction with a positive flux',
-    ),
-    TableColumn('bias', 'bias', in_percent=True, description='median of ln(measured / true)'),
-    TableColumn('scatter', 'scatter', in_percent=True, description='NMAD of ln(measured / true)'),
+    TableColumn('low', 'true S/N', 'range', 'lower edge of the bin'),
+    TableColumn('n', 'cutouts', 'count', 'number of galaxies'),
+    TableColumn('completeness', 'with flux > 0', 'percent', 'fraction with a positive flux'),
+    TableColumn('bias', 'bias', 'percent', 'median of ln(measured / true)'),
+    TableColumn('scatter', 'scatter', 'percent', 'NMAD of ln(measured / true)'),
     TableColumn(
         'scatter_over_bound',
         'scatter / smallest possible',
-        description='scatter over that of measurements at the information bound',
+        'value',
+        'scatter over that of measurements at the information bound',
     ),
-    TableColumn(
-        'rms',
-        'rms about 0',
-        in_percent=True,
-        description='root mean square of ln(measured / true), about zero',
-    ),
-    TableColumn(
-        'outliers',
-        'off by > 30 %',
-        in_percent=True,
-        description='fraction with a flux off by more than 30 %',
-    ),
-    TableColumn(
-        'coverage_68',
-        'coverage of 68 %',
-        in_percent=True,
-        description='fraction whose 68 % interval holds the truth',
-    ),
-    TableColumn(
-        'coverage_95',
-        'coverage of 95 %',
-        in_percent=True,
-        description='fraction whose 95 % interval holds the truth',
-    ),
-    TableColumn('pull_scatter', 'scatter of pull', description='NMAD of (measured - true) / error'),
+    TableColumn('rms', 'rms about 0', 'percent', 'root mean square of ln(measured / true)'),
+    TableColumn('outliers', 'off by > 30 %', 'percent', 'fraction off by more than 30 %'),
+    TableColumn('coverage_68', 'coverage of 68 %', 'percent', 'fraction in the 68 % interval'),
+    TableColumn('coverage_95', 'coverage of 95 %', 'percent', 'fraction in the 95 % interval'),
+    TableColumn('pull_scatter', 'scatter of pull', 'value', 'NMAD of (measured - true) / error'),
 )
-
+_LN_RATIO = 'ln(flux / reference)'
 PAIR_COLUMNS = (
     METHOD,
-    TableColumn('reference', 'reference', 'text', description='what it is compared with'),
-    TableColumn(
-        'n', 'cutouts in common', 'count', description='cutouts on which both have a positive flux'
-    ),
-    TableColumn(
-        'median',
-        'median of ln(flux / reference)',
-        in_percent=True,
-        description='median of ln(flux / reference)',
-    ),
-    TableColumn(
-        'nmad', 'scatter of it', in_percent=True, description='NMAD of ln(flux / reference)'
-    ),
-    TableColumn(
-        'differing',
-        'differing by > 30 %',
-        in_percent=True,
-        description='fraction that differs by more than 30 %',
-    ),
+    TableColumn('reference', 'reference', 'text', 'what it is compared with'),
+    TableColumn('n', 'cutouts in common', 'count', 'cutouts on which both have a positive flux'),
+    TableColumn('median', f'median of {_LN_RATIO}', 'percent', f'median of {_LN_RATIO}'),
+    TableColumn('nmad', 'scatter of it', 'percent', f'NMAD of {_LN_RATIO}'),
+    TableColumn('differing', 'differing by > 30 %', 'percent', 'fraction differing by > 30 %'),
 )
-
 SPEED_COLUMNS = (
     METHOD,
-    TableColumn('n', 'cutouts', 'count', description='number of cutouts'),
-    TableColumn('cpu_time', 'CPU time [s]', 'number', description='time of one core'),
-    TableColumn(
-        'rate',
-        'cutouts per second and core',
-        'number',
-        description='cutouts per second and core',
-    ),
+    TableColumn('n', 'cutouts', 'count', 'number of cutouts'),
+    TableColumn('cpu_time', 'CPU time [s]', 'number', 'time of one core'),
+    TableColumn('rate', 'cutouts per second and core', 'number', 'cutouts per time of one core'),
     TableColumn(
         'relative_time',
         'time per cutout / that of the fastest',
         'number',
-        description='time per cutout over that of the fastest method',
+        'time per cutout over that of the fastest method',
     ),
 )
 
