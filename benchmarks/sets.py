@@ -242,7 +242,7 @@ SETS = {
     ),
     'blended': TestSet(
         'a neighbour of flux ratio 0.1 to 2 at 1.2 to 4 arcsec, PSF given',
-        _simulated(90002, CutoutSimulation(neighbours=(1, 1))),
+        _simulated(90002, CutoutSimulation(neighbors=(1, 1))),
     ),
     'faint': TestSet(
         'isolated galaxies of S/N 3 to 20, PSF given',

@@ -260,7 +260,7 @@ def fake_writer(monkeypatch):
 def test_simulate_passes_options(fake_writer, tmp_path):
     result = run('simulate', tmp_path, '-n', 5, '--seed', 3, '--neighbours', 1, 2, '--resume')
     [(args, kwargs)] = fake_writer
-    assert args == (tmp_path, 5, CutoutSimulation(neighbours=(1, 2)))
+    assert args == (tmp_path, 5, CutoutSimulation(neighbors=(1, 2)))
     assert kwargs == {'seed': 3, 'overwrite': False, 'resume': True}
     assert '5 cutouts in' in result.stderr
 

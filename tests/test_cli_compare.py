@@ -81,7 +81,7 @@ def test_simulated_dataset(tmp_path):
 def test_simulate(tmp_path):
     pytest.importorskip('galsim')
     result = compare(
-        *('--simulate', 3, '--seed', 6, '--methods', 'aperture', '--neighbours', 1, 1),
+        *('--simulate', 3, '--seed', 6, '--methods', 'aperture', '--neighbors', 1, 1),
         *('-o', tmp_path / 'report'),
     )
     assert 'scatter_over_bound' in result.output

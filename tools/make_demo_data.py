@@ -8,7 +8,7 @@ from astroflux.simulation import CutoutSimulation, GalaxyPopulation, write_datas
 write_dataset(
     Path(__file__).parents[1] / 'astroflux' / 'data' / 'demo',
     8,
-    CutoutSimulation(neighbours=(0, 1), galaxies=GalaxyPopulation(snr=(10.0, 1000.0))),
+    CutoutSimulation(neighbors=(0, 1), galaxies=GalaxyPopulation(snr=(10.0, 1000.0))),
     seed=2027,
     compress=True,
     overwrite=True,

@@ -60,7 +60,9 @@ def simulation_options(command):
             '--seed', type=int, default=0, show_default=True, help='Seed of the simulation.'
         ),
         click.option(
+            '--neighbors',
             '--neighbours',
+            'neighbors',
             type=click.IntRange(min=0),
             nargs=2,
             default=(0, 0),
@@ -75,11 +77,11 @@ def simulation_options(command):
     return command
 
 
-def make_simulation(survey, neighbours, **options):
+def make_simulation(survey, neighbors, **options):
     """Return the simulation that the options tell of."""
     from astroflux.simulation import CutoutSimulation, get_survey
 
-    return CutoutSimulation(survey=get_survey(survey), neighbours=neighbours, **options)
+    return CutoutSimulation(survey=get_survey(survey), neighbors=neighbors, **options)
 
 
 def check_available(methods):

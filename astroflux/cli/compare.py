@@ -91,7 +91,7 @@ def compare(
     number,
     survey,
     seed,
-    neighbours,
+    neighbors,
     slow_limit,
     psf_fwhm,
     workers,
@@ -116,7 +116,7 @@ def compare(
         from astroflux.evaluation.report import check_report_directory, write_report
 
         check_report_directory(output_dir, overwrite=overwrite)
-        source = _simulated(number, survey, seed, neighbours) if number else _from_files(files)
+        source = _simulated(number, survey, seed, neighbors) if number else _from_files(files)
         comparison = compare_methods(
             source,
             {name: make_estimator(name) for name in methods},
@@ -131,11 +131,11 @@ def compare(
     click.echo(f'report: {page}', err=True)
 
 
-def _simulated(number, survey, seed, neighbours):
+def _simulated(number, survey, seed, neighbors):
     from astroflux.evaluation import SimulatedSource
 
     title = f'{number} simulated galaxies of {survey}, seed {seed}'
-    simulation = make_simulation(survey, neighbours)
+    simulation = make_simulation(survey, neighbors)
     return SimulatedSource(number, simulation, seed=seed, title=title)
 
 

@@ -30,7 +30,7 @@ __all__ = ['simulate']
 )
 @click.option('--overwrite', is_flag=True, help='Replace a data set in the folder.')
 @click.option('--resume', is_flag=True, help='Go on with a data set that was interrupted.')
-def simulate(directory, number, survey, seed, stamp_size, neighbours, overwrite, resume):
+def simulate(directory, number, survey, seed, stamp_size, neighbors, overwrite, resume):
     """
     Write simulated galaxies of known flux to DIRECTORY.
 
@@ -46,7 +46,7 @@ def simulate(directory, number, survey, seed, stamp_size, neighbours, overwrite,
         write_dataset(
             directory,
             number,
-            make_simulation(survey, neighbours, shape=(stamp_size, stamp_size)),
+            make_simulation(survey, neighbors, shape=(stamp_size, stamp_size)),
             seed=seed,
             overwrite=overwrite,
             resume=resume,

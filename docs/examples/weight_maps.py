@@ -38,9 +38,9 @@ def examples():
         simulate(
             200.0,
             3,
-            neighbours=(1, 1),
-            neighbour_distance=(2.0, 2.5),
-            neighbour_flux_ratio=(0.5, 0.8),
+            neighbors=(1, 1),
+            neighbor_distance=(2.0, 2.5),
+            neighbor_flux_ratio=(0.5, 0.8),
         ),
     )
     masked = simulate(200.0, 4)
