@@ -7,6 +7,9 @@ masks) a fraction of one. The library holds each galaxy once, without noise;
 `astroflux.training.observe` makes a new observation of it at every step.
 """
 
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +17,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from astroflux._optional import import_optional
-from astroflux._work import spawn_pool, write_whole
 from astroflux.networks.psf_mixture import fit_psf_mixtures
 from astroflux.simulation.observation import PSF_SIZE
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
@@ -117,7 +118,7 @@ def _sersic_truth(row):
 
 def _structured_truth(face_on, seed):
     """Return the numbers of any other galaxy, from where its photons fall."""
-    galsim = import_optional('galsim', extra='simulate')
+    import galsim
 
     photons = face_on.shoot(N_PHOTONS, galsim.BaseDeviate(seed))
     inner, half, outer = np.quantile(np.hypot(photons.x, photons.y), [0.2, 0.5, 0.8])
@@ -126,7 +127,7 @@ def _structured_truth(face_on, seed):
 
 def _galaxy(row, structured_fraction, rng):
     """Return a galaxy's profile and truth."""
-    galsim = import_optional('galsim', extra='simulate')
+    import galsim
 
     if rng.random() >= structured_fraction:
         return galaxy_profile(row), _sersic_truth(row)
@@ -143,7 +144,7 @@ def _binning(fwhm):
 
 def _render_chunk(path, config, index):
     """Render one chunk and write it under its name only when it is whole."""
-    galsim = import_optional('galsim', extra='simulate')
+    import galsim
 
     rng = np.random.default_rng([config['seed'], index])
     group_size = config['group_size']
@@ -189,8 +190,9 @@ def _render_chunk(path, config, index):
         **dict(zip(TRUTH_COLUMNS, np.array(truths, float).T, strict=True)),
     }
     arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
-    with write_whole(path) as part, part.open('wb') as file:
-        np.savez(file, **arrays)
+    partial = path.with_suffix('.partial.npz')
+    np.savez(partial, **arrays)
+    os.replace(partial, path)
 
 
 def _psf_numbers(images, fwhm, binning):
@@ -231,7 +233,8 @@ def render_library(directory, config, *, workers=2, progress=True):
     """
     Path(directory).mkdir(parents=True, exist_ok=True)
     missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
-    with spawn_pool(workers) as pool:
+    # A process that is forked once threads of OpenMP ran, as torch's do, can wait for them forever.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
         futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
         for future in tqdm(futures, desc='render', unit='chunk', disable=not progress):
             future.result()
