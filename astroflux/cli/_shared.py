@@ -95,23 +95,11 @@ def check_available(methods):
 
 def expand_paths(files):
     """
-    Files that the arguments of a command stand for.
+    Files that arguments stand for: files, folders and patterns, in their order.
 
-    Parameters
-    ----------
-    files : iterable of str
-        Files, folders and patterns.
-
-    Returns
-    -------
-    paths : list of `~pathlib.Path`
-        The files, in the order of the arguments; those of a folder or pattern sorted by name. A
-        file that is named need not exist: measuring it gives a row that says so.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a folder holds no FITS file, or a pattern matches nothing.
+    Those of a folder or pattern are sorted by name. A file that is named need not exist: measuring
+    it gives a row that says so. `FileNotFoundError` is raised for a folder that holds no FITS
+    file, and for a pattern that matches nothing.
     """
     paths = []
     for text in files:

@@ -25,17 +25,8 @@ class PartFolder:
     """
     A folder with the measured parts of a comparison, and the worst cases so far.
 
-    Parameters
-    ----------
-    directory : path-like
-        The folder; made if need be.
-    settings : dict
-        What the measurements depend on, as JSON can hold it.
-
-    Raises
-    ------
-    ValueError
-        If the folder is of a comparison with other settings.
+    The settings are what the measurements depend on, as JSON can hold it; a folder of others is
+    refused.
     """
 
     def __init__(self, directory, settings):

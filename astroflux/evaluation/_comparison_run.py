@@ -39,20 +39,8 @@ class Plan:
     """
     All that a process needs to measure a part of the cutouts.
 
-    Attributes
-    ----------
-    source : `~astroflux.evaluation.CutoutSource`
-        The cutouts.
-    methods : dict of str to `~astroflux.estimators.base.FluxEstimator`
-        The methods, by name.
-    limits : dict of str to int
-        How many of the first cutouts some of them measure.
-    keywords : dict
-        Of `~astroflux.cutouts.iter_cutouts`.
-    n_extremes : int
-        How many of the worst cases to keep for each method.
-    warm : set of str
-        Methods that this process has used already.
+    Cutouts and methods, as in `~astroflux.evaluation.compare_methods`; ``keywords`` are those of
+    `~astroflux.cutouts.iter_cutouts`, and ``warm`` are methods that this process has used already.
     """
 
     source: object
@@ -165,13 +153,7 @@ def _measure_chunk(start, stop):
 
 
 def cpu_seconds():
-    """
-    Processor time of this process, of all its threads, and of its finished children.
-
-    Returns
-    -------
-    seconds : float
-    """
+    """Processor time of this process, of all its threads, and of its finished children."""
     # the former has the finer resolution, but leaves out the children
     times = os.times()
     return time.process_time() + times.children_user + times.children_system

@@ -17,19 +17,7 @@ RECORD_NAME = 'comparison.json'
 
 
 def comparison_files(comparison):
-    """
-    Name the tables that `write_comparison` writes.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    names : list of str
-        File names.
-    """
+    """Name the tables that `write_comparison` writes."""
     return [f'{name}.ecsv' for name in TABLES if getattr(comparison, name) is not None]
 
 

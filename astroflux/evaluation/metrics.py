@@ -202,21 +202,9 @@ def scatter_at_bound(bound):
 
 def split_into_bins(values, edges):
     """
-    Tell which values are in each bin.
+    Yield the edges of each bin, and which of the values are in it; NaN is in none.
 
-    Parameters
-    ----------
-    values : 1D `~numpy.ndarray`
-        Values; NaN is in no bin.
-    edges : sequence of float
-        Edges of the bins; a bin holds its lower edge, the last one its upper edge, too.
-
-    Yields
-    ------
-    low, high : float
-        Edges of a bin.
-    inside : 1D `~numpy.ndarray` of bool
-        Whether each value is in it.
+    A bin holds its lower edge, the last one its upper edge, too.
     """
     values = np.asarray(values, float)
     for low, high in pairwise(edges):

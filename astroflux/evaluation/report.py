@@ -88,26 +88,7 @@ def write_report(comparison, directory, *, overwrite=False):
 
 
 def check_report_directory(directory, *, overwrite=False):
-    """
-    Check that a report can be written, before the work of making it.
-
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the report; it need not exist.
-    overwrite : bool, optional
-        Whether a report may be replaced.
-
-    Returns
-    -------
-    path : `~pathlib.Path`
-        The page.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder has a report and ``overwrite`` is not set.
-    """
+    """Return the path of the page; raise `FileExistsError` if it exists and may not be replaced."""
     path = Path(directory) / REPORT_NAME
     if path.exists() and not overwrite:
         msg = f'{path} exists and overwrite is not set'

@@ -196,19 +196,7 @@ def _errors(rows):
 
 
 def fluxes_by_method(comparison):
-    """
-    All fluxes, side by side.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    fluxes : `~astropy.units.Quantity`, shape (n_methods, n_cutouts)
-        In the order of ``comparison.labels``; NaN where a method has no positive flux.
-    """
+    """All fluxes side by side, (n_methods, n_cutouts); NaN where there is no positive one."""
     measurements = comparison.measurements
     cutouts = np.asarray(measurements['cutout'], int)
     unit = u.Quantity(measurements['flux']).unit
@@ -228,15 +216,8 @@ def median_fluxes(fluxes):
     """
     Median over the methods, a reference where no truth is known.
 
-    Parameters
-    ----------
-    fluxes : `~astropy.units.Quantity`, shape (n_methods, n_cutouts)
-        For instance from `fluxes_by_method`; only those that are positive count.
-
-    Returns
-    -------
-    median : `~astropy.units.Quantity`, shape (n_cutouts,)
-        NaN where fewer than two methods have a flux: one would be compared with itself.
+    Only positive fluxes count. NaN where fewer than two methods have one: it would be compared
+    with itself.
     """
     values = _only_positive(fluxes.value)
     median = np.full(values.shape[1], np.nan)

@@ -116,18 +116,7 @@ def write_dataset(
 
 
 def add_units(table):
-    """
-    Give the columns of a table of truth their units.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Rows of truth of `~astroflux.simulation.CutoutSimulation.draw`.
-
-    Returns
-    -------
-    table : `~astropy.table.QTable`
-    """
+    """Give the columns of a table of truth their units."""
     table = Table(table)
     for name, unit in UNITS.items():
         table[name].unit = unit
