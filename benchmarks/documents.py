@@ -11,15 +11,8 @@ from report import replace_block, rst_table
 from sets import SETS
 from tables import BRIEF, REFERENCE, fit_check, readable, summary_of
 
-from astroflux.evaluation import (
-    PARAMETERS,
-    read_comparison,
-    summarize_comparison,
-)
-from astroflux.evaluation.comparison_plots import (
-    calibration_figure,
-    method_styles,
-)
+from astroflux.evaluation import PARAMETERS, read_comparison, summarize_comparison
+from astroflux.evaluation.comparison_plots import calibration_figure, method_styles
 from astroflux.networks import available_weights
 
 __all__ = ['write_documents']

@@ -10,10 +10,7 @@ from astroflux.evaluation.comparison import (
     merge_comparisons,
 )
 from astroflux.evaluation.comparison_files import read_comparison, write_comparison
-from astroflux.evaluation.information import (
-    ImageModel,
-    ln_flux_bound,
-)
+from astroflux.evaluation.information import ImageModel, ln_flux_bound
 from astroflux.evaluation.metrics import (
     SNR_BINS,
     flux_error_statistics,

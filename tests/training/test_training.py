@@ -9,12 +9,7 @@ from astroflux.estimators.cnn import MAX_BINNING
 from astroflux.networks import ProfileNet, load_weights, save_weights
 from astroflux.networks.orientation import Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
-from astroflux.training import (
-    ObservationSettings,
-    OptimiserSettings,
-    read_configuration,
-    train,
-)
+from astroflux.training import ObservationSettings, OptimiserSettings, read_configuration, train
 from astroflux.training.library import load_library, render_library
 from astroflux.training.observe import draw_indices, observe
 from astroflux.training.run import make_trainer
