@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from astroflux._work import write_whole
+
 __all__ = ['TABLE_FORMATS', 'check_table_path', 'write_table']
 
 # suffix -> astropy's name of the format
@@ -19,28 +21,10 @@ TABLE_FORMATS = {
 
 def check_table_path(path, *, overwrite=False):
     """
-    Check that a table can be written, before the work of making it.
+    Return astropy's name of the format of a table's file; raise what writing it would.
 
-    Parameters
-    ----------
-    path : str or `~pathlib.Path`
-        The file.
-
-    overwrite : bool, optional
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    format : str
-        Astropy's name of the format.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is unknown.
-
-    OSError
-        If the file exists and ``overwrite`` is not set, or its folder does not exist.
+    So an unknown suffix, a missing folder or a file that may not be replaced is told before the
+    work of making the table.
     """
     path = Path(path)
     if path.suffix.lower() not in TABLE_FORMATS:
@@ -60,36 +44,17 @@ def check_table_path(path, *, overwrite=False):
 
 def write_table(table, path, *, overwrite=False):
     """
-    Write a table of measurements.
+    Write a table of measurements in the format that the suffix of the file names.
 
     ECSV and Parquet keep everything: units, descriptions and metadata. FITS keeps the units; the
     metadata stand in its keyword ``METADATA`` as JSON, and letters outside ASCII in names are
     written as backslash escapes. CSV holds the numbers alone, without units.
-
-    Parameters
-    ----------
-    table : `~astropy.table.QTable`
-        The table.
-
-    path : str or `~pathlib.Path`
-        The file; its suffix, one of ``.ecsv``, ``.parquet``, ``.fits`` and ``.csv``, names the
-        format.
-
-    overwrite : bool, optional
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is unknown.
-
-    OSError
-        If the file exists and ``overwrite`` is not set, or its folder does not exist.
     """
     table_format = check_table_path(path, overwrite=overwrite)
     if table_format == 'fits':
         table = _for_fits(table)
-    table.write(path, format=table_format, overwrite=overwrite)
+    with write_whole(path) as part:
+        table.write(part, format=table_format, overwrite=True)
 
 
 def _for_fits(table):

@@ -1,38 +1,24 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Measure the simulated galaxies that ship with the package."""
 
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from astropy.table import QTable
+from astropy.utils.decorators import deprecated
 
-from astroflux.cutouts import read_cutout
+from astroflux import datasets
+from astroflux._work import write_whole
 from astroflux.estimators.cnn import CNNFluxEstimator
 from astroflux.estimators.kron import KronFluxEstimator
 
-__all__ = ['load_demo', 'run_demo']
+__all__ = ['run_demo']
 
 FIGURE_NAME = 'astroflux_demo.png'
 
-
-def load_demo():
-    """
-    Read the simulated cutouts in the package, and their truth.
-
-    Returns
-    -------
-    cutouts : list of `~astropy.nddata.CCDData`
-        Galaxies as HSC Wide would see them, in ADU at zero point 27, with
-        noise, PSF image and WCS.
-    truth : `~astropy.table.QTable`
-        Their true total flux, shape, and S/N; see
-        `~astroflux.simulation.write_dataset`.
-    """
-    with resources.as_file(resources.files('astroflux') / 'data' / 'demo') as folder:
-        truth = QTable.read(folder / 'truth.ecsv')
-        cutouts = [read_cutout(folder / name) for name in truth['file_name']]
-    return cutouts, truth
+load_demo = deprecated('0.1', name='load_demo', alternative='astroflux.datasets.load_demo')(
+    datasets.load_demo
+)
 
 
 def run_demo(output_dir):
@@ -53,7 +39,7 @@ def run_demo(output_dir):
     path : `~pathlib.Path`
         The figure.
     """
-    cutouts, truth = load_demo()
+    cutouts, truth = datasets.load_demo()
     cnn = CNNFluxEstimator().measure(cutouts)
     kron = KronFluxEstimator().measure(cutouts)
     table = QTable(
@@ -69,7 +55,8 @@ def run_demo(output_dir):
         }
     )
     path = Path(output_dir) / FIGURE_NAME
-    _draw(cutouts, truth, table).savefig(path, dpi=120)
+    with write_whole(path) as part:
+        _draw(cutouts, truth, table).savefig(part, dpi=120, format='png')
     return table, path
 
 

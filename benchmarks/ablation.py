@@ -11,29 +11,25 @@ rewrites the table of the documentation.
 """
 
 import argparse
-import importlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
 from report import rst_table
 from torch import nn
 
-from astroflux.networks import ProfileNet
+from astroflux.networks import ProfileNet, available_weights
 from astroflux.networks.orientation import Orientation
-from astroflux.training import loop
 from astroflux.training.configuration import read_configuration
+from astroflux.training.loop import Trainer
 from astroflux.training.run import make_stamps
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
-CONFIGURATION = 'profile-4'
-
-# The package has a function of this name.
-OBSERVE = importlib.import_module('astroflux.training.observe')
+CONFIGURATION, *_ = available_weights()
 
 # Steps that tell how many fit into the time; the first ones are slower.
 TRIAL_STEPS, TRIAL_START = 30, 10
@@ -79,15 +75,12 @@ class FitAlone(ProfileNet):
             self.mix.bias[:-2] = -1e4
 
 
-class RandomOrientation(Orientation):
-    """Any of the eight orientations, whatever the stamp shows."""
+_ORIENTATIONS = np.random.default_rng(0)
 
-    _rng = np.random.default_rng(0)
 
-    @classmethod
-    def of(cls, data, position):
-        """Return an orientation."""
-        return cls(*cls._rng.integers(0, 2, 3).astype(bool))
+def any_orientation(data, position):
+    """Return any of the eight orientations, whatever the stamp shows."""
+    return Orientation(*_ORIENTATIONS.integers(0, 2, 3).astype(bool))
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ class Variant:
     settings: dict = field(default_factory=dict)
     optimiser: dict = field(default_factory=dict)
     observation: dict = field(default_factory=dict)
-    orientation: type = Orientation
+    orient: Callable = Orientation.of
 
 
 VARIANTS = {
@@ -113,7 +106,7 @@ VARIANTS = {
         settings={'channels': [32, 48, 64, 96], 'coarse_channels': [16, 32, 48, 64]}
     ),
     'half the width': Variant(settings={'width': 128}),
-    'stamps in any orientation': Variant(orientation=RandomOrientation),
+    'stamps in any orientation': Variant(orient=any_orientation),
     'no average of the weights': Variant(optimiser={'average_decay': 0.0}),
     'PSF always exact': Variant(
         observation={'exact_psf_fraction': 1.0, 'unknown_psf_fraction': 0.0}
@@ -134,15 +127,16 @@ def make_trainer(variant, config, stamps, directory, steps):
         calibration_steps=0,
         **variant.optimiser,
     )
+    stamps = {name: replace(part, orient=variant.orient) for name, part in stamps.items()}
     training = stamps['training']
     training = replace(training, settings=replace(training.settings, **variant.observation))
-    with mock.patch.object(loop, 'ProfileNet', variant.network):
-        return loop.Trainer(
-            directory,
-            **{**stamps, 'training': training},
-            network_settings={**config.network, **variant.settings},
-            optimiser_settings=optimiser,
-        )
+    return Trainer(
+        directory,
+        **{**stamps, 'training': training},
+        network_settings={**config.network, **variant.settings},
+        optimiser_settings=optimiser,
+        architecture=variant.network,
+    )
 
 
 def train(variant, config, stamps, directory, minutes):
@@ -189,8 +183,7 @@ def run(directory, minutes):
             print(f'{name}: {minutes:g} minutes', flush=True)
             # checkpoints of an interrupted run are of another length
             folder.mkdir(parents=True, exist_ok=True)
-            with mock.patch.object(OBSERVE, 'Orientation', variant.orientation):
-                result = measure(train(variant, config, stamps, folder, minutes))
+            result = measure(train(variant, config, stamps, folder, minutes))
             path.write_text(json.dumps(result, indent=1))
         results[name] = json.loads(path.read_text())
     return results

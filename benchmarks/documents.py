@@ -11,23 +11,16 @@ from report import replace_block, rst_table
 from sets import SETS
 from tables import BRIEF, REFERENCE, fit_check, readable, summary_of
 
-from astroflux.evaluation import (
-    PARAMETERS,
-    read_comparison,
-    summarise_bound,
-    summarise_comparison,
-)
-from astroflux.evaluation.comparison_plots import (
-    binned_figure,
-    calibration_figure,
-    method_styles,
-)
+from astroflux.evaluation import PARAMETERS, read_comparison, summarize_comparison
+from astroflux.evaluation.comparison_plots import calibration_figure, method_styles
+from astroflux.networks import available_weights
 
 __all__ = ['write_documents']
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / 'docs' / 'benchmarks'
-CARD = TOP / 'astroflux' / 'networks' / 'weights' / 'profile-4.rst'
+WEIGHTS, *_ = available_weights()
+CARD = TOP / 'astroflux' / 'networks' / 'weights' / f'{WEIGHTS}.rst'
 
 # The methods of the README's table: of each kind the one that is best known.
 README_METHODS = ('cnn', 'kron', 'sep', 'sersic', 'boosting')
@@ -123,8 +116,7 @@ def write_documents(folders):
             # where the model of the Sersic fit is right
             summaries[f'{name}, one component'] = summary_of(_singles(comparison), SETS[name])
         summary.write(DOCS / f'{name}.csv', format='ascii.csv', overwrite=True)
-        (DOCS / f'{name}.rst.inc').write_text(readable(summary))
-        _draw(name, comparison)
+        _write_by_parameters(name, comparison)
         if name == 'isolated':
             table = readable(summary, methods=README_METHODS, columns=BRIEF)
             replace_block(TOP / 'README.rst', 'accuracy', table)
@@ -143,24 +135,21 @@ def _singles(comparison):
     return replace(comparison, truth=truth)
 
 
-def _draw(name, comparison):
-    styles = method_styles(comparison.labels)
-    edges = SETS[name].snr_bins
-    by_snr = replace(PARAMETERS['snr'], edges=edges)
-    summary = summarise_comparison(comparison, edges=edges)
-    bounds = summarise_bound(comparison, edges=edges)
-    figure = binned_figure(summary, by_snr, styles, bounds=bounds if bounds['n'].any() else None)
-    figure.savefig(DOCS / f'{name}.png', dpi=110)
+def _write_by_parameters(name, comparison):
+    """Write the errors in bins of other parameters, and draw what needs single galaxies."""
     for parameter in BY.get(name, ()):
-        chosen = {method: style for method, style in styles.items() if method in BY_METHODS}
-        rows = summarise_comparison(comparison, parameter, snr_min=SNR_MIN)
-        rows = rows[np.isin(rows['method'], list(chosen))]
+        rows = summarize_comparison(comparison, parameter, snr_min=SNR_MIN)
+        rows = rows[np.isin(rows['method'], BY_METHODS)]
         rows.write(DOCS / f'{name}-{parameter}.csv', format='ascii.csv', overwrite=True)
-        figure = binned_figure(rows, PARAMETERS[parameter], chosen)
-        figure.savefig(DOCS / f'{name}-{parameter}.png', dpi=110)
     if name == 'isolated':
-        pulls = {method: comparison.of_method(method)['pull'] for method in styles}
-        figure = calibration_figure(pulls, styles, summary=summary, parameter=by_snr)
+        edges = SETS[name].snr_bins
+        styles = method_styles(comparison.labels)
+        figure = calibration_figure(
+            {method: comparison.of_method(method)['pull'] for method in styles},
+            styles,
+            summary=summarize_comparison(comparison, edges=edges),
+            parameter=replace(PARAMETERS['snr'], edges=edges),
+        )
         figure.savefig(DOCS / f'{name}-calibration.png', dpi=110)
 
 

@@ -19,7 +19,7 @@ from sets import LARGE, SETS
 from tqdm import tqdm
 
 from astroflux import CNNFluxEstimator
-from astroflux.evaluation import flux_errors, summarise_by
+from astroflux.evaluation import flux_errors, summarize_by
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 SEED = 90110
@@ -35,7 +35,7 @@ def measure(sky_residual, n):
     table = CNNFluxEstimator().measure([cutout for cutout, _ in pairs])
     flux = [truth['flux'] for _, truth in pairs] * u.adu
     snr = [truth['snr'] for _, truth in pairs]
-    return summarise_by(snr, SETS['large'].snr_bins, flux_errors(table, flux))
+    return summarize_by(snr, SETS['large'].snr_bins, flux_errors(table, flux))
 
 
 def main():

@@ -136,7 +136,7 @@ def _without_psf(draw):
 # What is shown, and whether it is like the training.
 KINDS = {
     'isolated galaxies': (_simulated(), True),
-    'galaxies with a neighbour': (_simulated(neighbours=(1, 1)), True),
+    'galaxies with a neighbour': (_simulated(neighbors=(1, 1)), True),
     'galaxies, PSF not given': (_without_psf(_simulated()), True),
     'a trail across the stamp': (_altered(star_trail), False),
     'half of the stamp empty, not masked': (_altered(half_empty), False),

@@ -23,8 +23,7 @@ from sets import N_GALAXIES, SETS
 from tables import REFERENCE, fit_check, readable, summary_of
 
 from astroflux.estimators.methods import METHODS, available_methods, make_estimator
-from astroflux.evaluation import compare_methods, read_comparison
-from astroflux.evaluation.report import write_report
+from astroflux.evaluation import compare_methods, read_comparison, write_report
 
 TOP = Path(__file__).parents[1]
 RUNS = TOP / '.runs' / 'benchmarks'

@@ -115,14 +115,17 @@ def withhold_psf(cutout, truth, rng):
 
 # -- other surveys --------------------------------------------------------------------------------
 
-# Name, arcsec per pixel, and range of the PSF's FWHM in arcsec. Zero point and noise are
-# without effect, as every method works in units of the noise.
-PIXELS = (
-    ('space', 0.06, (0.14, 0.4)),
-    ('lsst-like', 0.2, (0.6, 1.1)),
-    ('kids-like', 0.213, (0.6, 0.9)),
-    ('decam-like', 0.263, (0.75, 1.3)),
-    ('coarse', 0.4, (0.9, 2.0)),
+# Only of this set, so that it stays as it is whatever surveys the package knows. Zero point and
+# noise are without effect, as every method works in units of the noise.
+PIXELS = tuple(
+    Survey(name, pixel_scale, 27.0, 0.05, psf_fwhm)
+    for name, pixel_scale, psf_fwhm in (
+        ('space', 0.06, (0.14, 0.4)),
+        ('lsst-like', 0.2, (0.6, 1.1)),
+        ('kids-like', 0.213, (0.6, 0.9)),
+        ('decam-like', 0.263, (0.75, 1.3)),
+        ('coarse', 0.4, (0.9, 2.0)),
+    )
 )
 
 
@@ -132,12 +135,13 @@ class PixelScaleSource(SimulatedSource):
     def simulation_of(self, index):
         """Return the simulation of one cutout: of one of the surveys, of a random stamp size."""
         rng = np.random.default_rng([self.seed, index, 1])
-        name, scale, fwhm = PIXELS[rng.integers(len(PIXELS))]
+        survey = PIXELS[rng.integers(len(PIXELS))]
+        scale = survey.pixel_scale
         size = int(rng.integers(64, 202))
         # as in HSC's pixels, and no larger than the stamp can show
         radius = (0.9 * scale, min(18, size / 7) * scale)
         return CutoutSimulation(
-            survey=Survey(name, scale, 27.0, 0.05, fwhm),
+            survey=survey,
             galaxies=GalaxyPopulation(half_light_radius=radius),
             shape=(size, size),
         )
@@ -238,7 +242,7 @@ SETS = {
     ),
     'blended': TestSet(
         'a neighbour of flux ratio 0.1 to 2 at 1.2 to 4 arcsec, PSF given',
-        _simulated(90002, CutoutSimulation(neighbours=(1, 1))),
+        _simulated(90002, CutoutSimulation(neighbors=(1, 1))),
     ),
     'faint': TestSet(
         'isolated galaxies of S/N 3 to 20, PSF given',

@@ -17,6 +17,7 @@ from astropy.nddata import NDData, StdDevUncertainty
 from report import replace_block, rst_table
 
 from astroflux.estimators.methods import METHODS, available_methods, make_estimator
+from astroflux.evaluation._numbers import grouped_text
 from astroflux.evaluation.comparison import cpu_seconds
 from astroflux.simulation import simulate_cutouts
 
@@ -60,11 +61,6 @@ def time_method(estimator, stack, psf, repeats):
     return best[0] / n, best[1] / n, n
 
 
-def plain(value):
-    """Format a number with three digits that count."""
-    return f'{float(f"{value:.3g}"):,g}'
-
-
 def main():
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
@@ -76,16 +72,16 @@ def main():
     times = {}
     for name in available_methods(slow=True):
         times[name] = time_method(make_estimator(name), stack, psf, arguments.repeats)
-        print(f'{METHODS[name].label}: {plain(1e3 * times[name][0])} ms', flush=True)
+        print(f'{METHODS[name].label}: {grouped_text(1e3 * times[name][0])} ms', flush=True)
     cnn = times['cnn'][0]
     rows = [
         [
             METHODS[name].label,
             str(n),
-            plain(1e3 * wall),
-            plain(1 / wall),
-            plain(1e3 * cpu),
-            plain(wall / cnn),
+            grouped_text(1e3 * wall),
+            grouped_text(1 / wall),
+            grouped_text(1e3 * cpu),
+            grouped_text(wall / cnn),
         ]
         for name, (wall, cpu, n) in times.items()
     ]

@@ -9,8 +9,11 @@ from astroflux.evaluation import (
     flux_error_statistics,
     paired_ratios,
     scatter_at_bound,
-    summarise_comparison,
+    summarize_bound,
+    summarize_comparison,
 )
+from astroflux.evaluation._numbers import percent_text, ratio_text
+from astroflux.evaluation._tables import TableColumn, document_cells
 
 __all__ = ['BRIEF', 'REFERENCE', 'fit_check', 'readable', 'summary_of']
 
@@ -24,10 +27,12 @@ MIN_GALAXIES = 5
 def summary_of(comparison, test_set):
     """Return the statistics of all methods and bins, bin by bin, with the time per cutout."""
     edges = test_set.snr_bins
-    summary = summarise_comparison(comparison, edges=edges)
+    summary = summarize_comparison(comparison, edges=edges)
     pairs = paired_ratios(comparison, REFERENCE, edges=edges)
     pairs.rename_column('n', 'n_both')
     summary = join(summary, pairs, keys=('method', 'low', 'high'), join_type='left')
+    at_bound = dict(summarize_bound(comparison, edges=edges)['low', 'scatter'].iterrows())
+    summary['scatter_at_bound'] = [at_bound[low] for low in summary['low']]
     speed = {
         row['method']: 1e3 * row['cpu_time'].value / max(row['n'], 1) for row in comparison.speed
     }
@@ -38,60 +43,26 @@ def summary_of(comparison, test_set):
     return summary[np.lexsort((rank, summary['low']))]
 
 
-def _number(value, digits=3):
-    if not np.isfinite(value):
-        return ''
-    decimals = max(0, digits - 1 - int(np.floor(np.log10(value)))) if value > 0 else 0
-    return f'{value:.{decimals}f}'
-
-
-def _percent(value, error=np.nan):
-    """Return a fraction in percent, with its error, if there is one, to the same decimals."""
-    value, error = 100 * value, 100 * error
-    if not np.isfinite(value):
-        return ''
-    size = error if np.isfinite(error) else abs(value)
-    decimals = 2 if size < 0.3 else 1 if size < 30 else 0
-    return f'{value:.{decimals}f}{_plus_minus(error, decimals)}'
-
-
-def _ratio(value, error):
-    if not np.isfinite(value):
-        return ''
-    decimals = 0 if error >= 9.5 else 1 if error >= 0.95 else 2
-    return f'{value:.{decimals}f}{_plus_minus(error, decimals)}'
-
-
-def _plus_minus(error, decimals):
-    return f' ± {error:.{decimals}f}' if np.isfinite(error) else ''
-
-
-# title of a column, and its text for a row of a summary
-COLUMNS = {
-    'S/N': lambda row: f'{row["low"]:g}-{row["high"]:g}',
-    'method': lambda row: str(row['label']),
-    'n': lambda row: str(row['n']),
-    'measured [%]': lambda row: _percent(row['completeness']),
-    'median bias [%]': lambda row: _percent(row['bias'], row['bias_err']),
-    'scatter [%]': lambda row: _percent(row['scatter'], row['scatter_err']),
-    'scatter / bound': lambda row: _ratio(row['scatter_over_bound'], row['scatter_over_bound_err']),
-    'rms [%]': lambda row: _percent(row['rms'], row['rms_err']),
-    'rms / CNN': lambda row: (
-        '' if row['method'] == REFERENCE else _ratio(row['rms_ratio'], row['rms_ratio_err'])
-    ),
-    'beyond 30 % [%]': lambda row: _percent(row['outliers']),
-    'in 68 % interval [%]': lambda row: _percent(row['coverage_68']),
-    'in 95 % interval [%]': lambda row: _percent(row['coverage_95']),
-    'ms of a core': lambda row: _number(row['ms_of_a_core'], 2),
-}
-# what fits into a narrow page
-BRIEF = (
-    *('S/N', 'method', 'n', 'measured [%]', 'median bias [%]', 'scatter [%]'),
-    *('scatter / bound', 'beyond 30 % [%]', 'in 68 % interval [%]', 'ms of a core'),
+COLUMNS = (
+    TableColumn('low', 'S/N', 'range'),
+    TableColumn('label', 'method', 'text'),
+    TableColumn('n', 'n', 'count'),
+    TableColumn('completeness', 'measured', 'share'),
+    TableColumn('bias', 'median bias', 'percent'),
+    TableColumn('scatter', 'scatter', 'percent'),
+    TableColumn('scatter_over_bound', 'scatter / bound'),
+    TableColumn('rms', 'rms', 'percent'),
+    TableColumn('rms_ratio', 'rms / CNN'),
+    TableColumn('outliers', 'beyond 30 %', 'share'),
+    TableColumn('coverage_68', 'in 68 % interval', 'share'),
+    TableColumn('coverage_95', 'in 95 % interval', 'share'),
+    TableColumn('ms_of_a_core', 'ms of a core', 'number'),
 )
+# what fits into a narrow page
+BRIEF = tuple(c for c in COLUMNS if c.name not in ('rms', 'rms_ratio', 'coverage_95'))
 
 
-def readable(summary, *, methods=None, columns=tuple(COLUMNS)):
+def readable(summary, *, methods=None, columns=COLUMNS):
     """
     Return a summary as text for people.
 
@@ -101,15 +72,15 @@ def readable(summary, *, methods=None, columns=tuple(COLUMNS)):
         From `summary_of`.
     methods : sequence of str, optional
         Only these.
-    columns : sequence of str, optional
-        Titles of the columns, of `COLUMNS`.
+    columns : sequence of `~astroflux.evaluation._tables.TableColumn`, optional
+        Some of `COLUMNS`.
     """
-    rows = [
-        [COLUMNS[name](row) for name in columns]
-        for row in summary
-        if row['n'] >= MIN_GALAXIES and (methods is None or row['method'] in methods)
-    ]
-    return rst_table(list(columns), rows)
+    shown = summary[summary['n'] >= MIN_GALAXIES]
+    if methods is not None:
+        shown = shown[np.isin(shown['method'], methods)]
+    # that of the reference is one
+    shown['rms_ratio'][shown['method'] == REFERENCE] = np.nan
+    return rst_table(*document_cells(columns, shown))
 
 
 def fit_check(comparison):
@@ -127,23 +98,21 @@ def fit_check(comparison):
     single = (truth['n_components'] == 1) & (truth['snr'] > 50) & (truth['snr'] < 500)
     bound = np.asarray(truth['bound_without_prior'])[single]
     found = flux_error_statistics(rows[single], bound=bound)
-    header = ['galaxies', 'n', 'figure', 'value']
-    one = 'one component, S/N 50-500'
-    table = [
-        ['S/N > 20', str(bright.sum()), 'converged [%]', _percent(converged)],
-        [one, str(found['n']), 'scatter [%]', _percent(found['scatter'], found['scatter_err'])],
-        [one, str(found['n']), 'scatter at the bound [%]', _percent(scatter_at_bound(bound))],
-        [
-            one,
-            str(found['n']),
+    scatter, scatter_err, at_bound = (
+        100 * value for value in (found['scatter'], found['scatter_err'], scatter_at_bound(bound))
+    )
+    of_single = [
+        ('scatter [%]', percent_text(scatter, scatter_err)),
+        ('scatter at the bound [%]', percent_text(at_bound)),
+        (
             'scatter / bound',
-            _ratio(found['scatter_over_bound'], found['scatter_over_bound_err']),
-        ],
-        [
-            one,
-            str(found['n']),
+            ratio_text(found['scatter_over_bound'], found['scatter_over_bound_err']),
+        ),
+        (
             'scatter of (measured - true) / error',
-            _ratio(found['pull_scatter'], found['pull_scatter_err']),
-        ],
+            ratio_text(found['pull_scatter'], found['pull_scatter_err']),
+        ),
     ]
-    return rst_table(header, table)
+    rows = [['S/N > 20', str(bright.sum()), 'converged [%]', percent_text(100 * converged)]]
+    rows += [['one component, S/N 50-500', str(found['n']), *pair] for pair in of_single]
+    return rst_table(['galaxies', 'n', 'figure', 'value'], rows)

@@ -21,8 +21,8 @@ release = astroflux.__version__
 version = release.split('+')[0]
 
 # -- general ------------------------------------------------------------------
-extensions += ['flags_table', 'sphinx_click', 'study_page']
-exclude_patterns += ['_build', '_templates']
+extensions += ['drawn', 'flags_table', 'sphinx_click', 'study_page']
+exclude_patterns += ['_build', '_generated', '_templates']
 templates_path = ['_templates']
 # the diagrams need graphviz, which pip cannot install
 extensions.remove('sphinx.ext.inheritance_diagram')

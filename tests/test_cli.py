@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 
 import astroflux
 from astroflux.cli import expand_paths, main
+from astroflux.simulation import CutoutSimulation
 from astroflux.tables import build_meta, build_table
 
 SHAPE = (41, 41)
@@ -259,15 +260,8 @@ def fake_writer(monkeypatch):
 def test_simulate_passes_options(fake_writer, tmp_path):
     result = run('simulate', tmp_path, '-n', 5, '--seed', 3, '--neighbours', 1, 2, '--resume')
     [(args, kwargs)] = fake_writer
-    assert args == (tmp_path, 5)
-    assert kwargs == {
-        'survey': 'hsc-wide',
-        'seed': 3,
-        'stamp_size': 143,
-        'neighbours': (1, 2),
-        'overwrite': False,
-        'resume': True,
-    }
+    assert args == (tmp_path, 5, CutoutSimulation(neighbors=(1, 2)))
+    assert kwargs == {'seed': 3, 'overwrite': False, 'resume': True}
     assert '5 cutouts in' in result.stderr
 
 

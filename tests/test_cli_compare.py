@@ -48,6 +48,17 @@ def test_files(files, tmp_path):
     assert METHODS['kron'].label in page
 
 
+def test_goes_on(files, tmp_path):
+    arguments = *files, '--methods', 'aperture', '--resume', tmp_path / 'parts'
+    compare(*arguments, '-o', tmp_path / 'one')
+    assert (tmp_path / 'parts' / 'part_00000000.ecsv').is_file()
+    compare(*arguments, '-o', tmp_path / 'other')
+    one, other = (QTable.read(tmp_path / d / 'speed.ecsv') for d in ('one', 'other'))
+    assert one['cpu_time'] == other['cpu_time']
+    result = compare(files[0], *arguments[4:], '-o', tmp_path / 'third', exit_code=1)
+    assert 'was begun with source.title=' in result.output
+
+
 def test_folder_without_truth(files, tmp_path):
     compare(tmp_path, '--methods', 'aperture', '-o', tmp_path / 'report')
     assert len(QTable.read(tmp_path / 'report' / 'measurements.ecsv')) == 4
@@ -55,9 +66,10 @@ def test_folder_without_truth(files, tmp_path):
 
 def test_simulated_dataset(tmp_path):
     pytest.importorskip('galsim')
-    from astroflux.simulation import write_dataset
+    from astroflux.simulation import CutoutSimulation, write_dataset
 
-    truth = write_dataset(tmp_path / 'data', 3, stamp_size=61, seed=2, progress=False)
+    simulation = CutoutSimulation(shape=(61, 61))
+    truth = write_dataset(tmp_path / 'data', 3, simulation, seed=2, progress=False)
     result = compare(
         tmp_path / 'data', '--methods', 'cnn,aperture', '-o', tmp_path / 'report', '--workers', 1
     )
@@ -69,7 +81,7 @@ def test_simulated_dataset(tmp_path):
 def test_simulate(tmp_path):
     pytest.importorskip('galsim')
     result = compare(
-        *('--simulate', 3, '--seed', 6, '--methods', 'aperture', '--neighbours', 1, 1),
+        *('--simulate', 3, '--seed', 6, '--methods', 'aperture', '--neighbors', 1, 1),
         *('-o', tmp_path / 'report'),
     )
     assert 'scatter_over_bound' in result.output

@@ -1,11 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import numpy as np
+import pytest
 from astropy import units as u
+from astropy.utils.exceptions import AstropyDeprecationWarning
 from click.testing import CliRunner
 from matplotlib.image import imread
 
+from astroflux import demo
 from astroflux.cli import main
-from astroflux.demo import load_demo, run_demo
+from astroflux.datasets import load_demo
+from astroflux.demo import run_demo
 
 
 def test_demo_data():
@@ -16,6 +20,11 @@ def test_demo_data():
         assert cutout.unit == u.adu
         assert cutout.psf is not None
         assert cutout.meta['zeropoint'] == 27.0
+
+
+def test_former_place_still_works():
+    with pytest.warns(AstropyDeprecationWarning, match=r'astroflux\.datasets\.load_demo'):
+        assert len(demo.load_demo()[0]) == 8
 
 
 def test_demo_measures_well(tmp_path):

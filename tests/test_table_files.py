@@ -68,3 +68,20 @@ def test_folder_as_file(tmp_path):
     folder.mkdir()
     with pytest.raises(IsADirectoryError, match='is a folder, want a file'):
         check_table_path(folder, overwrite=True)
+
+
+def test_failure_leaves_the_old_table(table, tmp_path, monkeypatch):
+    path = tmp_path / 'fluxes.ecsv'
+    write_table(table, path)
+    before = path.read_bytes()
+
+    def half(self, path, **keywords):
+        path.write_text('# %ECSV')
+        msg = 'disk full'
+        raise OSError(msg)
+
+    monkeypatch.setattr(QTable, 'write', half)
+    with pytest.raises(OSError, match='disk full'):
+        write_table(table[:1], path, overwrite=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ['fluxes.ecsv']

@@ -3,14 +3,13 @@
 
 from pathlib import Path
 
-from astroflux.simulation import GalaxyPopulation, write_dataset
+from astroflux.simulation import CutoutSimulation, GalaxyPopulation, write_dataset
 
 write_dataset(
     Path(__file__).parents[1] / 'astroflux' / 'data' / 'demo',
     8,
+    CutoutSimulation(neighbors=(0, 1), galaxies=GalaxyPopulation(snr=(10.0, 1000.0))),
     seed=2027,
-    neighbours=(0, 1),
-    galaxies=GalaxyPopulation(snr=(10.0, 1000.0)),
     compress=True,
     overwrite=True,
 )

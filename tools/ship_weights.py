@@ -19,6 +19,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from astroflux.evaluation._numbers import grouped_text
 from astroflux.networks import load_weights
 
 TOP = Path(__file__).parents[1]
@@ -104,7 +105,7 @@ Not measured yet.
 
 def span(low_high):
     """Format a range."""
-    return ' to '.join(f'{float(f"{value:.3g}"):,g}' for value in low_high)
+    return ' to '.join(grouped_text(value) for value in low_high)
 
 
 def _given(weights):

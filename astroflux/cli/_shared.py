@@ -17,6 +17,7 @@ __all__ = [
     'expand_paths',
     'format_table',
     'friendly_errors',
+    'make_simulation',
     'simulation_options',
 ]
 
@@ -52,14 +53,16 @@ def simulation_options(command):
             '--survey',
             default='hsc-wide',
             show_default=True,
-            help="Pixel scale, zero point, noise and seeing of the simulation: 'hsc-wide', or "
-            'SURVEY-BAND such as LSST-i.',
+            help='Pixel scale, zero point, noise and seeing of the simulation: a name such as '
+            'hsc-wide, or SURVEY-BAND such as LSST-i.',
         ),
         click.option(
             '--seed', type=int, default=0, show_default=True, help='Seed of the simulation.'
         ),
         click.option(
+            '--neighbors',
             '--neighbours',
+            'neighbors',
             type=click.IntRange(min=0),
             nargs=2,
             default=(0, 0),
@@ -74,6 +77,13 @@ def simulation_options(command):
     return command
 
 
+def make_simulation(survey, neighbors, **options):
+    """Return the simulation that the options tell of."""
+    from astroflux.simulation import CutoutSimulation, get_survey
+
+    return CutoutSimulation(survey=get_survey(survey), neighbors=neighbors, **options)
+
+
 def check_available(methods):
     """Say what is missing before any work is done."""
     for name in methods:
@@ -85,23 +95,11 @@ def check_available(methods):
 
 def expand_paths(files):
     """
-    Files that the arguments of a command stand for.
+    Files that arguments stand for: files, folders and patterns, in their order.
 
-    Parameters
-    ----------
-    files : iterable of str
-        Files, folders and patterns.
-
-    Returns
-    -------
-    paths : list of `~pathlib.Path`
-        The files, in the order of the arguments; those of a folder or pattern sorted by name. A
-        file that is named need not exist: measuring it gives a row that says so.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a folder holds no FITS file, or a pattern matches nothing.
+    Those of a folder or pattern are sorted by name. A file that is named need not exist: measuring
+    it gives a row that says so. `FileNotFoundError` is raised for a folder that holds no FITS
+    file, and for a pattern that matches nothing.
     """
     paths = []
     for text in files:

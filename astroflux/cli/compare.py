@@ -10,6 +10,7 @@ from astroflux.cli._shared import (
     check_available,
     expand_paths,
     friendly_errors,
+    make_simulation,
     simulation_options,
 )
 from astroflux.estimators.methods import METHODS, available_methods, make_estimator
@@ -76,6 +77,12 @@ class MethodNames(click.ParamType):
     show_default=True,
     help='How many processes.',
 )
+@click.option(
+    '--resume',
+    type=click.Path(file_okay=False, path_type=Path),
+    help='Folder in which measurements are kept as they are made: a comparison that was stopped '
+    'goes on from it.',
+)
 @click.option('--overwrite', is_flag=True, help='Replace a report in the folder.')
 def compare(
     files,
@@ -84,10 +91,11 @@ def compare(
     number,
     survey,
     seed,
-    neighbours,
+    neighbors,
     slow_limit,
     psf_fwhm,
     workers,
+    resume,
     overwrite,
 ):
     """
@@ -108,7 +116,7 @@ def compare(
         from astroflux.evaluation.report import check_report_directory, write_report
 
         check_report_directory(output_dir, overwrite=overwrite)
-        source = _simulated(number, survey, seed, neighbours) if number else _from_files(files)
+        source = _simulated(number, survey, seed, neighbors) if number else _from_files(files)
         comparison = compare_methods(
             source,
             {name: make_estimator(name) for name in methods},
@@ -116,18 +124,18 @@ def compare(
             limits={name: slow_limit for name in methods if slow_limit and METHODS[name].is_slow},
             psf_fwhm=psf_fwhm,
             workers=workers,
+            resume=resume,
         )
         page = write_report(comparison, output_dir, overwrite=overwrite)
     click.echo('\n'.join(_format_summary(comparison)))
     click.echo(f'report: {page}', err=True)
 
 
-def _simulated(number, survey, seed, neighbours):
+def _simulated(number, survey, seed, neighbors):
     from astroflux.evaluation import SimulatedSource
-    from astroflux.simulation import CutoutSimulation, get_survey
 
-    simulation = CutoutSimulation(survey=get_survey(survey), neighbours=neighbours)
     title = f'{number} simulated galaxies of {survey}, seed {seed}'
+    simulation = make_simulation(survey, neighbors)
     return SimulatedSource(number, simulation, seed=seed, title=title)
 
 
@@ -141,25 +149,13 @@ def _from_files(files):
 
 
 def _format_summary(comparison):
-    """Lines of the summary for the terminal: fractions in percent."""
-    from astroflux.evaluation import compare_pairs, summarise_comparison
+    """Lines of the summary for the terminal."""
+    from astroflux.evaluation import compare_pairs, summarize_comparison
+    from astroflux.evaluation._tables import terminal_lines
+    from astroflux.evaluation.summary import PAIR_COLUMNS, SUMMARY_COLUMNS
 
     if comparison.truth is None:
-        table = compare_pairs(comparison)
-        columns = ['method', 'reference', 'n', 'median', 'nmad', 'differing']
-    else:
-        by = 'snr' if 'snr' in comparison.truth.colnames else None
-        table = summarise_comparison(comparison, by)
-        columns = [
-            *('method', 'low', 'high', 'n', 'completeness', 'bias', 'scatter'),
-            *('scatter_over_bound', 'rms', 'outliers', 'coverage_68', 'coverage_95'),
-        ]
-    table = table[columns]
-    for name in columns:
-        if table[name].dtype.kind == 'f' and name not in ('low', 'high', 'scatter_over_bound'):
-            table[name] *= 100
-            table.rename_column(name, f'{name} [%]')
-    for name in table.colnames:
-        if table[name].dtype.kind == 'f':
-            table[name].info.format = 'g' if name in ('low', 'high') else '.3g'
-    return table.pformat(max_lines=-1, max_width=-1)
+        return terminal_lines(PAIR_COLUMNS, compare_pairs(comparison))
+    by = 'snr' if 'snr' in comparison.truth.colnames else None
+    columns = [column for column in SUMMARY_COLUMNS if column.name != 'pull_scatter']
+    return terminal_lines(columns, summarize_comparison(comparison, by))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._shared import friendly_errors, simulation_options
+from astroflux.cli._shared import friendly_errors, make_simulation, simulation_options
 
 __all__ = ['simulate']
 
@@ -30,7 +30,7 @@ __all__ = ['simulate']
 )
 @click.option('--overwrite', is_flag=True, help='Replace a data set in the folder.')
 @click.option('--resume', is_flag=True, help='Go on with a data set that was interrupted.')
-def simulate(directory, number, survey, seed, stamp_size, neighbours, overwrite, resume):
+def simulate(directory, number, survey, seed, stamp_size, neighbors, overwrite, resume):
     """
     Write simulated galaxies of known flux to DIRECTORY.
 
@@ -46,10 +46,8 @@ def simulate(directory, number, survey, seed, stamp_size, neighbours, overwrite,
         write_dataset(
             directory,
             number,
-            survey=survey,
+            make_simulation(survey, neighbors, shape=(stamp_size, stamp_size)),
             seed=seed,
-            stamp_size=stamp_size,
-            neighbours=neighbours,
             overwrite=overwrite,
             resume=resume,
         )

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """How good fluxes are: metrics, the information bound, comparisons, figures and reports."""
 
+from astropy.utils.decorators import deprecated as _deprecated
+
 from astroflux.evaluation.comparison import (
     Comparison,
     ExtremeCase,
@@ -8,32 +10,29 @@ from astroflux.evaluation.comparison import (
     merge_comparisons,
 )
 from astroflux.evaluation.comparison_files import read_comparison, write_comparison
-from astroflux.evaluation.information import (
-    ImageModel,
-    fisher_information,
-    ln_flux_bound,
-    population_prior,
-)
+from astroflux.evaluation.information import ImageModel, ln_flux_bound
 from astroflux.evaluation.metrics import (
     SNR_BINS,
     flux_error_statistics,
     flux_errors,
     scatter_at_bound,
-    summarise_by,
+    summarize_by,
 )
 from astroflux.evaluation.paired import paired_ratios
 from astroflux.evaluation.parameters import PARAMETERS, Parameter, derive_parameters
+from astroflux.evaluation.report import write_report
 from astroflux.evaluation.sources import (
     CutoutSource,
     DatasetSource,
     FileSource,
+    ListSource,
     SimulatedSource,
 )
 from astroflux.evaluation.summary import (
     compare_pairs,
-    summarise_bound,
-    summarise_comparison,
-    summarise_speed,
+    summarize_bound,
+    summarize_comparison,
+    summarize_speed,
 )
 
 __all__ = [
@@ -45,23 +44,34 @@ __all__ = [
     'ExtremeCase',
     'FileSource',
     'ImageModel',
+    'ListSource',
     'Parameter',
     'SimulatedSource',
     'compare_methods',
     'compare_pairs',
     'derive_parameters',
-    'fisher_information',
     'flux_error_statistics',
     'flux_errors',
     'ln_flux_bound',
     'merge_comparisons',
     'paired_ratios',
-    'population_prior',
     'read_comparison',
     'scatter_at_bound',
-    'summarise_bound',
-    'summarise_by',
-    'summarise_comparison',
-    'summarise_speed',
+    'summarize_bound',
+    'summarize_by',
+    'summarize_comparison',
+    'summarize_speed',
     'write_comparison',
+    'write_report',
 ]
+
+
+def _formerly(name, function):
+    """A function under its former name, which warns."""
+    return _deprecated('0.1', name=name, alternative=function.__name__)(function)
+
+
+summarise_bound = _formerly('summarise_bound', summarize_bound)
+summarise_by = _formerly('summarise_by', summarize_by)
+summarise_comparison = _formerly('summarise_comparison', summarize_comparison)
+summarise_speed = _formerly('summarise_speed', summarize_speed)

@@ -47,19 +47,10 @@ _TITLES = {
 
 def method_styles(labels):
     """
-    How to draw each method, the same in all figures.
+    Arguments of `matplotlib.axes.Axes.plot` for each method, the same in all figures.
 
-    Parameters
-    ----------
-    labels : dict of str to str
-        Name and label of each method.
-
-    Returns
-    -------
-    styles : dict of str to dict
-        Arguments of `matplotlib.axes.Axes.plot` for each method. The labels are short, and
-        nothing in them is read as mathematics. Colours return after seven methods, markers
-        after twelve; the markers of the second round of colours are hollow.
+    The labels are short, and nothing in them is read as mathematics. Colours return after seven
+    methods, markers after twelve; the markers of the second round of colours are hollow.
     """
     styles = {}
     for i, (method, label) in enumerate(labels.items()):
@@ -112,23 +103,9 @@ def plot_binned_statistic(ax, summary, statistic, parameter, styles):
     """
     Plot a statistic of several methods, in percent, in bins of a parameter.
 
-    Parameters
-    ----------
-    ax : `matplotlib.axes.Axes`
-        Where to draw.
-    summary : `~astropy.table.Table`
-        From `~astroflux.evaluation.summarise_comparison`. Bins of fewer than 5 measured
-        galaxies are left out.
-    statistic : str
-        Its column.
-    parameter : `~astroflux.evaluation.Parameter`
-        That of the bins, with the edges that the summary has.
-    styles : dict of str to dict
-        From `method_styles`; the methods stand side by side within a bin.
-
-    Returns
-    -------
-    ax : `matplotlib.axes.Axes`
+    The summary is that of `~astroflux.evaluation.summarize_comparison`, in bins with the edges of
+    the parameter; those of fewer than 5 measured galaxies are left out. The methods stand side by
+    side within a bin.
     """
     places = {
         (low, high): _offsets(low, high, len(styles), parameter.is_log)
@@ -154,20 +131,7 @@ def plot_binned_statistic(ax, summary, statistic, parameter, styles):
 
 
 def plot_bound(ax, bounds):
-    """
-    Draw in each bin the scatter that is possible, in percent.
-
-    Parameters
-    ----------
-    ax : `matplotlib.axes.Axes`
-        Where to draw.
-    bounds : `~astropy.table.Table`
-        From `~astroflux.evaluation.summarise_bound`.
-
-    Returns
-    -------
-    ax : `matplotlib.axes.Axes`
-    """
+    """Draw the scatter that is possible, in percent, in the bins of `summarize_bound`."""
     label = 'smallest scatter possible'
     for row in bounds[np.isfinite(bounds['scatter'])]:
         value = 100 * row['scatter']
@@ -189,19 +153,8 @@ def plot_calibration(ax, pulls, styles):
     """
     Plot how often the truth lies within so many errors of the flux against how often it should.
 
-    Parameters
-    ----------
-    ax : `matplotlib.axes.Axes`
-        Where to draw.
-    pulls : dict of str to 1D `~numpy.ndarray`
-        (measured - true) / error of each method, NaN where not known. A method with fewer than
-        5 of them is left out.
-    styles : dict of str to dict
-        From `method_styles`.
-
-    Returns
-    -------
-    ax : `matplotlib.axes.Axes`
+    The pulls are (measured - true) / error of each method, NaN where not known. A method with
+    fewer than 5 of them is left out.
     """
     nominal = np.linspace(0.02, 0.98, 49)
     ax.plot([0, 100], [0, 100], color='0.45', linewidth=2, zorder=1)
@@ -231,22 +184,7 @@ def plot_calibration(ax, pulls, styles):
 
 
 def plot_speed(ax, speed, styles):
-    """
-    Plot the speed of methods as bars, the fastest on top.
-
-    Parameters
-    ----------
-    ax : `matplotlib.axes.Axes`
-        Where to draw.
-    speed : `~astropy.table.QTable`
-        From `~astroflux.evaluation.summarise_speed`; methods without time are left out.
-    styles : dict of str to dict
-        From `method_styles`.
-
-    Returns
-    -------
-    ax : `matplotlib.axes.Axes`
-    """
+    """Plot the rates of `summarize_speed` as bars, the fastest on top; NaN is left out."""
     rates = dict(zip(speed['method'], speed['rate'].value, strict=True))
     rates = {method: rates[method] for method in styles if np.isfinite(rates.get(method, np.nan))}
     rates = dict(sorted(rates.items(), key=lambda item: -item[1]))
@@ -277,24 +215,9 @@ def plot_speed(ax, speed, styles):
 
 def plot_differences(ax, flux, ln_ratio, style, *, limit):
     """
-    Plot ln(flux / reference) of one method against the reference flux.
+    Plot ln(flux / reference) of one method, NaN where not known, against the reference flux.
 
-    Parameters
-    ----------
-    ax : `matplotlib.axes.Axes`
-        Where to draw.
-    flux : 1D `~numpy.ndarray`
-        Reference flux.
-    ln_ratio : 1D `~numpy.ndarray`
-        ln(flux / reference), NaN where not known.
-    style : dict
-        One of `method_styles`.
-    limit : float
-        Largest ``|ln_ratio|`` of the axis; what is beyond is drawn as a triangle on its edge.
-
-    Returns
-    -------
-    ax : `matplotlib.axes.Axes`
+    What is beyond ``limit``, of the absolute value, is drawn as a triangle on the edge.
     """
     known = np.isfinite(flux) & np.isfinite(ln_ratio) & (np.asarray(flux) > 0)
     flux, ln_ratio = np.asarray(flux)[known], np.asarray(ln_ratio)[known]
@@ -328,20 +251,7 @@ def plot_differences(ax, flux, ln_ratio, style, *, limit):
 
 
 def plot_extreme_case(ax, case):
-    """
-    Show the cutout of an extreme case, its ignored pixels in colour.
-
-    Parameters
-    ----------
-    ax : `matplotlib.axes.Axes`
-        Where to draw.
-    case : `~astroflux.evaluation.ExtremeCase`
-        The case.
-
-    Returns
-    -------
-    ax : `matplotlib.axes.Axes`
-    """
+    """Show the cutout of an `ExtremeCase`, its ignored pixels in colour."""
     image = np.where(np.isfinite(case.image), case.image, 0)
     mask = np.asarray(case.mask, bool)
     noise = case.noise

@@ -2,11 +2,10 @@
 """The work of a comparison: chunks of cutouts, measured in one process or in several."""
 
 import heapq
-import multiprocessing
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +14,7 @@ from astropy.table import QTable
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from astroflux._work import spawn_pool
 from astroflux.cutouts import iter_cutouts
 from astroflux.evaluation._comparison_data import ExtremeCase
 from astroflux.evaluation.metrics import flux_errors
@@ -22,7 +22,7 @@ from astroflux.evaluation.parameters import PARAMETERS
 from astroflux.evaluation.summary import median_fluxes
 from astroflux.flags import decode_flags
 
-__all__ = ['EXTREME_SNR', 'Plan', 'cpu_seconds', 'run_plan', 'worst_cases']
+__all__ = ['EXTREME_SNR', 'Plan', 'cpu_seconds', 'run_plan']
 
 # What is kept of the table of a method.
 COLUMNS = ('flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags')
@@ -39,20 +39,8 @@ class Plan:
     """
     All that a process needs to measure a part of the cutouts.
 
-    Attributes
-    ----------
-    source : `~astroflux.evaluation.CutoutSource`
-        The cutouts.
-    methods : dict of str to `~astroflux.estimators.base.FluxEstimator`
-        The methods, by name.
-    limits : dict of str to int
-        How many of the first cutouts some of them measure.
-    keywords : dict
-        Of `~astroflux.cutouts.iter_cutouts`.
-    n_extremes : int
-        How many of the worst cases to keep for each method.
-    warm : set of str
-        Methods that this process has used already.
+    Cutouts and methods, as in `~astroflux.evaluation.compare_methods`; ``keywords`` are those of
+    `~astroflux.cutouts.iter_cutouts`, and ``warm`` are methods that this process has used already.
     """
 
     source: object
@@ -88,51 +76,54 @@ def _start_worker(plan):
     _set_plan(plan)
 
 
-def run_plan(plan, *, workers, chunk_size, progress):
+def run_plan(plan, *, workers, chunk_size, progress, folder=None):
     """
-    Measure all cutouts of a plan.
+    Measure all cutouts of a plan but for the parts that a `PartFolder` has.
 
-    Parameters
-    ----------
-    plan : `Plan`
-        What to do.
-    workers, chunk_size, progress
-        As in `~astroflux.evaluation.compare_methods`.
-
-    Returns
-    -------
-    parts : list of dict
-        For each chunk, in their order: ``tables`` and ``seconds`` and ``extremes`` of each method
-        that measured any of it, its ``truth``, and versions of ``packages``.
+    Returns the parts, in their order, each with ``tables`` and ``seconds`` of each method that
+    measured any of it, ``truth`` and versions of ``packages``; and the worst cases of each method.
     """
     n = plan.n_cutouts
     chunks = [(start, min(start + chunk_size, n)) for start in range(0, n, chunk_size)]
-    parts = dict(_iter_parts(plan, chunks, workers, progress))
-    return [parts[start] for start, _ in chunks]
+    parts = {start: folder.read(start) if folder else None for start, _ in chunks}
+    extremes = {name: [] for name in plan.methods} | (folder.read_extremes() if folder else {})
+    missing = [chunk for chunk in chunks if parts[chunk[0]] is None]
+    for start, part in _iter_parts(plan, missing, workers, progress):
+        for name, cases in part.pop('extremes').items():
+            extremes[name] = _worst_cases([*extremes[name], *cases], plan.n_extremes)
+        if folder:
+            # in this order: a part that is there has its cases among the worst
+            folder.write_extremes(extremes)
+            folder.write(start, part)
+            part = folder.read(start)
+        parts[start] = part
+    return list(parts.values()), extremes
 
 
 def _iter_parts(plan, chunks, workers, progress):
     """Yield the start and the results of the chunks as they come."""
-    with tqdm(total=plan.n_cutouts, desc='compare', unit='cutout', disable=not progress) as bar:
-        if workers == 1:
-            _set_plan(plan)
-            try:
-                for start, stop in chunks:
-                    yield start, _measure_chunk(start, stop)
-                    bar.update(stop - start)
-            finally:
-                _set_plan(None)
-            return
-        # a fork of a process that has used torch may hang
-        context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_worker, initargs=(plan,)
-        ) as pool:
-            futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
-            for future in as_completed(futures):
-                start, stop = futures[future]
-                yield start, future.result()
-                bar.update(stop - start)
+    n = plan.n_cutouts
+    done = n - sum(stop - start for start, stop in chunks)
+    with tqdm(total=n, initial=done, desc='compare', unit='cutout', disable=not progress) as bar:
+        for (start, stop), part in _measured(plan, chunks, workers):
+            bar.update(stop - start)
+            yield start, part
+
+
+def _measured(plan, chunks, workers):
+    """Yield chunks and their results, from this process or others."""
+    if workers == 1:
+        _set_plan(plan)
+        try:
+            for chunk in chunks:
+                yield chunk, _measure_chunk(*chunk)
+        finally:
+            _set_plan(None)
+        return
+    with spawn_pool(workers, _start_worker, (plan,)) as pool:
+        futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _measure_chunk(start, stop):
@@ -162,13 +153,7 @@ def _measure_chunk(start, stop):
 
 
 def cpu_seconds():
-    """
-    Processor time of this process, of all its threads, and of its finished children.
-
-    Returns
-    -------
-    seconds : float
-    """
+    """Processor time of this process, of all its threads, and of its finished children."""
     # the former has the finer resolution, but leaves out the children
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
@@ -251,20 +236,9 @@ def _versions():
     return {name: str(getattr(module, '__version__', '?')) for name, module in loaded.items()}
 
 
-def worst_cases(cases, n):
-    """
-    Choose the worst of some cases.
-
-    Parameters
-    ----------
-    cases : list of `~astroflux.evaluation.ExtremeCase`
-        The cases.
-    n : int
-        How many.
-
-    Returns
-    -------
-    worst : list of `~astroflux.evaluation.ExtremeCase`
-        The worst first.
-    """
-    return heapq.nlargest(n, cases, key=lambda case: abs(case.ln_ratio))
+def _worst_cases(cases, n):
+    """Return the worst of some cases, the worst first, each cutout once."""
+    of_cutouts = {case.cutout: case for case in cases}
+    return heapq.nsmallest(
+        n, of_cutouts.values(), key=lambda case: (-abs(case.ln_ratio), case.cutout)
+    )

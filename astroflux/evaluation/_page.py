@@ -1,34 +1,22 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""The parts that a page is made of, tables and figures, and numbers as its text."""
+"""The parts that a page is made of: tables and figures."""
 
 import base64
 from dataclasses import dataclass
 from io import BytesIO
 
 import jinja2
-import numpy as np
 
 __all__ = [
-    'MISSING',
     'PAGE_DPI',
     'Cell',
     'Column',
     'PageFigure',
     'PageTable',
     'Row',
-    'count_cell',
-    'error_cell',
-    'error_text',
-    'number_cell',
-    'number_text',
     'page_figure',
-    'range_cell',
     'render_page',
-    'with_unit',
 ]
-
-# In place of a number that there is not.
-MISSING = '\N{EN DASH}'
 
 # Pixels of the page for an inch of a figure.
 PAGE_DPI = 100
@@ -121,60 +109,3 @@ def page_figure(name, figure, *, alt, caption, dpi=_DPI):
     width, height = (round(PAGE_DPI * inches) for inches in figure.get_size_inches())
     # an alternative text may have gaps where there is nothing to say
     return PageFigure(name, ' '.join(alt.split()), caption, buffer.getvalue(), width, height)
-
-
-def number_text(value, digits=3):
-    """Write a number with so many digits."""
-    if not np.isfinite(value):
-        return MISSING
-    # Whole numbers up to a million are read more easily without an exponent; what is rounded to
-    # more digits than asked for is one of them.
-    plain = 10**digits - 0.5 <= abs(value) < 1e6
-    return _minus(f'{value:.0f}' if plain else f'{value:.{digits}g}')
-
-
-def error_text(value, error):
-    """Write a value and its error, to two digits of the error."""
-    if not np.isfinite(value):
-        return MISSING
-    if not np.isfinite(error) or error <= 0:
-        return number_text(value, 4)
-    n_decimals = 1 - int(np.floor(np.log10(error)))
-    if n_decimals > 5 or abs(value) >= 1e6:
-        return f'{_minus(f"{value:.4g}")} ± {error:.2g}'
-    n_decimals = max(n_decimals, 0)
-    return f'{_minus(f"{value:.{n_decimals}f}")} ± {error:.{n_decimals}f}'
-
-
-def with_unit(text, unit):
-    """Put the unit behind a number, if there is a number."""
-    return text if text == MISSING else f'{text} {unit}'.rstrip()
-
-
-def _minus(text):
-    """Use the sign for minus that is as wide as a plus."""
-    return text.replace('-', '\N{MINUS SIGN}', 1) if text.startswith('-') else text
-
-
-def count_cell(value):
-    """Make an entry of a whole number."""
-    return Cell(str(int(value)), int(value))
-
-
-def number_cell(value):
-    """Make an entry of a number of three digits."""
-    value = float(value)
-    return Cell(number_text(value), value if np.isfinite(value) else None)
-
-
-def error_cell(value, error, scale):
-    """Make an entry of a value and its error, both multiplied by ``scale``."""
-    value, error = scale * float(value), scale * float(error)
-    return Cell(error_text(value, error), value if np.isfinite(value) else None)
-
-
-def range_cell(low, high):
-    """Make an entry of the edges of a bin."""
-    if not (np.isfinite(low) or np.isfinite(high)):
-        return Cell('all', 0)
-    return Cell(f'{low:g}{MISSING}{high:g}', low)

@@ -5,16 +5,8 @@ import numpy as np
 from astropy.table import vstack
 
 from astroflux.evaluation._comparison_panels import MIN_GALAXIES
-from astroflux.evaluation._page import (
-    Cell,
-    Column,
-    PageTable,
-    Row,
-    count_cell,
-    error_cell,
-    page_figure,
-    range_cell,
-)
+from astroflux.evaluation._page import page_figure
+from astroflux.evaluation._tables import page_table
 from astroflux.evaluation.comparison_plots import (
     binned_figure,
     calibration_figure,
@@ -24,11 +16,14 @@ from astroflux.evaluation.metrics import split_into_bins
 from astroflux.evaluation.parameters import PARAMETERS
 from astroflux.evaluation.summary import (
     MEDIAN,
+    PAIR_COLUMNS,
+    SUMMARY_COLUMNS,
     compare_pairs,
     fluxes_by_method,
+    labeled,
     median_fluxes,
-    summarise_bound,
-    summarise_comparison,
+    summarize_bound,
+    summarize_comparison,
 )
 
 __all__ = ['SNR_MIN', 'results_with_truth', 'results_without_truth']
@@ -46,25 +41,9 @@ def _names(comparison):
 
 
 def results_with_truth(comparison, styles):
-    """
-    Say how good the fluxes are.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth.
-    styles : dict of str to dict
-        From `~astroflux.evaluation.comparison_plots.method_styles`.
-
-    Returns
-    -------
-    tables : dict of str to `~astropy.table.Table`
-        Files to write beside the page.
-    content : dict
-        What the template asks for.
-    """
+    """Say how good the fluxes are: tables by file name, and what the template asks for."""
     knows_snr = 'snr' in comparison.truth.colnames
-    summary = summarise_comparison(comparison, 'snr' if knows_snr else None)
+    summary = summarize_comparison(comparison, 'snr' if knows_snr else None)
     figures, by_parameter = _by_parameters(comparison, styles)
     tables = {'summary.ecsv': summary}
     if by_parameter:
@@ -78,7 +57,7 @@ def results_with_truth(comparison, styles):
         **_calibration(comparison, styles, summary if knows_snr else None),
     }
     if knows_snr:
-        bounds = summarise_bound(comparison)
+        bounds = summarize_bound(comparison)
         content['has_bound'] = bool(np.any(bounds['n'] > 0))
         content['snr_figure'] = page_figure(
             'by_snr',
@@ -103,7 +82,7 @@ def _by_parameters(comparison, styles):
     snr_min = SNR_MIN if 'snr' in comparison.truth.colnames else None
     figures, tables = [], []
     for parameter in _other_parameters(comparison.truth):
-        rows = summarise_comparison(comparison, parameter.name, snr_min=snr_min)
+        rows = summarize_comparison(comparison, parameter.name, snr_min=snr_min)
         figures.append(
             page_figure(
                 f'by_{parameter.name}',
@@ -172,49 +151,17 @@ def _calibration(comparison, styles, summary):
     return content
 
 
-# statistic -> title of its column, and whether it is a fraction or difference to show in percent
-_SUMMARY_COLUMNS = {
-    'completeness': ('with flux > 0 [%]', True),
-    'bias': ('bias [%]', True),
-    'scatter': ('scatter [%]', True),
-    'scatter_over_bound': ('scatter / smallest possible', False),
-    'rms': ('rms about 0 [%]', True),
-    'outliers': ('off by > 30 % [%]', True),
-    'coverage_68': ('coverage of 68 % [%]', True),
-    'coverage_95': ('coverage of 95 % [%]', True),
-    'pull_scatter': ('scatter of pull', False),
-}
-
-
 def _summary_table(comparison, summary):
-    """Rows of the summary as a table on the page."""
-    rows = []
+    """The summary as a table on the page."""
     # Bin by bin, so that the methods stand below each other.
-    bins = dict.fromkeys(zip(summary['low'].tolist(), summary['high'].tolist(), strict=True))
-    for low, high in bins:
-        of_bin = summary[(summary['low'] == low) & (summary['high'] == high)]
-        for i, row in enumerate(of_bin):
-            cells = [
-                Cell(comparison.labels[row['method']]),
-                range_cell(low, high),
-                count_cell(row['n']),
-            ]
-            cells += [
-                error_cell(row[name], row[f'{name}_err'], 100 if in_percent else 1)
-                for name, (_, in_percent) in _SUMMARY_COLUMNS.items()
-            ]
-            rows.append(Row(cells, starts_group=i == 0))
+    bin_by_bin = summary[np.argsort(summary['low'], kind='stable')]
     knows_snr = 'snr' in comparison.truth.colnames
     of_bins = 'in bins of true S/N' if knows_snr else 'on all cutouts'
-    return PageTable(
-        caption=f'Errors of the methods {of_bins}, with 1-sigma bootstrap errors.',
-        columns=[
-            Column('method', is_number=False),
-            Column('true S/N'),
-            Column('cutouts'),
-            *(Column(title) for title, _ in _SUMMARY_COLUMNS.values()),
-        ],
-        rows=rows,
+    return page_table(
+        f'Errors of the methods {of_bins}, with 1-sigma bootstrap errors.',
+        SUMMARY_COLUMNS,
+        labeled(bin_by_bin, comparison),
+        group_by='low',
     )
 
 
@@ -222,31 +169,18 @@ def _summary_table(comparison, summary):
 
 
 def results_without_truth(comparison, styles):
-    """
-    Say how far the methods agree.
-
-    Parameters
-    ----------
-    comparison, styles
-        As in `results_with_truth`.
-
-    Returns
-    -------
-    tables, content
-        As of `results_with_truth`.
-    """
+    """Say how far the methods agree, as `results_with_truth` says how good they are."""
     pairs = compare_pairs(comparison)
     content = {'to_median': None, 'pairs': None, 'differences_figure': None}
     if len(comparison.labels) > 1:
         of_median = pairs['reference'] == MEDIAN
-        content['to_median'] = _pairs_table(
-            comparison,
-            pairs[of_median],
+        content['to_median'] = page_table(
             'Each method against the median of all methods, the reference.',
-            with_reference=False,
+            [column for column in PAIR_COLUMNS if column.name != 'reference'],
+            labeled(pairs[of_median], comparison),
         )
-        content['pairs'] = _pairs_table(
-            comparison, pairs[~of_median], 'Each method against each other.'
+        content['pairs'] = page_table(
+            'Each method against each other.', PAIR_COLUMNS, labeled(pairs[~of_median], comparison)
         )
         fluxes = fluxes_by_method(comparison)
         median = median_fluxes(fluxes)
@@ -265,26 +199,3 @@ def results_without_truth(comparison, styles):
             'the black line is the running median.',
         )
     return {'summary.ecsv': pairs}, content
-
-
-def _pairs_table(comparison, pairs, caption, *, with_reference=True):
-    """Rows of the comparison of pairs as a table on the page."""
-    labels = comparison.labels
-    columns = [
-        Column('method', is_number=False),
-        *([Column('reference', is_number=False)] if with_reference else []),
-        Column('cutouts in common'),
-        Column('median of ln(flux / reference) [%]'),
-        Column('scatter of it [%]'),
-        Column('differing by > 30 % [%]'),
-    ]
-    rows = []
-    for row in pairs:
-        cells = [Cell(labels[row['method']])]
-        if with_reference:
-            cells.append(Cell(labels[row['reference']]))
-        cells.append(count_cell(row['n']))
-        for name in ('median', 'nmad', 'differing'):
-            cells.append(error_cell(row[name], row[f'{name}_err'], 100))
-        rows.append(Row(cells))
-    return PageTable(caption, columns, rows)

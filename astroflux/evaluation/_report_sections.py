@@ -7,23 +7,12 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 
-from astroflux.evaluation._page import (
-    MISSING,
-    PAGE_DPI,
-    Cell,
-    Column,
-    PageTable,
-    Row,
-    count_cell,
-    error_text,
-    number_cell,
-    number_text,
-    page_figure,
-    with_unit,
-)
+from astroflux.evaluation._numbers import MISSING, error_text, number_text, with_unit
+from astroflux.evaluation._page import PAGE_DPI, page_figure
+from astroflux.evaluation._tables import TableColumn, page_table
 from astroflux.evaluation.comparison_plots import extreme_case_figure, speed_figure
 from astroflux.evaluation.parameters import PARAMETERS
-from astroflux.evaluation.summary import summarise_speed
+from astroflux.evaluation.summary import SPEED_COLUMNS, labeled, summarize_speed
 from astroflux.flags import FLAGS
 
 __all__ = [
@@ -36,43 +25,34 @@ __all__ = [
     'speed_of',
 ]
 
+METHOD = TableColumn('label', 'method', 'text')
+METHOD_COLUMNS = (
+    METHOD,
+    TableColumn('method', 'name', 'text'),
+    TableColumn('given', 'cutouts given', 'count'),
+    TableColumn('finite', 'with a flux', 'count'),
+    TableColumn('positive', 'with a positive flux', 'count'),
+    TableColumn('with_error', 'with an error', 'count'),
+)
+
 
 def methods_table(comparison):
-    """
-    Tell how many cutouts each method measured.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    table : `~astroflux.evaluation._page.PageTable`
-    """
+    """Tell how many cutouts each method measured."""
     rows = []
     for method, label in comparison.labels.items():
         of_method = comparison.of_method(method)
         flux, flux_err = (u.Quantity(of_method[name]).value for name in ('flux', 'flux_err'))
-        counts = (
-            len(of_method),
-            np.isfinite(flux).sum(),
-            (flux > 0).sum(),
-            (np.isfinite(flux) & np.isfinite(flux_err)).sum(),
+        rows.append(
+            {
+                'label': label,
+                'method': method,
+                'given': len(of_method),
+                'finite': np.isfinite(flux).sum(),
+                'positive': (flux > 0).sum(),
+                'with_error': (np.isfinite(flux) & np.isfinite(flux_err)).sum(),
+            }
         )
-        rows.append(Row([Cell(label), Cell(method), *map(count_cell, counts)]))
-    return PageTable(
-        caption='The methods, and how many cutouts they measured.',
-        columns=[
-            Column('method', is_number=False),
-            Column('name', is_number=False),
-            Column('cutouts given'),
-            Column('with a flux'),
-            Column('with a positive flux'),
-            Column('with an error'),
-        ],
-        rows=rows,
-    )
+    return page_table('The methods, and how many cutouts they measured.', METHOD_COLUMNS, rows)
 
 
 def _flag_counts(comparison):
@@ -86,89 +66,29 @@ def _flag_counts(comparison):
 
 
 def flags_table(comparison):
-    """
-    Tell how often each method set each flag.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    table : `~astroflux.evaluation._page.PageTable` or None
-        Of the flags that any method set, if there are such.
-    """
+    """Tell how often each method set each flag; `None` if none was set."""
     used, counts = _flag_counts(comparison)
     if not used:
         return None
-    rows = [
-        Row([Cell(label), *(count_cell(counts[method][flag.name]) for flag in used)])
-        for method, label in comparison.labels.items()
-    ]
-    columns = [Column('method', is_number=False), *(Column(flag.name) for flag in used)]
-    return PageTable('How many cutouts each method flagged.', columns, rows)
+    columns = [METHOD, *(TableColumn(flag.name, flag.name, 'count') for flag in used)]
+    rows = [{'label': label, **counts[method]} for method, label in comparison.labels.items()]
+    return page_table('How many cutouts each method flagged.', columns, rows)
 
 
 def flag_meanings(comparison):
-    """
-    Tell what the flags mean that any method set.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    meanings : list of tuple of str
-        Name and meaning of each.
-    """
+    """Tell the names and meanings of the flags that any method set."""
     used, _ = _flag_counts(comparison)
     return [(flag.name, flag.description) for flag in used]
 
 
 def speed_of(comparison, styles):
-    """
-    Tell how fast the methods are.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-    styles : dict of str to dict
-        From `~astroflux.evaluation.comparison_plots.method_styles`.
-
-    Returns
-    -------
-    table : `~astroflux.evaluation._page.PageTable` or None
-    figure : `~astroflux.evaluation._page.PageFigure` or None
-        `None` if no time was taken.
-    """
-    speed = summarise_speed(comparison)
+    """Tell how fast the methods are, in a table and a figure; `None` if no time was taken."""
+    speed = summarize_speed(comparison)
     if not np.isfinite(speed['rate']).any():
         return None, None
-    rows = [
-        Row(
-            [
-                Cell(comparison.labels.get(row['method'], row['method'])),
-                count_cell(row['n']),
-                *(
-                    number_cell(u.Quantity(row[name]).value)
-                    for name in ('cpu_time', 'rate', 'relative_time')
-                ),
-            ]
-        )
-        for row in speed
-    ]
-    columns = [
-        Column('method', is_number=False),
-        Column('cutouts'),
-        Column('CPU time [s]'),
-        Column('cutouts per second and core'),
-        Column('time per cutout / that of the fastest'),
-    ]
-    table = PageTable('Time of the processor, summed over its cores.', columns, rows)
+    table = page_table(
+        'Time of the processor, summed over its cores.', SPEED_COLUMNS, labeled(speed, comparison)
+    )
     names = ', '.join(comparison.labels.values())
     figure = page_figure(
         'speed',
@@ -181,20 +101,7 @@ def speed_of(comparison, styles):
 
 
 def gallery_of(comparison):
-    """
-    Show the worst cases of each method.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    gallery : list of dict
-        For each method its ``label`` and its ``cases``, each a dict of its ``figure`` and the
-        facts below it, as text.
-    """
+    """Show the worst cases of each method: its label, and their figures and facts as text."""
     has_truth = comparison.truth is not None
     gallery = []
     for i, (method, label) in enumerate(comparison.labels.items(), 1):
@@ -264,18 +171,7 @@ def _masked(case):
 
 
 def count_cutouts(comparison):
-    """
-    Count the cutouts that were measured.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    n : int
-    """
+    """Count the cutouts that were measured."""
     if comparison.truth is not None:
         return len(comparison.truth)
     return len(np.unique(np.asarray(comparison.measurements['cutout'])))
@@ -287,19 +183,7 @@ def _slug(name):
 
 
 def facts_of(meta):
-    """
-    Write metadata as text.
-
-    Parameters
-    ----------
-    meta : dict
-        Values of any kind.
-
-    Returns
-    -------
-    facts : list of tuple of str
-        Names and values, entries of dicts one by one.
-    """
+    """Write metadata as pairs of texts, entries of dicts one by one."""
     facts = []
     for key, value in meta.items():
         if isinstance(value, dict):

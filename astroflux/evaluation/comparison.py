@@ -9,7 +9,9 @@ from astropy.table import QTable, vstack
 
 import astroflux
 from astroflux.evaluation._comparison_data import Comparison, ExtremeCase
-from astroflux.evaluation._comparison_run import Plan, cpu_seconds, run_plan, worst_cases
+from astroflux.evaluation._comparison_parts import PartFolder
+from astroflux.evaluation._comparison_run import Plan, cpu_seconds, run_plan
+from astroflux.evaluation.sources import CutoutSource, ListSource
 
 __all__ = ['Comparison', 'ExtremeCase', 'compare_methods', 'cpu_seconds', 'merge_comparisons']
 
@@ -24,6 +26,7 @@ def compare_methods(
     n_extremes=6,
     workers=1,
     chunk_size=100,
+    resume=None,
     progress=True,
 ):
     """
@@ -31,8 +34,9 @@ def compare_methods(
 
     Parameters
     ----------
-    source : `~astroflux.evaluation.CutoutSource`
-        The cutouts, and their truth if it is known.
+    source : `~astroflux.evaluation.CutoutSource` or sequence
+        The cutouts, and their truth if it is known; or a list of cutouts, each of anything that
+        ``measure`` takes as one.
     methods : dict of str to `~astroflux.estimators.base.FluxEstimator`
         The methods, by name.
     labels : dict of str to str, optional
@@ -50,6 +54,10 @@ def compare_methods(
         `multiprocessing` explains.
     chunk_size : int, optional
         How many cutouts are loaded at a time.
+    resume : path-like, optional
+        Folder, made if need be, for the measurements of each chunk as it is done. A comparison
+        that was stopped goes on from what the folder has of it, and ends with the same
+        measurements.
     progress : bool, optional
         Whether to show a progress bar.
 
@@ -60,39 +68,62 @@ def compare_methods(
     Raises
     ------
     ValueError
-        If there is no cutout or no method.
+        If there is no cutout or no method, or the folder to go on from is of a comparison of
+        other cutouts or methods, or with other options.
     `~astropy.units.UnitsError`
         If the units of the cutouts are incompatible.
 
     Notes
     -----
     Times are of the processor, summed over its cores, so that they say what a method costs
-    whatever else the machine is doing. Reading and parsing the cutouts is not part of them, nor
-    is what a method does at its first cutout, such as loading weights.
+    whatever else the machine is doing. They are those of ``measure``, which is given cutouts that
+    have been read and parsed; the little that it does with these before it measures them is part
+    of its time. What a method does once, at its first cutout, such as loading weights, is not.
     """
     if not methods:
         msg = 'there are no methods to compare'
         raise ValueError(msg)
+    if not isinstance(source, CutoutSource):
+        source = ListSource(source)
     plan = Plan(source, dict(methods), dict(limits or {}), {'psf_fwhm': psf_fwhm}, n_extremes)
     if plan.n_cutouts < 1:
         msg = 'there are no cutouts to compare the methods with'
         raise ValueError(msg)
-    parts = run_plan(plan, workers=workers, chunk_size=chunk_size, progress=progress)
-    return _assemble(plan, labels or {}, parts, workers)
+    folder = None
+    if resume is not None:
+        folder = PartFolder(resume, {**_settings(plan), 'chunk_size': chunk_size})
+    parts, extremes = run_plan(
+        plan, workers=workers, chunk_size=chunk_size, progress=progress, folder=folder
+    )
+    return _assemble(plan, labels or {}, parts, extremes, workers)
 
 
-def _assemble(plan, labels, parts, workers):
+def _settings(plan):
+    """What the measurements depend on."""
+    return {
+        'source': plan.source.settings,
+        'methods': _method_texts(plan),
+        'limits': plan.limits,
+        'psf_fwhm': str(plan.keywords['psf_fwhm']),
+        'n_extremes': plan.n_extremes,
+        'astroflux': astroflux.__version__,
+    }
+
+
+def _method_texts(plan):
+    return {name: repr(estimator) for name, estimator in plan.methods.items()}
+
+
+def _assemble(plan, labels, parts, extremes, workers):
     """Join the results of the chunks, in their order."""
     tables = {name: [] for name in plan.methods}
     seconds = dict.fromkeys(plan.methods, 0.0)
-    extremes = {name: [] for name in plan.methods}
     packages = {}
     for part in parts:
         packages |= part['packages']
         for name, table in part['tables'].items():
             tables[name].append(table)
             seconds[name] += part['seconds'][name]
-            extremes[name] += part['extremes'][name]
     counts = {name: sum(map(len, tables[name])) for name in plan.methods}
     truth = None
     if parts[0]['truth'] is not None:
@@ -109,9 +140,9 @@ def _assemble(plan, labels, parts, workers):
                 'cpu_time': [seconds[name] for name in plan.methods] * u.s,
             }
         ),
-        extremes={name: worst_cases(cases, plan.n_extremes) for name, cases in extremes.items()},
+        extremes=extremes,
         meta={
-            'methods': {name: repr(estimator) for name, estimator in plan.methods.items()},
+            'methods': _method_texts(plan),
             'limits': plan.limits,
             'psf_fwhm': _psf_fwhm_text(plan.keywords['psf_fwhm']),
             'workers': workers,

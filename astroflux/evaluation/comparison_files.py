@@ -7,6 +7,7 @@ from pathlib import Path
 from astropy.table import QTable
 
 from astroflux._table_files import write_table
+from astroflux._work import write_whole
 from astroflux.evaluation.comparison import Comparison
 
 __all__ = ['comparison_files', 'read_comparison', 'write_comparison']
@@ -16,19 +17,7 @@ RECORD_NAME = 'comparison.json'
 
 
 def comparison_files(comparison):
-    """
-    Name the tables that `write_comparison` writes.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    names : list of str
-        File names.
-    """
+    """Name the tables that `write_comparison` writes."""
     return [f'{name}.ecsv' for name in TABLES if getattr(comparison, name) is not None]
 
 
@@ -56,7 +45,8 @@ def write_comparison(comparison, directory, *, overwrite=False):
         'has_truth': comparison.truth is not None,
         'meta': comparison.meta,
     }
-    (directory / RECORD_NAME).write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+    with write_whole(directory / RECORD_NAME) as part:
+        part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
 
 
 def read_comparison(directory):

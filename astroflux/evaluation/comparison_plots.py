@@ -44,20 +44,10 @@ _ONE_SIGMA = erf(np.sqrt(0.5))
 
 def binned_figure(summary, parameter, styles, *, statistics=('bias', 'scatter'), bounds=None):
     """
-    Figure of statistics against a parameter.
+    Figure of statistics against a parameter, as `plot_binned_statistic` draws each.
 
-    Parameters
-    ----------
-    summary, parameter, styles
-        As in `plot_binned_statistic`.
-    statistics : sequence of str
-        What to plot; ``scatter`` has a logarithmic axis.
-    bounds : `~astropy.table.Table`, optional
-        From `~astroflux.evaluation.summarise_bound`, to draw with the scatter.
-
-    Returns
-    -------
-    figure : `matplotlib.figure.Figure`
+    ``scatter`` has a logarithmic axis, and the bounds of `~astroflux.evaluation.summarize_bound`
+    with it, if they are given.
     """
     figure = Figure(figsize=(4.6 * len(statistics), 3.9), layout='constrained')
     panels = figure.subplots(1, len(statistics), squeeze=False)[0]
@@ -78,18 +68,10 @@ def binned_figure(summary, parameter, styles, *, statistics=('bias', 'scatter'),
 
 def calibration_figure(pulls, styles, *, summary=None, parameter=None):
     """
-    Figure of the calibration of the errors.
+    Figure of the calibration of the errors, as `plot_calibration` draws it.
 
-    Parameters
-    ----------
-    pulls, styles
-        As in `plot_calibration`.
-    summary, parameter : optional
-        As in `plot_binned_statistic`, for a second panel with the coverage in bins.
-
-    Returns
-    -------
-    figure : `matplotlib.figure.Figure`
+    With a summary and a parameter, as of `plot_binned_statistic`, a second panel has the coverage
+    in bins.
     """
     n_panels = 1 if summary is None else 2
     figure = Figure(figsize=(4.6 * n_panels, 4.6), layout='constrained')
@@ -104,42 +86,14 @@ def calibration_figure(pulls, styles, *, summary=None, parameter=None):
 
 
 def speed_figure(speed, styles):
-    """
-    Figure of the speed of methods.
-
-    Parameters
-    ----------
-    speed, styles
-        As in `plot_speed`.
-
-    Returns
-    -------
-    figure : `matplotlib.figure.Figure`
-    """
+    """Figure of the speed of methods, as `plot_speed` draws it."""
     figure = Figure(figsize=(7.5, 1.0 + 0.36 * len(styles)), layout='constrained')
     plot_speed(figure.subplots(), speed, styles)
     return figure
 
 
 def differences_figure(flux, ln_ratios, styles, *, unit=''):
-    """
-    Figure of ln(flux / reference) of all methods against the reference flux.
-
-    Parameters
-    ----------
-    flux : 1D `~numpy.ndarray`
-        Reference flux.
-    ln_ratios : dict of str to 1D `~numpy.ndarray`
-        For each method.
-    styles : dict of str to dict
-        From `method_styles`.
-    unit : str, optional
-        Unit of the flux.
-
-    Returns
-    -------
-    figure : `matplotlib.figure.Figure`
-    """
+    """Figure of ln(flux / reference) of each method against the reference flux, in its unit."""
     n_columns = min(4, len(styles))
     n_rows = -(-len(styles) // n_columns)
     width = 9.2 if n_columns > 1 else 5
@@ -171,17 +125,8 @@ def extreme_case_figure(case, *, side=240):
     """
     Figure of the cutout of an extreme case, without any margin.
 
-    Parameters
-    ----------
-    case : `~astroflux.evaluation.ExtremeCase`
-        The case.
-    side : int, optional
-        Most pixels of the figure along its longer side. Each pixel of the cutout becomes a
-        square of whole pixels, unless there are too many of them.
-
-    Returns
-    -------
-    figure : `matplotlib.figure.Figure`
+    Its longer side has at most ``side`` pixels. Each pixel of the cutout becomes a square of whole
+    pixels, unless there are too many of them.
     """
     shape = np.array(np.shape(case.image))
     scale = side / shape.max()

@@ -272,7 +272,7 @@ def ln_flux_bound(model, noise, *, mask=None, sky_error=np.inf, population=None,
         beforehand; by default it is not known at all.
     population : `~astroflux.simulation.GalaxyPopulation`, optional
         Where the galaxy comes from, as a Gaussian prior of its shape and position
-        (`population_prior`); what is the same in all its galaxies is known exactly. Nothing is
+        (``population_prior``); what is the same in all its galaxies is known exactly. Nothing is
         known beforehand about the flux.
     known : sequence of str, optional
         Parameters of `ImageModel` that are known exactly.

@@ -16,7 +16,7 @@ __all__ = [
     'flux_errors',
     'scatter_at_bound',
     'split_into_bins',
-    'summarise_by',
+    'summarize_by',
 ]
 
 # Edges of the bins of signal-to-noise ratio that every table uses.
@@ -202,21 +202,9 @@ def scatter_at_bound(bound):
 
 def split_into_bins(values, edges):
     """
-    Tell which values are in each bin.
+    Yield the edges of each bin, and which of the values are in it; NaN is in none.
 
-    Parameters
-    ----------
-    values : 1D `~numpy.ndarray`
-        Values; NaN is in no bin.
-    edges : sequence of float
-        Edges of the bins; a bin holds its lower edge, the last one its upper edge, too.
-
-    Yields
-    ------
-    low, high : float
-        Edges of a bin.
-    inside : 1D `~numpy.ndarray` of bool
-        Whether each value is in it.
+    A bin holds its lower edge, the last one its upper edge, too.
     """
     values = np.asarray(values, float)
     for low, high in pairwise(edges):
@@ -224,7 +212,7 @@ def split_into_bins(values, edges):
         yield low, high, (values >= low) & below
 
 
-def summarise_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
+def summarize_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
     """
     Summarise the errors of fluxes in bins of a parameter of the galaxies.
 

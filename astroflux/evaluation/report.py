@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from astroflux._table_files import write_table
+from astroflux._work import write_whole
 from astroflux.evaluation._comparison_panels import MIN_GALAXIES, method_styles
 from astroflux.evaluation._comparison_run import EXTREME_SNR
 from astroflux.evaluation._page import PageFigure, render_page
@@ -52,7 +53,7 @@ def write_report(comparison, directory, *, overwrite=False):
         Folder to write to; it is made if it does not exist. It gets ``report.html``, which
         holds all it needs, the tables of the comparison (``measurements.ecsv``, ``truth.ecsv``,
         ``speed.ecsv``, ``comparison.json``; see `~astroflux.evaluation.read_comparison`),
-        ``summary.ecsv`` (see `~astroflux.evaluation.summarise_comparison`; without truth,
+        ``summary.ecsv`` (see `~astroflux.evaluation.summarize_comparison`; without truth,
         `~astroflux.evaluation.compare_pairs`), ``summary_by_parameter.ecsv`` if other
         parameters than S/N are known, and the images in ``figures``.
     overwrite : bool, optional
@@ -81,31 +82,13 @@ def write_report(comparison, directory, *, overwrite=False):
     write_comparison(comparison, directory, overwrite=True)
     for name, table in tables.items():
         write_table(table, directory / name, overwrite=True)
-    path.write_text(html, encoding='utf-8')
+    with write_whole(path) as part:
+        part.write_text(html, encoding='utf-8')
     return path
 
 
 def check_report_directory(directory, *, overwrite=False):
-    """
-    Check that a report can be written, before the work of making it.
-
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the report; it need not exist.
-    overwrite : bool, optional
-        Whether a report may be replaced.
-
-    Returns
-    -------
-    path : `~pathlib.Path`
-        The page.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder has a report and ``overwrite`` is not set.
-    """
+    """Return the path of the page; raise `FileExistsError` if it exists and may not be replaced."""
     path = Path(directory) / REPORT_NAME
     if path.exists() and not overwrite:
         msg = f'{path} exists and overwrite is not set'

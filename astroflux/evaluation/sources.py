@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Where the cutouts of a comparison come from: simulations, data sets, files."""
 
+import hashlib
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from astroflux.evaluation.parameters import derive_parameters
 from astroflux.simulation import CutoutSimulation
 from astroflux.simulation.dataset import TRUTH_NAME, add_units
 
-__all__ = ['CutoutSource', 'DatasetSource', 'FileSource', 'SimulatedSource']
+__all__ = ['CutoutSource', 'DatasetSource', 'FileSource', 'ListSource', 'SimulatedSource']
 
 
 class CutoutSource(ABC):
@@ -26,6 +28,11 @@ class CutoutSource(ABC):
     """
 
     title = ''
+
+    @property
+    def settings(self):
+        """What tells these cutouts from others, as a dict that JSON can hold."""
+        return {'title': self.title, 'n': len(self)}
 
     @abstractmethod
     def __len__(self):
@@ -51,7 +58,48 @@ class CutoutSource(ABC):
         """
 
 
-class FileSource(CutoutSource):
+class ListSource(CutoutSource):
+    """
+    Cutouts in memory.
+
+    Parameters
+    ----------
+    cutouts : sequence
+        Each of anything that ``measure`` takes as one cutout; or an array of three dimensions.
+    truth : `~astropy.table.QTable`, optional
+        A row for each, with its ``flux`` and whatever is known of the columns that
+        `~astroflux.evaluation.derive_parameters` can use.
+    title : str, optional
+        What the cutouts are.
+
+    Raises
+    ------
+    TypeError
+        If the cutouts are no sequence.
+    ValueError
+        If there are more or fewer rows of truth than cutouts.
+    """
+
+    def __init__(self, cutouts, truth=None, *, title=None):
+        if isinstance(cutouts, str) or not hasattr(cutouts, '__len__'):
+            msg = f'want a CutoutSource or a list of cutouts, got {type(cutouts).__name__}'
+            raise TypeError(msg)
+        if truth is not None and len(truth) != len(cutouts):
+            msg = f'there are {len(cutouts)} cutouts, but {len(truth)} rows of truth'
+            raise ValueError(msg)
+        self.cutouts = cutouts
+        self.title = title or f'{len(cutouts)} cutouts'
+        self._truth = None if truth is None else derive_parameters(truth)
+
+    def __len__(self):
+        return len(self.cutouts)
+
+    def load(self, start, stop):
+        """Return the cutouts, and their truth if it is known."""
+        return self.cutouts[start:stop], None if self._truth is None else self._truth[start:stop]
+
+
+class FileSource(ListSource):
     """
     FITS files of unknown truth.
 
@@ -62,15 +110,14 @@ class FileSource(CutoutSource):
     """
 
     def __init__(self, paths):
-        self.paths = [Path(path) for path in paths]
-        self.title = f'{len(self.paths)} files'
+        paths = [Path(path) for path in paths]
+        super().__init__(paths, title=f'{len(paths)} files')
 
-    def __len__(self):
-        return len(self.paths)
-
-    def load(self, start, stop):
-        """Return the paths, and no truth."""
-        return self.paths[start:stop], None
+    @property
+    def settings(self):
+        """The files, as a hash of their names."""
+        names = '\n'.join(map(str, self.cutouts))
+        return {**super().settings, 'files': hashlib.sha256(names.encode()).hexdigest()}
 
 
 class DatasetSource(CutoutSource):
@@ -102,6 +149,11 @@ class DatasetSource(CutoutSource):
             raise ValueError(msg)
         self._truth = derive_parameters(truth)
         self.title = f'{len(truth)} simulated galaxies of {self.directory.name}'
+
+    @property
+    def settings(self):
+        """The folder."""
+        return {**super().settings, 'directory': str(self.directory.resolve())}
 
     def __len__(self):
         return len(self._truth)
@@ -150,6 +202,17 @@ class SimulatedSource(CutoutSource):
 
     def __len__(self):
         return self.n
+
+    @property
+    def settings(self):
+        """The simulation, its seed, and what is done to the cutouts."""
+        return {
+            **super().settings,
+            'seed': self.seed,
+            'simulation': asdict(self.simulation),
+            'alter': getattr(self.alter, '__qualname__', repr(self.alter)),
+            'with_bound': self.with_bound,
+        }
 
     def simulation_of(self, index):
         """Return the `~astroflux.simulation.CutoutSimulation` of a cutout, here of any."""

@@ -7,30 +7,86 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable, Table, vstack
 
+from astroflux.evaluation._tables import TableColumn, describe
 from astroflux.evaluation.metrics import (
     N_BOOTSTRAP,
     flux_error_statistics,
     scatter_at_bound,
     split_into_bins,
-    summarise_by,
+    summarize_by,
 )
 from astroflux.evaluation.parameters import PARAMETERS
 
 __all__ = [
     'MEDIAN',
+    'PAIR_COLUMNS',
+    'SPEED_COLUMNS',
+    'SUMMARY_COLUMNS',
     'compare_pairs',
     'fluxes_by_method',
+    'labeled',
     'median_fluxes',
-    'summarise_bound',
-    'summarise_comparison',
-    'summarise_speed',
+    'summarize_bound',
+    'summarize_comparison',
+    'summarize_speed',
 ]
 
 # What stands for the median over the methods where the name of a method is wanted.
 MEDIAN = 'median of the methods'
 
+# The columns of the tables below, as people see them.
+METHOD = TableColumn('method', 'method', 'text', 'name of the method')
+SUMMARY_COLUMNS = (
+    METHOD,
+    TableColumn('low', 'true S/N', 'range', 'lower edge of the bin'),
+    TableColumn('n', 'cutouts', 'count', 'number of galaxies'),
+    TableColumn('completeness', 'with flux > 0', 'percent', 'fraction with a positive flux'),
+    TableColumn('bias', 'bias', 'percent', 'median of ln(measured / true)'),
+    TableColumn('scatter', 'scatter', 'percent', 'NMAD of ln(measured / true)'),
+    TableColumn(
+        'scatter_over_bound',
+        'scatter / smallest possible',
+        'value',
+        'scatter over that of measurements at the information bound',
+    ),
+    TableColumn('rms', 'rms about 0', 'percent', 'root mean square of ln(measured / true)'),
+    TableColumn('outliers', 'off by > 30 %', 'percent', 'fraction off by more than 30 %'),
+    TableColumn('coverage_68', 'coverage of 68 %', 'percent', 'fraction in the 68 % interval'),
+    TableColumn('coverage_95', 'coverage of 95 %', 'percent', 'fraction in the 95 % interval'),
+    TableColumn('pull_scatter', 'scatter of pull', 'value', 'NMAD of (measured - true) / error'),
+)
+_LN_RATIO = 'ln(flux / reference)'
+PAIR_COLUMNS = (
+    METHOD,
+    TableColumn('reference', 'reference', 'text', 'what it is compared with'),
+    TableColumn('n', 'cutouts in common', 'count', 'cutouts on which both have a positive flux'),
+    TableColumn('median', f'median of {_LN_RATIO}', 'percent', f'median of {_LN_RATIO}'),
+    TableColumn('nmad', 'scatter of it', 'percent', f'NMAD of {_LN_RATIO}'),
+    TableColumn('differing', 'differing by > 30 %', 'percent', 'fraction differing by > 30 %'),
+)
+SPEED_COLUMNS = (
+    METHOD,
+    TableColumn('n', 'cutouts', 'count', 'number of cutouts'),
+    TableColumn('cpu_time', 'CPU time [s]', 'number', 'time of one core'),
+    TableColumn('rate', 'cutouts per second and core', 'number', 'cutouts per time of one core'),
+    TableColumn(
+        'relative_time',
+        'time per cutout / that of the fastest',
+        'number',
+        'time per cutout over that of the fastest method',
+    ),
+)
 
-def summarise_comparison(
+
+def labeled(table, comparison):
+    """Return a copy of a table with the labels of the methods in place of their names."""
+    table = table.copy()
+    for name in {'method', 'reference'} & {*table.colnames}:
+        table[name] = [comparison.labels.get(method, method) for method in table[name]]
+    return table
+
+
+def summarize_comparison(
     comparison, by='snr', *, edges=None, snr_min=None, n_bootstrap=N_BOOTSTRAP
 ):
     """
@@ -69,7 +125,7 @@ def summarise_comparison(
         rows = comparison.of_method(method)
         # A slow method may have the first cutouts only.
         cutouts = np.asarray(rows['cutout'], int)
-        table = summarise_by(
+        table = summarize_by(
             values[cutouts],
             edges,
             _errors(rows),
@@ -78,17 +134,17 @@ def summarise_comparison(
         )
         table.add_column(np.full(len(table), method), name='method', index=0)
         tables.append(table)
-    return vstack(tables)
+    return describe(vstack(tables), SUMMARY_COLUMNS)
 
 
-def summarise_bound(comparison, by='snr', *, edges=None, snr_min=None):
+def summarize_bound(comparison, by='snr', *, edges=None, snr_min=None):
     """
     Scatter that the galaxies of each bin would have at the bound.
 
     Parameters
     ----------
     comparison, by, edges, snr_min
-        As in `summarise_comparison`.
+        As in `summarize_comparison`.
 
     Returns
     -------
@@ -140,19 +196,7 @@ def _errors(rows):
 
 
 def fluxes_by_method(comparison):
-    """
-    All fluxes, side by side.
-
-    Parameters
-    ----------
-    comparison : `~astroflux.evaluation.Comparison`
-        With truth or without.
-
-    Returns
-    -------
-    fluxes : `~astropy.units.Quantity`, shape (n_methods, n_cutouts)
-        In the order of ``comparison.labels``; NaN where a method has no positive flux.
-    """
+    """All fluxes side by side, (n_methods, n_cutouts); NaN where there is no positive one."""
     measurements = comparison.measurements
     cutouts = np.asarray(measurements['cutout'], int)
     unit = u.Quantity(measurements['flux']).unit
@@ -172,15 +216,8 @@ def median_fluxes(fluxes):
     """
     Median over the methods, a reference where no truth is known.
 
-    Parameters
-    ----------
-    fluxes : `~astropy.units.Quantity`, shape (n_methods, n_cutouts)
-        For instance from `fluxes_by_method`; only those that are positive count.
-
-    Returns
-    -------
-    median : `~astropy.units.Quantity`, shape (n_cutouts,)
-        NaN where fewer than two methods have a flux: one would be compared with itself.
+    Only positive fluxes count. NaN where fewer than two methods have one: it would be compared
+    with itself.
     """
     values = _only_positive(fluxes.value)
     median = np.full(values.shape[1], np.nan)
@@ -230,10 +267,10 @@ def compare_pairs(comparison, *, n_bootstrap=N_BOOTSTRAP):
             row[name] = statistics[statistic]
             row[f'{name}_err'] = statistics[f'{statistic}_err']
         rows.append(row)
-    return Table(rows)
+    return describe(Table(rows), PAIR_COLUMNS)
 
 
-def summarise_speed(comparison):
+def summarize_speed(comparison):
     """
     Speed of each method.
 
@@ -254,7 +291,7 @@ def summarise_speed(comparison):
     rate = np.full(len(n), np.nan)
     np.divide(n, cpu_time, out=rate, where=(n > 0) & (cpu_time > 0))
     known = rate[np.isfinite(rate)]
-    return QTable(
+    speed = QTable(
         {
             'method': [str(method) for method in comparison.speed['method']],
             'n': np.asarray(comparison.speed['n'], int),
@@ -263,3 +300,4 @@ def summarise_speed(comparison):
             'relative_time': (known.max() if len(known) else np.nan) / rate,
         }
     )
+    return describe(speed, SPEED_COLUMNS)

@@ -62,9 +62,15 @@ class Tiles:
     index: tuple
 
 
-def tiles():
+def tiles(blocks=BLOCKS, extents=EXTENTS, sizes=PICTURE_SIZES):
     """
     Return the tiles of a canvas.
+
+    Parameters
+    ----------
+    blocks, extents, sizes : sequence of int
+        Side of the blocks of each resolution, of the square in the centre that they tile beyond
+        that of the one before, and of the picture in blocks that they are part of.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def tiles():
     columns, bounds, index = [], [], []
     inner = 0
     start = 0
-    for block, extent, n in zip(BLOCKS, EXTENTS, PICTURE_SIZES, strict=True):
+    for block, extent, n in zip(blocks, extents, sizes, strict=True):
         ticks = block * (np.arange(n) - n // 2)
         y, x = (axis.ravel() for axis in np.meshgrid(ticks, ticks, indexing='ij'))
         distance = np.maximum(abs(x), abs(y))

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from astroflux._work import write_whole
 from astroflux.networks.profile_net import ProfileNet
 from astroflux.networks.study_net import StudyNet
 
@@ -176,7 +177,8 @@ def save_weights(path, network, *, name, metadata=None, blocks=None, dtype=None)
     }
     if blocks is not None:
         header['blocks_settings'] = json.dumps(blocks.settings)
-    save_file(tensors, path, metadata=header)
+    with write_whole(path) as part:
+        save_file(tensors, part, metadata=header)
     return sha256
 
 

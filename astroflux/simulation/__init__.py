@@ -6,7 +6,6 @@ from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
 from astroflux.simulation.population import (
     GalaxyPopulation,
     PSFPopulation,
-    half_light_radius_of_sum,
     radius_of_sum,
 )
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
@@ -21,7 +20,6 @@ __all__ = [
     'draw_psf',
     'galaxy_profile',
     'get_survey',
-    'half_light_radius_of_sum',
     'psf_profile',
     'radius_of_sum',
     'simulate_cutouts',

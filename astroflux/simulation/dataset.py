@@ -11,10 +11,10 @@ from astropy.table import QTable, Table
 from tqdm import tqdm
 
 import astroflux
+from astroflux._table_files import write_table
+from astroflux._work import refuse_other_settings, write_whole
 from astroflux.cutouts import write_cutout
 from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
-from astroflux.simulation.population import GalaxyPopulation
-from astroflux.simulation.surveys import get_survey
 
 __all__ = ['write_dataset']
 
@@ -41,12 +41,9 @@ UNITS = {
 def write_dataset(
     directory,
     n,
+    simulation=None,
     *,
-    survey='hsc-wide',
     seed=0,
-    stamp_size=143,
-    neighbours=(0, 0),
-    galaxies=None,
     compress=False,
     overwrite=False,
     resume=False,
@@ -64,16 +61,10 @@ def write_dataset(
         Folder; made if need be.
     n : int
         How many cutouts.
-    survey : str
-        A name that `~astroflux.simulation.get_survey` knows.
+    simulation : `~astroflux.simulation.CutoutSimulation`, optional
+        What to simulate; by default isolated galaxies in HSC Wide.
     seed : int
         Seed of the random draws.
-    stamp_size : int
-        Pixels on a side.
-    neighbours : tuple of int
-        Fewest and most neighbours in a cutout.
-    galaxies : `~astroflux.simulation.GalaxyPopulation`, optional
-        What to draw the galaxies from.
     compress : bool
         Whether to write ``.fits.gz``.
     overwrite : bool
@@ -99,20 +90,9 @@ def write_dataset(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    galaxies = galaxies or GalaxyPopulation()
-    simulation = CutoutSimulation(
-        survey=get_survey(survey),
-        galaxies=galaxies,
-        shape=(stamp_size, stamp_size),
-        neighbours=tuple(neighbours),
-    )
-    settings = {
-        'survey': survey,
-        'seed': seed,
-        'stamp_size': stamp_size,
-        'neighbours': list(neighbours),
-        'galaxies': json.loads(json.dumps(asdict(galaxies))),
-    }
+    simulation = simulation or CutoutSimulation()
+    # lists for tuples, as they will be read
+    settings = json.loads(json.dumps({'seed': seed, **asdict(simulation)}))
     done = _prepare(directory, settings, overwrite=overwrite, resume=resume)
     with (directory / PROGRESS_NAME).open('a', newline='') as file:
         writer = None
@@ -131,23 +111,12 @@ def write_dataset(
 
     table = add_units(_read_progress(directory)[:n])
     table.meta = {**settings, 'astroflux_version': astroflux.__version__}
-    table.write(directory / TRUTH_NAME, overwrite=True)
+    write_table(table, directory / TRUTH_NAME, overwrite=True)
     return table
 
 
 def add_units(table):
-    """
-    Give the columns of a table of truth their units.
-
-    Parameters
-    ----------
-    table : `~astropy.table.Table`
-        Rows of truth of `~astroflux.simulation.CutoutSimulation.draw`.
-
-    Returns
-    -------
-    table : `~astropy.table.QTable`
-    """
+    """Give the columns of a table of truth their units."""
     table = Table(table)
     for name, unit in UNITS.items():
         table[name].unit = unit
@@ -162,13 +131,12 @@ def _prepare(directory, settings, *, overwrite, resume):
             msg = f'{directory} holds a data set: resume or overwrite it, or name another folder'
             raise FileExistsError(msg)
         begun = json.loads(settings_path.read_text())
-        if begun != settings:
-            msg = f'the data set in {directory} was begun with {begun}, not with {settings}'
-            raise ValueError(msg)
+        refuse_other_settings(f'the data set in {directory}', begun, settings)
         return _drop_torn_line(progress_path)
     progress_path.unlink(missing_ok=True)
     (directory / TRUTH_NAME).unlink(missing_ok=True)
-    settings_path.write_text(json.dumps(settings, indent=1) + '\n')
+    with write_whole(settings_path) as part:
+        part.write_text(json.dumps(settings, indent=1) + '\n')
     return 0
 
 
@@ -178,7 +146,8 @@ def _drop_torn_line(path):
         return 0
     text = path.read_text()
     whole = text[: text.rfind('\n') + 1]
-    path.write_text(whole)
+    with write_whole(path) as part:
+        part.write_text(whole)
     return max(0, len(whole.splitlines()) - 1)
 
 

@@ -33,12 +33,12 @@ class CutoutSimulation:
         By default with the survey's range of widths.
     shape : tuple of int
         ``(ny, nx)`` of the cutouts.
-    neighbours : tuple of int
+    neighbors : tuple of int
         Fewest and most neighbours.
-    neighbour_distance : tuple of float
+    neighbor_distance : tuple of float
         Range of the first neighbour's distance in arcsec, uniform; the others
         lie anywhere in the cutout beyond its lower end.
-    neighbour_flux_ratio : tuple of float
+    neighbor_flux_ratio : tuple of float
         Range of the neighbours' flux over the galaxy's, log-uniform.
     sky_residual : float
         Standard deviation of the sky left in a cutout, in units of the noise
@@ -49,15 +49,15 @@ class CutoutSimulation:
     galaxies: GalaxyPopulation = field(default_factory=GalaxyPopulation)
     psfs: PSFPopulation | None = None
     shape: tuple[int, int] = (143, 143)
-    neighbours: tuple[int, int] = (0, 0)
-    neighbour_distance: tuple[float, float] = (1.2, 4.0)
-    neighbour_flux_ratio: tuple[float, float] = (0.1, 2.0)
+    neighbors: tuple[int, int] = (0, 0)
+    neighbor_distance: tuple[float, float] = (1.2, 4.0)
+    neighbor_flux_ratio: tuple[float, float] = (0.1, 2.0)
     sky_residual: float = 0.02
 
     def __post_init__(self):
-        low, high = self.neighbours
+        low, high = self.neighbors
         if not 0 <= low <= high:
-            msg = f'neighbours must be (fewest, most) with 0 <= fewest <= most, got ({low}, {high})'
+            msg = f'neighbors must be (fewest, most) with 0 <= fewest <= most, got ({low}, {high})'
             raise ValueError(msg)
 
     def draw(self, rng):
@@ -87,8 +87,8 @@ class CutoutSimulation:
         unit_image = self._draw(galaxy_profile(truth), psf, offset).astype(float)
         flux = truth['snr'] * survey.noise / np.sqrt((unit_image**2).sum())
         image = flux * unit_image
-        neighbours = self._neighbours(flux, psf, offset, rng)
-        image += neighbours['image']
+        neighbors = self._neighbors(flux, psf, offset, rng)
+        image += neighbors['image']
         image += survey.noise * self.sky_residual * rng.standard_normal()
         image += survey.noise * rng.standard_normal(self.shape)
 
@@ -97,7 +97,7 @@ class CutoutSimulation:
             'magnitude': survey.zeropoint - 2.5 * np.log10(flux),
             **truth,
             **psf_truth,
-            **{name: neighbours[name] for name in ('n_neighbours', *NEIGHBOUR_COLUMNS)},
+            **{name: neighbors[name] for name in ('n_neighbours', *NEIGHBOUR_COLUMNS)},
         }
         cutout = CCDData(
             image.astype(np.float32),
@@ -116,13 +116,13 @@ class CutoutSimulation:
         # odd, and not larger than the cutout
         return min(PSF_SIZE, (min(self.shape) - 1) // 2 * 2 + 1)
 
-    def _neighbours(self, flux, psf, offset, rng):
+    def _neighbors(self, flux, psf, offset, rng):
         image = np.zeros(self.shape)
-        number = int(rng.integers(self.neighbours[0], self.neighbours[1] + 1))
+        number = int(rng.integers(self.neighbors[0], self.neighbors[1] + 1))
         nearest = (np.inf, np.nan)
         for index in range(number):
-            x, y, distance = self._neighbour_place(index == 0, offset, rng)
-            ratio = np.exp(rng.uniform(*np.log(self.neighbour_flux_ratio)))
+            x, y, distance = self._neighbor_place(index == 0, offset, rng)
+            ratio = np.exp(rng.uniform(*np.log(self.neighbor_flux_ratio)))
             galaxy = galaxy_profile(self.galaxies.draw(1, rng)[0])
             image += ratio * flux * self._draw(galaxy, psf, (x, y))
             nearest = min(nearest, (distance, ratio))
@@ -135,18 +135,18 @@ class CutoutSimulation:
             'neighbour_flux_ratio': nearest[1],
         }
 
-    def _neighbour_place(self, is_first, offset, rng):
+    def _neighbor_place(self, is_first, offset, rng):
         """Draw an offset from the image's centre in pixels, and the distance in arcsec."""
         scale = self.survey.pixel_scale
         if is_first:
-            distance, angle = rng.uniform(*self.neighbour_distance), rng.uniform(0, 2 * np.pi)
+            distance, angle = rng.uniform(*self.neighbor_distance), rng.uniform(0, 2 * np.pi)
             dx, dy = distance / scale * np.cos(angle), distance / scale * np.sin(angle)
             return offset[0] + dx, offset[1] + dy, distance
         half = np.array(self.shape[::-1]) / 2
         while True:
             place = rng.uniform(-half, half)
             distance = scale * np.hypot(*(place - offset))
-            if distance > self.neighbour_distance[0]:
+            if distance > self.neighbor_distance[0]:
                 return *place, distance
 
     def _wcs(self):

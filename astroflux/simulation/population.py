@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 from scipy.optimize import brentq
-from scipy.special import gammainc, gammaincinv
+
+from astroflux._sersic import enclosed_flux, enclosing_radius
 
 __all__ = [
     'GalaxyPopulation',
@@ -20,20 +21,12 @@ __all__ = [
 SERSIC_INDEX_STEP = 0.1
 
 
-def _enclosed_fraction(radius, sersic_index, half_light_radius):
-    """Return the fraction of a Sersic profile's flux within a radius."""
-    b_n = gammaincinv(2 * sersic_index, 0.5)
-    return gammainc(2 * sersic_index, b_n * (radius / half_light_radius) ** (1 / sersic_index))
-
-
 def radius_of_sum(components, fraction=0.5):
     """
     Return the radius that encloses a fraction of the flux of a sum of Sersic profiles.
 
     Radii are circularised: geometric means of the semi-axes. The components
-    are treated as circular, which is exact when their axis ratios agree. The
-    enclosed flux is the incomplete gamma function of Graham & Driver (2005,
-    PASA 22, 118), equation 2.
+    are treated as circular, which is exact when their axis ratios agree.
 
     Parameters
     ----------
@@ -49,14 +42,12 @@ def radius_of_sum(components, fraction=0.5):
     """
     components = [c for c in components if c[0] > 0]
     # that of the sum lies between those of the components
-    radii = [
-        r * (gammaincinv(2 * n, fraction) / gammaincinv(2 * n, 0.5)) ** n for _, n, r in components
-    ]
+    radii = [r * enclosing_radius(fraction, n) for _, n, r in components]
     if len(components) == 1 or min(radii) == max(radii):
         return float(radii[0])
 
     def excess(radius):
-        return sum(f * _enclosed_fraction(radius, n, r) for f, n, r in components) - fraction
+        return sum(f * enclosed_flux(radius / r, n) for f, n, r in components) - fraction
 
     return brentq(excess, min(radii), max(radii))
 

@@ -31,21 +31,7 @@ def galaxy_profile(truth):
 
 
 def galaxy_component(truth, number):
-    """
-    Build one component of the galaxy of one row of truth, with unit flux.
-
-    Parameters
-    ----------
-    truth : mapping
-        A row of `~astroflux.simulation.GalaxyPopulation.draw`.
-    number : {1, 2}
-        Which component.
-
-    Returns
-    -------
-    profile : `galsim.GSObject`
-        Untruncated, centred, flux 1; lengths in arcsec.
-    """
+    """Build one component, 1 or 2, of the galaxy of one row of truth, as `galaxy_profile` does."""
     galsim = import_optional('galsim', extra='simulate')
     return galsim.Sersic(
         n=float(truth[f'sersic_index_{number}']),

@@ -103,20 +103,10 @@ STRUCTURES = (_ring, _arms, _clumps, _bar, _patches)
 
 def structured_profile(truth, rng):
     """
-    Build a disc with a bulge and a structure, as it looks from above.
+    Build a disc with a bulge and a structure, as it looks from above, not inclined yet.
 
-    Parameters
-    ----------
-    truth : mapping
-        A row of `~astroflux.simulation.GalaxyPopulation.draw`, of which the
-        half-light radius of the first component counts, as that of the disc.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    profile : `galsim.GSObject`
-        Flux 1, centred on its light; not inclined yet; lengths in the unit of the radius.
+    The half-light radius of the first component of the truth is that of the disc. The profile has
+    flux 1, is centred on its light, and its lengths are in the unit of the radius.
     """
     galsim = import_optional('galsim', extra='simulate')
     radius = float(truth['half_light_radius_1'])

@@ -4,7 +4,9 @@
 import math
 from dataclasses import dataclass
 
-__all__ = ['Survey', 'get_survey']
+from astroflux._optional import import_optional
+
+__all__ = ['SURVEYS', 'Survey', 'get_survey']
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ HSC_WIDE = Survey(
     psf_fwhm=(0.5, 1.0),
 )
 
+# Surveys by name, beside those of surveycodex.
+SURVEYS = {survey.name: survey for survey in (HSC_WIDE,)}
+
+
+def _surveycodex(module=''):
+    return import_optional(f'surveycodex{module}', extra='simulate')
+
 
 def _from_surveycodex(survey_name, band):
     """
@@ -51,13 +60,10 @@ def _from_surveycodex(survey_name, band):
     The sky noise is the Poisson noise of the sky level in the full exposure,
     so it leaves out read noise and losses: a lower limit.
     """
-    import surveycodex
-    from surveycodex.utilities import mean_sky_level
-
-    entry = surveycodex.get_survey(survey_name)
+    entry = _surveycodex().get_survey(survey_name)
     filt = entry.get_filter(band)
     zeropoint = 27.0
-    sky = mean_sky_level(entry, filt).to_value('electron')
+    sky = _surveycodex('.utilities').mean_sky_level(entry, filt).to_value('electron')
     electron_per_adu = filt.full_exposure_time.to_value('s') * 10 ** (
         0.4 * (filt.zeropoint.to_value('mag') - zeropoint)
     )
@@ -78,7 +84,8 @@ def get_survey(name='hsc-wide'):
     Parameters
     ----------
     name : str
-        ``'hsc-wide'``, or ``'SURVEY-BAND'`` for any survey that
+        ``'hsc-wide'`` or another name in ``astroflux.simulation.surveys.SURVEYS``,
+        or ``'SURVEY-BAND'`` for any survey that
         `surveycodex <https://github.com/LSSTDESC/surveycodex>`_ knows, such
         as ``'LSST-i'`` or ``'DES-r'``.
 
@@ -91,11 +98,9 @@ def get_survey(name='hsc-wide'):
     ValueError
         If the survey is not known.
     """
-    if name == HSC_WIDE.name:
-        return HSC_WIDE
-
-    import surveycodex
-
+    if name in SURVEYS:
+        return SURVEYS[name]
+    surveycodex = _surveycodex()
     survey_name, _, band = name.rpartition('-')
     if survey_name in surveycodex.available_surveys:
         filters = surveycodex.get_survey(survey_name).available_filters
@@ -103,6 +108,6 @@ def get_survey(name='hsc-wide'):
             return _from_surveycodex(survey_name, band)
         msg = f'survey {survey_name!r} has the bands {filters}, got {band!r}'
         raise ValueError(msg)
-    known = ', '.join(sorted(surveycodex.available_surveys))
-    msg = f"unknown survey {name!r}: want 'hsc-wide', or 'SURVEY-BAND' where SURVEY is of {known}"
+    own, known = ', '.join(map(repr, SURVEYS)), ', '.join(sorted(surveycodex.available_surveys))
+    msg = f"unknown survey {name!r}: want {own}, or 'SURVEY-BAND' where SURVEY is of {known}"
     raise ValueError(msg)

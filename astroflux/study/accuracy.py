@@ -6,7 +6,7 @@ import pandas as pd
 from astropy.table import Table, vstack
 
 from astroflux.evaluation.comparison_plots import binned_figure, method_styles
-from astroflux.evaluation.metrics import scatter_at_bound, split_into_bins, summarise_by
+from astroflux.evaluation.metrics import scatter_at_bound, split_into_bins, summarize_by
 from astroflux.evaluation.parameters import Parameter
 from astroflux.study._output import records, save_figure, write_table
 from astroflux.study.accuracy_cost import cost_table, run_fits
@@ -81,7 +81,7 @@ def accuracy_by(predictions, bound, values, parameter):
     tables = []
     for name in (name for name in JUDGED if name in predictions):
         errors = Table({'ln_error': ln_errors(actual, predictions[name].to_numpy())})
-        table = summarise_by(values, parameter.edges, errors, bound=bound)
+        table = summarize_by(values, parameter.edges, errors, bound=bound)
         table.keep_columns(
             ['low', 'high', 'n', *(f'{name}{end}' for name in STATISTICS for end in ('', '_err'))]
         )

@@ -7,15 +7,8 @@ from decimal import Decimal
 
 import pandas as pd
 
-from astroflux.evaluation._page import (
-    MISSING,
-    Cell,
-    Column,
-    PageTable,
-    Row,
-    error_text,
-    number_text,
-)
+from astroflux.evaluation._numbers import MISSING, error_text, number_text
+from astroflux.evaluation._page import Cell, Column, PageTable, Row
 
 __all__ = [
     'comparison_table',

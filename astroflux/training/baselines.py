@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from astroflux.estimators._features import join_features, measure_features
 from astroflux.estimators._training_table import TrainingTable, achievable_scatter, write_table
+from astroflux.networks import available_weights
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.observe import draw_indices, observe
@@ -18,13 +19,15 @@ from astroflux.training.run import trained_ranges
 
 __all__ = ['make_training_table']
 
+DEFAULT_WEIGHTS, *_ = available_weights()
+
 # Observations in memory at a time, 200 kB each.
 BATCH = 256
 
 
 def make_training_table(
     directory,
-    configuration='profile-4',
+    configuration=None,
     *,
     n_galaxies=11_264,
     n_observations=40_000,
@@ -40,8 +43,9 @@ def make_training_table(
     ----------
     directory : path-like
         Folder for the rendered stamps; those that are there are used again.
-    configuration : str or path-like
-        Configuration of the network's training: a shipped name, or a TOML file.
+    configuration : str or path-like, optional
+        Configuration of the network's training: a shipped name, or a TOML file; by default that
+        of the default weights.
     n_galaxies : int
         How many of its galaxies to render; they are the first of the network's.
     n_observations : int
@@ -59,7 +63,7 @@ def make_training_table(
     -------
     table : `~astroflux.estimators._training_table.TrainingTable`
     """
-    config = read_configuration(configuration)
+    config = read_configuration(configuration or DEFAULT_WEIGHTS)
     settings = {**config.training.library, 'n_galaxies': n_galaxies}
     render_library(directory, settings, workers=workers, progress=progress)
     library = load_library(directory, settings)
@@ -98,7 +102,7 @@ def make_training_table(
     type=click.Path(file_okay=False),
     help='Folder of the rendered stamps.  [default: that of the file, with "-stamps"]',
 )
-@click.option('--configuration', default='profile-4', show_default=True)
+@click.option('--configuration', default=DEFAULT_WEIGHTS, show_default=True)
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')

@@ -29,9 +29,9 @@ class StampSettings:
     Attributes
     ----------
     library : dict
-        For `~astroflux.training.render_library`.
+        For ``astroflux.training.library.render_library``.
     observation : `~astroflux.training.observe.ObservationSettings`
-        For `~astroflux.training.observe`.
+        For ``astroflux.training.observe.observe``.
     """
 
     library: dict

@@ -2,8 +2,8 @@
 """The training loop: steps, averages of the weights, checkpoints, resume."""
 
 import csv
-import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from astropy.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from astroflux.evaluation.metrics import SNR_BINS, summarise_by
+from astroflux._work import write_whole
+from astroflux.evaluation.metrics import SNR_BINS, summarize_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
+from astroflux.networks.orientation import Orientation
 from astroflux.networks.profile_net import QUANTILES, ProfileNet
 from astroflux.training.library import Library
 from astroflux.training.observe import ObservationSettings, draw_indices, observe
@@ -110,18 +112,21 @@ class Stamps:
         Noiseless stamps.
     settings : `~astroflux.training.observe.ObservationSettings`
         How to observe them.
+    orient : callable
+        How to turn them, as for `~astroflux.training.observe.observe`.
     """
 
     library: Library
     settings: ObservationSettings
+    orient: Callable = Orientation.of
 
     def draw(self, n, rng):
-        """Return which galaxies to observe, as `~astroflux.training.draw_indices`."""
+        """Return which galaxies to observe, as `~astroflux.training.observe.draw_indices`."""
         return draw_indices(self.library, n, self.settings, rng)
 
     def observe(self, indices, rng, device):
         """Return an observation of some of them as tensors."""
-        seen = observe(self.library, indices, self.settings, rng)
+        seen = observe(self.library, indices, self.settings, rng, orient=self.orient)
         return {name: torch.from_numpy(value).to(device) for name, value in vars(seen).items()}
 
 
@@ -147,6 +152,8 @@ class Trainer:
         Weights to start from, in place of random ones; they need not be all.
     device : str
         Where to run.
+    architecture : type
+        The network, or one like it.
     """
 
     def __init__(
@@ -160,6 +167,7 @@ class Trainer:
         optimiser_settings,
         start=None,
         device='cpu',
+        architecture=ProfileNet,
     ):
         self.directory = Path(directory)
         self.training, self.validation, self.calibration = training, validation, calibration
@@ -167,7 +175,7 @@ class Trainer:
         self.device = device
         with torch.random.fork_rng():
             torch.manual_seed(optimiser_settings.seed)
-            network = ProfileNet(**network_settings)
+            network = architecture(**network_settings)
         if start is not None:
             network.load_state_dict(start, strict=False)
         if optimiser_settings.modules:
@@ -200,9 +208,8 @@ class Trainer:
             'optimiser': self.optimiser.state_dict(),
         }
         self.directory.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint_path.with_suffix('.partial')
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint_path)
+        with write_whole(self.checkpoint_path) as part:
+            torch.save(state, part)
 
     def resume(self):
         """Go on from this folder's checkpoint."""
@@ -220,7 +227,8 @@ class Trainer:
         if path.exists():
             header, *rows = path.read_text().splitlines(keepends=True)
             kept = [row for row in rows if int(row.split(',')[0]) <= self.step]
-            path.write_text(''.join([header, *kept]))
+            with write_whole(path) as part:
+                part.write_text(''.join([header, *kept]))
 
     def _batch(self, stamps, step):
         # Seeded by the step, so that a resumed run sees what it would have seen.
@@ -293,7 +301,7 @@ class Trainer:
         Returns
         -------
         summary : `~astropy.table.Table`
-            One row per S/N bin, from `~astroflux.evaluation.summarise_by`.
+            One row per S/N bin, from `~astroflux.evaluation.summarize_by`.
         """
         network = self.average.module.eval()
         parts = []
@@ -311,7 +319,7 @@ class Trainer:
             parts.append(torch.stack([batch['snr'], error, covered.float()]).cpu().numpy())
         snr, error, covered = np.concatenate(parts, axis=1)
         errors = Table({'ln_error': error, 'covered_68': covered.astype(bool)})
-        return summarise_by(snr, SNR_BINS, errors)
+        return summarize_by(snr, SNR_BINS, errors)
 
     def _log(self, step, loss, seconds):
         path = self.directory / 'log.csv'

@@ -39,21 +39,9 @@ def _uneven(rng):
 
 def noise_maps(models, settings, rng):
     """
-    Draw the variances of a batch.
+    Draw the variances of a batch of noiseless images, in units of the noise.
 
-    Parameters
-    ----------
-    models : `~numpy.ndarray`
-        ``(n, ny, nx)`` noiseless images, in units of the noise.
-    settings : `~astroflux.training.observe.ObservationSettings`
-        How often the noise is uneven, and of photons.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    true, told : `~numpy.ndarray`
-        Of the same shape: as they are, and what the network is told.
+    Returns them as they are, and as the network is told.
     """
     true = np.ones_like(models)
     for variance in true:
@@ -71,21 +59,9 @@ def noise_maps(models, settings, rng):
 
 def correlate(noise, settings, rng):
     """
-    Correlate the noise of some stamps with the next pixels; the variance stays.
+    Correlate the noise of some stamps with the next pixels, in place; the variance stays.
 
-    Parameters
-    ----------
-    noise : `~numpy.ndarray`
-        ``(n, ny, nx)``; it is changed.
-    settings : `~astroflux.training.observe.ObservationSettings`
-        How often.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    factor : `~numpy.ndarray`
-        ``(n,)``: by how much the noise of a sum over many pixels has grown.
+    Returns for each by how much the noise of a sum over many pixels has grown.
     """
     factor = np.ones(len(noise))
     for row in np.flatnonzero(rng.random(len(noise)) < settings.correlated_noise_fraction):

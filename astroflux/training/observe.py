@@ -315,7 +315,7 @@ def draw_indices(library, n, settings, rng):
     return rng.choice(len(library), n, p=weight / weight.sum())
 
 
-def observe(library, indices, settings, rng):
+def observe(library, indices, settings, rng, *, orient=Orientation.of):
     """
     Observe galaxies of a library.
 
@@ -329,6 +329,9 @@ def observe(library, indices, settings, rng):
         How.
     rng : `numpy.random.Generator`
         Source of randomness.
+    orient : callable
+        Called with an image and the position of the galaxy in it, returns the
+        `~astroflux.networks.orientation.Orientation` to see it in.
 
     Returns
     -------
@@ -369,7 +372,7 @@ def observe(library, indices, settings, rng):
         seen = image[row] + noise[row]
         seen += np.float32(sky[row])
         seen *= valid[row]
-        orientation = Orientation.of(seen, (REACH, REACH))
+        orientation = orient(seen, (REACH, REACH))
         image[row] = orientation.apply(seen)
         weight[row] = orientation.apply(valid[row] / told_variance[row])
     effective_snr /= correlation

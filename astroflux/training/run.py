@@ -14,21 +14,7 @@ __all__ = ['make_stamps', 'make_trainer', 'train', 'trained_ranges']
 
 
 def make_stamps(config, directory, *, workers=2, progress=True):
-    """
-    Render what stamps are missing and read them all.
-
-    Parameters
-    ----------
-    config : `~astroflux.training.TrainingConfiguration`
-        Says which.
-    directory, workers, progress
-        As for `train`.
-
-    Returns
-    -------
-    stamps : dict of `~astroflux.training.loop.Stamps`
-        For ``training``, ``validation`` and ``calibration``.
-    """
+    """Render what stamps are missing, and read those of training, validation and calibration."""
     parts = {name: getattr(config, name) for name in ('training', 'validation', 'calibration')}
     for name, part in parts.items():
         folder = Path(directory) / name
@@ -41,21 +27,9 @@ def make_stamps(config, directory, *, workers=2, progress=True):
 
 def make_trainer(config, directory, *, start=None, device='auto', workers=2, progress=True):
     """
-    Render what stamps are missing and set up the training.
+    Render what stamps are missing and set up the training, at its first step.
 
-    Parameters
-    ----------
-    config : `~astroflux.training.TrainingConfiguration`
-        Of the training.
-    directory, device, workers, progress
-        As for `train`.
-    start : dict of `torch.Tensor`, optional
-        Weights to start from.
-
-    Returns
-    -------
-    trainer : `~astroflux.training.loop.Trainer`
-        At its first step.
+    It starts from the weights ``start``, a dict of tensors, if there are such.
     """
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -160,17 +134,9 @@ def train(
 
 def trained_ranges(library):
     """
-    Return what a training saw in a survey's own pixels, which are the first part of its library.
+    Return what a training saw in a survey's own pixels, the first part of its library.
 
-    Parameters
-    ----------
-    library : mapping
-        The ``library`` section of a training configuration.
-
-    Returns
-    -------
-    ranges : dict
-        ``psf_fwhm_range`` and ``half_light_radius_range``, in pixels.
+    These are ``psf_fwhm_range`` and ``half_light_radius_range``, in pixels.
     """
     pixel_scale = library['pixel_scale']
     part = library['part'][0]

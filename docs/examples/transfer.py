@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from astroflux import CNNFluxEstimator
-from astroflux.evaluation import flux_errors, summarise_by
+from astroflux.evaluation import flux_errors, summarize_by
 from astroflux.evaluation.plots import use_plain_log_ticks
 from astroflux.simulation import GalaxyPopulation, draw_galaxy, draw_psf, galaxy_profile
 
@@ -76,7 +76,7 @@ def main():
     for name, estimator in (('as shipped', shipped), ('fine-tuned', tuned)):
         table = estimator.measure(cutouts[N_FIT:])
         errors[name] = flux_errors(table, flux[N_FIT:])
-        for row in summarise_by(snr, EDGES, errors[name]):
+        for row in summarize_by(snr, EDGES, errors[name]):
             rows.append(
                 {
                     'S/N': f'{row["low"]:g}-{row["high"]:g}',

@@ -4,7 +4,7 @@ Which pixels count?
 
     python docs/examples/weight_maps.py
 
-draws the figure of ``docs/weight_maps.rst``.
+draws the figure of ``docs/weight_maps.rst``, as the build of the documentation does.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from astroflux import CNNFluxEstimator
 from astroflux.evaluation.plots import plot_cutout, plot_weight_map
 from astroflux.simulation import CutoutSimulation, GalaxyPopulation, simulate_cutouts
 
-FIGURE = Path(__file__).parents[1] / 'images' / 'weight_maps.png'
+FIGURE = Path(__file__).parents[1] / '_generated' / 'weight_maps.png'
 SEED = 90014
 SHAPE = (75, 75)
 SIZE = (0.6, 0.9)  # half-light radius in arcsec
@@ -38,9 +38,9 @@ def examples():
         simulate(
             200.0,
             3,
-            neighbours=(1, 1),
-            neighbour_distance=(2.0, 2.5),
-            neighbour_flux_ratio=(0.5, 0.8),
+            neighbors=(1, 1),
+            neighbor_distance=(2.0, 2.5),
+            neighbor_flux_ratio=(0.5, 0.8),
         ),
     )
     masked = simulate(200.0, 4)
@@ -61,6 +61,7 @@ def main():
         image = np.where(ignored, -2 * noise, cutout.data)
         plot_cutout(upper, image, noise, title=title)
         plot_weight_map(lower, estimator.weight_map(cutout))
+    FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE, dpi=100)
 
 

@@ -1,4 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import json
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -10,12 +12,15 @@ from astroflux.evaluation import (
     CutoutSource,
     DatasetSource,
     FileSource,
+    ListSource,
+    SimulatedSource,
     compare_methods,
     derive_parameters,
     merge_comparisons,
-    summarise_by,
+    summarize_by,
 )
 from astroflux.flags import FATAL_FLAGS
+from astroflux.simulation import CutoutSimulation
 
 
 class RoundGalaxies(CutoutSource):
@@ -142,6 +147,116 @@ def test_result_does_not_depend_on_workers_or_chunks(tmp_path):
         ]
 
 
+class Stopped(RoundGalaxies):
+    """Galaxies that can be had up to a number, after which the work is interrupted."""
+
+    def __init__(self, n, last=np.inf, **options):
+        super().__init__(n, **options)
+        self.last = last
+        self.loaded = []
+
+    def load(self, start, stop):
+        if stop > self.last:
+            raise KeyboardInterrupt
+        self.loaded.append(start)
+        return super().load(start, stop)
+
+
+@pytest.mark.parametrize('with_truth', [True, False])
+def test_goes_on_where_it_was_stopped(tmp_path, with_truth):
+    options = {'limits': {'kron': 12}, 'chunk_size': 8, 'n_extremes': 3, 'progress': False}
+    whole = compare_methods(RoundGalaxies(30, with_truth=with_truth), METHODS, **options)
+    with pytest.raises(KeyboardInterrupt):
+        compare_methods(
+            Stopped(30, 17, with_truth=with_truth), METHODS, resume=tmp_path / 'new', **options
+        )
+    source = Stopped(30, with_truth=with_truth)
+    again = compare_methods(source, METHODS, resume=tmp_path / 'new', **options)
+    assert source.loaded == [16, 24]
+    assert again.measurements.colnames == whole.measurements.colnames
+    for name in whole.measurements.colnames:
+        np.testing.assert_array_equal(again.measurements[name], whole.measurements[name])
+        assert again.measurements[name].dtype == whole.measurements[name].dtype
+    assert again.measurements['flux'].unit == u.nJy
+    if with_truth:
+        assert again.truth.colnames == whole.truth.colnames
+        for name in whole.truth.colnames:
+            np.testing.assert_array_equal(again.truth[name], whole.truth[name])
+    else:
+        assert again.truth is None
+    for name, cases in whole.extremes.items():
+        for case, other in zip(cases, again.extremes[name], strict=True):
+            assert {k: v for k, v in vars(other).items() if k not in ('image', 'mask')} == {
+                k: v for k, v in vars(case).items() if k not in ('image', 'mask')
+            }
+            np.testing.assert_array_equal(other.image, case.image)
+            np.testing.assert_array_equal(other.mask, case.mask)
+    assert list(again.speed['n']) == [12, 30]
+    # nothing is left to do
+    source = Stopped(30, 0, with_truth=with_truth)
+    third = compare_methods(source, METHODS, resume=tmp_path / 'new', **options)
+    np.testing.assert_array_equal(third.measurements['flux'], whole.measurements['flux'])
+    np.testing.assert_array_equal(third.speed['cpu_time'], again.speed['cpu_time'])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'source': RoundGalaxies(5)}, 'source.n=4, not with source.n=5'),
+        ({'methods': {'kron': KronFluxEstimator()}}, 'methods.aperture='),
+        ({'limits': {'kron': 1}}, 'limits.kron=None, not with limits.kron=1'),
+        ({'psf_fwhm': 3.0}, "psf_fwhm='None', not with psf_fwhm='3.0'"),
+        ({'chunk_size': 3}, 'chunk_size=100, not with chunk_size=3'),
+    ],
+)
+def test_goes_on_with_nothing_else(tmp_path, change, message):
+    arguments = {'source': RoundGalaxies(4), 'methods': METHODS, 'progress': False}
+    compare_methods(**arguments, resume=tmp_path)
+    with pytest.raises(ValueError, match=f'the comparison in .* was begun with .*{message}'):
+        compare_methods(**{**arguments, **change}, resume=tmp_path)
+
+
+def test_list_of_cutouts():
+    cutouts, truth = RoundGalaxies(5).load(0, 5)
+    plain = compare_methods(cutouts, METHODS, chunk_size=2, progress=False)
+    assert plain.title == '5 cutouts'
+    assert plain.truth is None
+    known = compare_methods(ListSource(cutouts, truth, title='five'), METHODS, progress=False)
+    assert known.title == 'five'
+    np.testing.assert_array_equal(known.truth['flux'], truth['flux'])
+    for name in METHODS:
+        expected = METHODS[name].measure(cutouts)['flux']
+        np.testing.assert_array_equal(plain.of_method(name)['flux'], expected)
+        np.testing.assert_array_equal(known.of_method(name)['flux'], expected)
+    stack = np.zeros((3, 20, 20)) + np.random.default_rng(0).normal(size=(3, 20, 20))
+    assert len(compare_methods(stack, METHODS, progress=False).measurements) == 6
+
+
+def test_not_a_list():
+    with pytest.raises(TypeError, match='want a CutoutSource or a list of cutouts, got str'):
+        compare_methods('a.fits', METHODS)
+    with pytest.raises(ValueError, match='there are 2 cutouts, but 3 rows of truth'):
+        ListSource([1, 2], QTable({'flux': [1.0, 2, 3] * u.nJy}))
+
+
+def test_sources_tell_themselves_apart(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+        QTable({'file_name': ['0.fits'], 'flux': [1.0] * u.nJy}).write(
+            tmp_path / name / 'truth.ecsv'
+        )
+    sources = [
+        *(FileSource([name]) for name in ('a.fits', 'b.fits')),
+        *(DatasetSource(tmp_path / name) for name in ('a', 'b')),
+        *(SimulatedSource(1, seed=seed) for seed in (1, 2)),
+        SimulatedSource(1, seed=1, with_bound=False),
+        SimulatedSource(1, seed=1, alter=mask_all_but_the_corner),
+        SimulatedSource(1, CutoutSimulation(shape=(51, 51)), seed=1),
+    ]
+    settings = [json.dumps(source.settings, sort_keys=True) for source in sources]
+    assert len(set(settings)) == len(settings)
+
+
 def test_without_truth():
     comparison = compare_methods(RoundGalaxies(10, with_truth=False), METHODS, progress=False)
     assert comparison.truth is None
@@ -246,7 +361,8 @@ def test_dataset(tmp_path):
     pytest.importorskip('galsim')
     from astroflux.simulation import write_dataset
 
-    truth = write_dataset(tmp_path, 4, stamp_size=41, seed=5, progress=False)
+    simulation = CutoutSimulation(shape=(41, 41))
+    truth = write_dataset(tmp_path, 4, simulation, seed=5, progress=False)
     source = DatasetSource(tmp_path)
     assert len(source) == 4
     comparison = compare_methods(source, METHODS, chunk_size=3, progress=False)
@@ -265,8 +381,8 @@ def test_not_a_dataset(tmp_path):
 
 def test_simulated_source():
     pytest.importorskip('galsim')
-    from astroflux.evaluation import ImageModel, SimulatedSource, ln_flux_bound
-    from astroflux.simulation import CutoutSimulation, simulate_cutouts
+    from astroflux.evaluation import ImageModel, ln_flux_bound
+    from astroflux.simulation import simulate_cutouts
 
     simulation = CutoutSimulation(shape=(51, 51))
     expected = [cutout for cutout, _ in simulate_cutouts(3, simulation, seed=8)]
@@ -290,8 +406,6 @@ def mask_all_but_the_corner(cutout, truth, rng):
 
 def test_altered_cutouts_have_their_own_bound():
     pytest.importorskip('galsim')
-    from astroflux.evaluation import SimulatedSource
-
     plain = SimulatedSource(1, seed=8)
     altered = SimulatedSource(1, seed=8, alter=mask_all_but_the_corner)
     cutouts, truth = altered.load(0, 1)
@@ -335,6 +449,6 @@ def test_parameters_that_are_not_known():
 
 def test_summary_of_a_comparison(comparison):
     rows = comparison.of_method('aperture')
-    summary = summarise_by(comparison.truth['snr'], (0, 100, 5000), rows)
+    summary = summarize_by(comparison.truth['snr'], (0, 100, 5000), rows)
     assert summary['n'].sum() == 30
     assert abs(summary['bias'][1]) < 0.02

@@ -21,7 +21,7 @@ from astroflux.evaluation.comparison_plots import (
     plot_speed,
     speed_figure,
 )
-from astroflux.evaluation.summary import summarise_bound, summarise_comparison, summarise_speed
+from astroflux.evaluation.summary import summarize_bound, summarize_comparison, summarize_speed
 
 SNR = PARAMETERS['snr']
 STYLES = method_styles({'a': 'A', 'b': 'B'})
@@ -129,7 +129,7 @@ def test_errors_that_are_too_small_lie_below(ax):
 
 
 def test_bars_show_the_rate(ax, comparison):
-    speed = summarise_speed(comparison)
+    speed = summarize_speed(comparison)
     plot_speed(ax, speed, method_styles(comparison.labels))
     ends = [bar.get_x() + bar.get_width() for bar in ax.patches]
     np.testing.assert_allclose(ends, np.sort(speed['rate'].value)[::-1])
@@ -186,18 +186,18 @@ def test_figures_hold_their_labels(comparison, n_methods):
     methods = list(comparison.labels)
     keys = [f'm{i}' for i in range(n_methods)]
     styles = method_styles({key: f'Some long name of method {key}' for key in keys})
-    summary = summarise_comparison(comparison, n_bootstrap=10)
+    summary = summarize_comparison(comparison, n_bootstrap=10)
     tables = []
     for i, key in enumerate(keys):
         table = summary[summary['method'] == methods[i % 4]]
         table['method'] = np.full(len(table), key)
         tables += [list(row) for row in table]
     summary = Table(rows=tables, names=summary.colnames)
-    speed = summarise_speed(comparison)[:1]
+    speed = summarize_speed(comparison)[:1]
     rng = np.random.default_rng(0)
     flux = rng.lognormal(size=50)
     figures = [
-        binned_figure(summary, SNR, styles, bounds=summarise_bound(comparison)),
+        binned_figure(summary, SNR, styles, bounds=summarize_bound(comparison)),
         calibration_figure({keys[0]: rng.normal(size=50)}, styles, summary=summary, parameter=SNR),
         calibration_figure({}, styles),
         speed_figure(speed, styles),

@@ -5,7 +5,7 @@ from scipy.optimize import least_squares
 
 galsim = pytest.importorskip('galsim', reason='the bound is computed with GalSim (extra simulate)')
 
-from astroflux.evaluation import (  # noqa: E402
+from astroflux.evaluation.information import (  # noqa: E402
     ImageModel,
     fisher_information,
     ln_flux_bound,

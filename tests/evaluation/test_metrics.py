@@ -3,15 +3,22 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.table import QTable, Table
+from astropy.utils.exceptions import AstropyDeprecationWarning
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from astroflux import evaluation
 from astroflux.evaluation import (
     SNR_BINS,
     flux_error_statistics,
     flux_errors,
     scatter_at_bound,
-    summarise_by,
+    summarize_by,
 )
 from astroflux.evaluation.metrics import split_into_bins
+
+FLUXES = ('flux', 'flux_err', 'flux_lower', 'flux_upper')
 
 
 def errors_of(ln_error, **columns):
@@ -171,7 +178,7 @@ def test_split_into_bins():
 
 def test_bins_hold_their_lower_edge():
     snr = np.array([4.9, 5.0, 19.9, 20.0, 3000.0, 3000.1, np.nan])
-    rows = summarise_by(snr, SNR_BINS, errors_of(np.arange(7) / 100))
+    rows = summarize_by(snr, SNR_BINS, errors_of(np.arange(7) / 100))
     assert list(rows['n']) == [2, 1, 0, 1]
     assert [(row['low'], row['high']) for row in rows] == [
         (5, 20),
@@ -185,8 +192,58 @@ def test_bins_hold_their_lower_edge():
 
 def test_bins_take_their_part_of_the_bound():
     error = np.array([-0.1, 0.0, 0.1, -1.0, 0.0, 1.0])
-    rows = summarise_by(
+    rows = summarize_by(
         [1, 1, 1, 2, 2, 2], (0.5, 1.5, 2.5), errors_of(error), bound=[0.1] * 3 + [1.0] * 3
     )
     assert rows['scatter_over_bound'][0] == pytest.approx(1.4826, rel=1e-4)
     assert rows['scatter_over_bound'][1] == pytest.approx(1.4826, rel=1e-4)
+
+
+errors_of_any = arrays(float, st.integers(2, 40), elements=st.floats(-3, 3, width=32))
+
+
+@settings(deadline=None, derandomize=True)
+@given(errors_of_any, st.floats(-2, 2), st.floats(0.1, 10))
+def test_a_shift_is_bias_and_a_factor_scatter(error, shift, factor):
+    plain = flux_error_statistics(errors_of(error), n_bootstrap=2)
+    other = flux_error_statistics(errors_of(factor * error + shift), n_bootstrap=2)
+    assert other['bias'] == pytest.approx(factor * plain['bias'] + shift, abs=1e-9)
+    assert other['scatter'] == pytest.approx(factor * plain['scatter'], abs=1e-9)
+    assert 0 <= other['outliers'] <= 1
+    assert other['n'] == len(error)
+    # the order of the galaxies does not matter
+    turned = flux_error_statistics(errors_of(error[::-1]), n_bootstrap=2)
+    for name in ('bias', 'scatter', 'rms', 'outliers'):
+        assert turned[name] == pytest.approx(plain[name], abs=1e-12)
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    arrays(float, st.integers(0, 40), elements=st.floats(-1, 6, width=32) | st.just(np.nan)),
+    st.lists(st.floats(0, 5, width=32), min_size=2, max_size=6, unique=True).map(sorted),
+)
+def test_each_value_is_in_one_bin(values, edges):
+    counts = np.sum([inside for *_, inside in split_into_bins(values, edges)], axis=0)
+    np.testing.assert_array_equal(counts == 1, (values >= edges[0]) & (values <= edges[-1]))
+    assert counts.max(initial=0) <= 1
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.floats(1e-3, 1e3), st.sampled_from([u.nJy, u.uJy, u.mJy]))
+def test_units_do_not_matter(true, unit):
+    table = QTable({name: [1.0, -2.0, 3.0] * u.nJy for name in FLUXES})
+    expected = flux_errors(table, np.full(3, true) * u.nJy)
+    errors = flux_errors(table, (np.full(3, true) * u.nJy).to(unit))
+    for name in ('ln_error', 'pull'):
+        np.testing.assert_allclose(errors[name], expected[name], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    'name', ['summarise_bound', 'summarise_by', 'summarise_comparison', 'summarise_speed']
+)
+def test_former_names_still_work(name):
+    with (
+        pytest.warns(AstropyDeprecationWarning, match=name.replace('ise', 'ize')),
+        pytest.raises(TypeError, match='missing'),
+    ):
+        getattr(evaluation, name)()

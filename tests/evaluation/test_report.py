@@ -12,17 +12,22 @@ import pytest
 from astropy import units as u
 from astropy.table import QTable, Table
 
-from astroflux.evaluation import PARAMETERS, SNR_BINS, scatter_at_bound, summarise_by
-from astroflux.evaluation._page import error_text, number_text
-from astroflux.evaluation.report import write_report
+from astroflux.evaluation import (
+    PARAMETERS,
+    SNR_BINS,
+    scatter_at_bound,
+    summarize_by,
+    write_report,
+)
+from astroflux.evaluation._numbers import error_text, number_text
 from astroflux.evaluation.summary import (
     MEDIAN,
     compare_pairs,
     fluxes_by_method,
     median_fluxes,
-    summarise_bound,
-    summarise_comparison,
-    summarise_speed,
+    summarize_bound,
+    summarize_comparison,
+    summarize_speed,
 )
 
 NASTY = "<b>&\" 'x' $\\frac$ </script>"
@@ -117,11 +122,11 @@ def truthless_path(truthless, tmp_path_factory):
 
 
 def test_summary_is_that_of_the_metrics(comparison):
-    summary = summarise_comparison(comparison)
+    summary = summarize_comparison(comparison)
     assert summary.colnames[:4] == ['method', 'low', 'high', 'n']
     assert len(summary) == len(comparison.labels) * (len(SNR_BINS) - 1)
     rows = comparison.of_method('kron')
-    want = summarise_by(
+    want = summarize_by(
         comparison.truth['snr'], SNR_BINS, rows, bound=np.asarray(comparison.truth['bound'])
     )
     got = summary[summary['method'] == 'kron']
@@ -130,13 +135,13 @@ def test_summary_is_that_of_the_metrics(comparison):
 
 
 def test_slow_method_is_joined_by_its_cutouts(comparison):
-    summary = summarise_comparison(comparison, n_bootstrap=5)
+    summary = summarize_comparison(comparison, n_bootstrap=5)
     slow = summary[summary['method'] == 'aperture']
     counts, _ = np.histogram(comparison.truth['snr'][:120], SNR_BINS)
     np.testing.assert_array_equal(slow['n'], counts)
     # the order of the rows does not matter
     shuffled = np.random.default_rng(0).permutation(len(comparison.measurements))
-    other = summarise_comparison(
+    other = summarize_comparison(
         replace(comparison, measurements=comparison.measurements[shuffled]), n_bootstrap=5
     )
     np.testing.assert_allclose(other['scatter'], summary['scatter'])
@@ -144,7 +149,7 @@ def test_slow_method_is_joined_by_its_cutouts(comparison):
 
 
 def test_coverage_without_intervals_is_not_known(comparison):
-    summary = summarise_comparison(comparison, n_bootstrap=5)
+    summary = summarize_comparison(comparison, n_bootstrap=5)
     slow = summary[summary['method'] == 'aperture']
     for name in ('coverage_68', 'coverage_95', 'pull_scatter'):
         assert np.all(np.isnan(slow[name]))
@@ -152,12 +157,12 @@ def test_coverage_without_intervals_is_not_known(comparison):
 
 
 def test_all_galaxies_in_one_bin(comparison):
-    summary = summarise_comparison(comparison, by=None, n_bootstrap=5)
+    summary = summarize_comparison(comparison, by=None, n_bootstrap=5)
     assert summary['n'].tolist() == [300, 300, 300, 120]
 
 
 def test_faint_galaxies_are_left_out(comparison):
-    summary = summarise_comparison(comparison, snr_min=20, n_bootstrap=5)
+    summary = summarize_comparison(comparison, snr_min=20, n_bootstrap=5)
     cnn = summary[summary['method'] == 'cnn']
     assert cnn['n'][0] == 0
     assert np.all(cnn['n'][1:] > 0)
@@ -165,23 +170,23 @@ def test_faint_galaxies_are_left_out(comparison):
 
 def test_summary_by_what_is_not_known(comparison, truthless):
     with pytest.raises(ValueError, match=r"no parameter 'colour'; it has: snr, magnitude"):
-        summarise_comparison(comparison, by='colour')
+        summarize_comparison(comparison, by='colour')
     truth = comparison.truth['flux', 'magnitude']
     with pytest.raises(ValueError, match=r"no parameter 'snr'; it has: magnitude"):
-        summarise_comparison(replace(comparison, truth=truth), by='magnitude', snr_min=20)
+        summarize_comparison(replace(comparison, truth=truth), by='magnitude', snr_min=20)
     with pytest.raises(ValueError, match='no truth; compare_pairs'):
-        summarise_comparison(truthless)
+        summarize_comparison(truthless)
 
 
 def test_bound_is_that_of_the_bin(comparison):
-    bounds = summarise_bound(comparison)
+    bounds = summarize_bound(comparison)
     truth = comparison.truth
     inside = (truth['snr'] >= 100) & (truth['snr'] < 500) & np.isfinite(truth['bound'])
     assert bounds['n'][2] == inside.sum()
     assert bounds['scatter'][2] == scatter_at_bound(truth['bound'][inside])
     truth = truth.copy()
     del truth['bound']
-    assert np.all(np.isnan(summarise_bound(replace(comparison, truth=truth))['scatter']))
+    assert np.all(np.isnan(summarize_bound(replace(comparison, truth=truth))['scatter']))
 
 
 def small_comparison(comparison, fluxes):
@@ -225,12 +230,12 @@ def test_pairs(comparison):
 
 
 def test_speed(comparison):
-    speed = summarise_speed(comparison)
+    speed = summarize_speed(comparison)
     np.testing.assert_allclose(speed['relative_time'], [1, 7, 49, 343])
     assert speed['rate'][0] == 300 / (0.09 * u.s)
     none = comparison.speed.copy()
     none['cpu_time'] = [0, np.nan, 1, 2] * u.s
-    speed = summarise_speed(replace(comparison, speed=none))
+    speed = summarize_speed(replace(comparison, speed=none))
     np.testing.assert_array_equal(np.isfinite(speed['rate']), [False, False, True, True])
 
 
@@ -279,7 +284,7 @@ def test_files_are_written(path, comparison):
     assert len(measurements) == len(comparison.measurements)
     assert measurements['flux'].unit == u.nJy
     summary = Table.read(folder / 'summary.ecsv')
-    np.testing.assert_array_equal(summary['bias'], summarise_comparison(comparison)['bias'])
+    np.testing.assert_array_equal(summary['bias'], summarize_comparison(comparison)['bias'])
     by_parameter = Table.read(folder / 'summary_by_parameter.ecsv')
     assert set(by_parameter['parameter']) == set(PARAMETERS) - {'snr'}
     names = {figure.name for figure in (folder / 'figures').iterdir()}
@@ -326,7 +331,7 @@ def test_summary_table_has_the_numbers(path, comparison):
     (table,) = [t for t in check_page(path).tables if t['caption'].startswith('Errors of')]
     heads, *rows = table['rows']
     heads = [text.strip() for text, _ in heads]
-    summary = summarise_comparison(comparison)
+    summary = summarize_comparison(comparison)
     assert len(rows) == len(summary)
     for row in rows:
         cells = dict(zip(heads, row, strict=True))

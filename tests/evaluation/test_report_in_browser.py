@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from astroflux.evaluation.report import write_report
+from astroflux.evaluation import write_report
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 

@@ -5,11 +5,11 @@ from astropy import units as u
 from astropy.table import QTable
 
 from astroflux.cutouts import read_cutout
-from astroflux.simulation import simulate_cutouts, write_dataset
+from astroflux.simulation import CutoutSimulation, Survey, simulate_cutouts, write_dataset
 
 pytest.importorskip('galsim')
 
-KEYWORDS = {'seed': 4, 'stamp_size': 48, 'progress': False}
+KEYWORDS = {'simulation': CutoutSimulation(shape=(48, 48)), 'seed': 4, 'progress': False}
 
 
 def test_files_and_truth(tmp_path):
@@ -31,6 +31,15 @@ def test_files_hold_what_was_simulated(tmp_path):
     cutout, truth = next(simulate_cutouts(1, seed=4))
     np.testing.assert_array_equal(read_cutout(tmp_path / '000000.fits').data, cutout.data)
     assert QTable.read(tmp_path / 'truth.ecsv')['flux'][0].value == pytest.approx(truth['flux'])
+
+
+def test_any_survey(tmp_path):
+    survey = Survey('mine', 0.1, 25.0, 0.2, (0.3, 0.4))
+    table = write_dataset(tmp_path, 1, CutoutSimulation(survey, shape=(48, 48)), progress=False)
+    assert table.meta['survey']['name'] == 'mine'
+    ccd = read_cutout(tmp_path / '000000.fits')
+    assert ccd.meta['zeropoint'] == 25.0
+    np.testing.assert_allclose(ccd.uncertainty.array, 0.2**2)
 
 
 def test_refuses_to_touch_a_data_set(tmp_path):
@@ -55,8 +64,11 @@ def test_resume_loses_nothing(tmp_path):
 
 def test_resume_wants_the_same_settings(tmp_path):
     write_dataset(tmp_path, 1, **KEYWORDS)
-    with pytest.raises(ValueError, match=r"was begun with .*'seed': 4.*, not with .*'seed': 5"):
+    with pytest.raises(ValueError, match='was begun with seed=4, not with seed=5'):
         write_dataset(tmp_path, 2, resume=True, **{**KEYWORDS, 'seed': 5})
+    narrow = CutoutSimulation(shape=(48, 48), survey=Survey('narrow', 0.1, 27.0, 0.05, (0.2, 0.3)))
+    with pytest.raises(ValueError, match=r"survey.name='hsc-wide', .*survey.name='narrow'"):
+        write_dataset(tmp_path, 2, resume=True, **{**KEYWORDS, 'simulation': narrow})
 
 
 def test_overwrite(tmp_path):

@@ -108,7 +108,7 @@ def test_a_cutout_depends_on_its_number_alone():
 
 def test_neighbours():
     alone = CutoutSimulation()
-    crowded = CutoutSimulation(neighbours=(2, 2))
+    crowded = CutoutSimulation(neighbors=(2, 2))
     _, truth = alone.draw(np.random.default_rng(2))
     assert truth['n_neighbours'] == 0
     assert np.isnan(truth['neighbour_distance'])
@@ -122,7 +122,7 @@ def test_neighbours():
 
 def test_neighbours_must_be_a_range():
     with pytest.raises(ValueError, match=r'0 <= fewest <= most, got \(3, 1\)'):
-        CutoutSimulation(neighbours=(3, 1))
+        CutoutSimulation(neighbors=(3, 1))
 
 
 def test_survey_from_surveycodex():

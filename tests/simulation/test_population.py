@@ -2,7 +2,8 @@
 import numpy as np
 import pytest
 
-from astroflux.simulation import GalaxyPopulation, PSFPopulation, half_light_radius_of_sum
+from astroflux.simulation import GalaxyPopulation, PSFPopulation
+from astroflux.simulation.population import half_light_radius_of_sum
 
 
 def test_half_light_radius_of_one_component():

@@ -9,7 +9,12 @@ import pytest
 
 pytest.importorskip('galsim')
 
-from astroflux.evaluation import ImageModel, fisher_information, ln_flux_bound, population_prior
+from astroflux.evaluation.information import (
+    ImageModel,
+    fisher_information,
+    ln_flux_bound,
+    population_prior,
+)
 from astroflux.networks import load_weights
 from astroflux.study import today as stage
 from astroflux.study import today_parts

@@ -10,16 +10,11 @@ from astroflux.estimators.cnn import MAX_BINNING
 from astroflux.networks import ProfileNet, load_weights, save_weights
 from astroflux.networks.orientation import Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
-from astroflux.training import (
-    ObservationSettings,
-    draw_indices,
-    make_trainer,
-    observe,
-    read_configuration,
-    train,
-)
+from astroflux.training import ObservationSettings, OptimiserSettings, read_configuration, train
 from astroflux.training.library import load_library, render_library
-from astroflux.training.loop import OptimiserSettings
+from astroflux.training.loop import Stamps, Trainer
+from astroflux.training.observe import draw_indices, observe
+from astroflux.training.run import make_trainer
 
 pytest.importorskip('galsim')
 
@@ -228,11 +223,39 @@ def test_stamps_are_in_the_standard_orientation(library):
     seen = observe(library, np.arange(48), settings, np.random.default_rng(3))
     for image in seen.image:
         assert Orientation.of(image, (REACH, REACH)) == Orientation()
+
+
+def test_stamps_in_another_orientation(library):
+    turned = Orientation(flip_y=True, transpose=True)
+    seen = observe(library, range(4), quiet(), np.random.default_rng(1))
+    other = observe(
+        library, range(4), quiet(), np.random.default_rng(1), orient=lambda data, position: turned
+    )
+    for image, again in zip(seen.image, other.image, strict=True):
+        orientation = Orientation.of(again, (REACH, REACH))
+        np.testing.assert_array_equal(orientation.apply(again), image)
+    assert any(np.any(one != two) for one, two in zip(seen.image, other.image, strict=True))
     # the weights have been turned with the images
     assert np.all(seen.image[seen.weight == 0] == 0)
     pull = seen.image * np.sqrt(seen.weight)
     corner = pull[:, 20:40, 20:40][seen.weight[:, 20:40, 20:40] > 0]
     assert np.median(abs(corner)) == pytest.approx(0.6745, abs=0.05)
+
+
+def test_network_of_another_kind(library, tmp_path):
+    class Other(ProfileNet):
+        pass
+
+    stamps = dict.fromkeys(('training', 'validation', 'calibration'), Stamps(library, quiet()))
+    trainer = Trainer(
+        tmp_path,
+        **stamps,
+        network_settings={'width': 16},
+        optimiser_settings=OptimiserSettings(),
+        architecture=Other,
+    )
+    assert type(trainer.network) is Other
+    assert trainer.network.settings['width'] == 16
 
 
 def test_psf_of_another_field(library):

@@ -1,0 +1,81 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The numbers of the documents are those that were measured."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+TOP = Path(__file__).parents[1]
+RESULTS = TOP / 'docs' / 'benchmarks'
+
+
+@pytest.fixture(scope='module')
+def documents():
+    """The module of the benchmarks; these import each other by plain names."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(TOP / 'benchmarks'))
+    try:
+        import documents
+    finally:
+        sys.path.remove(str(TOP / 'benchmarks'))
+    yield documents
+    for name in set(sys.modules) - before:
+        if str(TOP / 'benchmarks') in str(getattr(sys.modules[name], '__file__', '')):
+            del sys.modules[name]
+
+
+def results(name):
+    return Table.read(RESULTS / f'{name}.csv', format='ascii.csv')
+
+
+def test_readme(documents):
+    table = documents.readable(
+        results('isolated'), methods=documents.README_METHODS, columns=documents.BRIEF
+    )
+    assert f'.. begin accuracy\n\n{table}\n.. end accuracy' in (TOP / 'README.rst').read_text()
+
+
+@pytest.mark.parametrize('name', ['isolated', 'blended'])
+def test_model_card(documents, name):
+    table = documents.readable(results(name), methods=documents.CARD_METHODS)
+    assert f'.. begin {name}\n\n{table}\n.. end {name}' in documents.CARD.read_text()
+
+
+def test_table_of_a_set(documents):
+    rows = results('isolated')
+    lines = documents.readable(rows).splitlines()
+    assert lines[1].split('  ')[0].strip() == 'S/N'
+    # rules, heads, and a line for each method and bin of enough galaxies
+    assert len(lines) == 4 + np.sum(rows['n'] >= 5)
+    (kron,) = [line for line in lines if line.startswith('20-100') and ' Kron ' in line]
+    (row,) = rows[(rows['low'] == 20) & (rows['method'] == 'kron')]
+    cells = kron.split()
+    assert cells[2:4] == [str(row['n']), f'{100 * row["completeness"]:.0f}']
+    assert cells[4] == f'{100 * row["bias"]:.1f}'
+    assert cells[6] == f'{100 * row["bias_err"]:.1f}'
+    # that of the network over itself is left out
+    heads = lines[1].split('  ')
+    assert any(head.strip() == 'rms / CNN' for head in heads)
+    start = lines[1].index('rms / CNN')
+    (cnn,) = [line for line in lines if line.startswith('20-100') and ' CNN ' in line]
+    assert cnn[start : start + 11].strip() == ''
+    assert kron[start : start + 11].strip() != ''
+
+
+def test_every_set_is_shown(documents, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOP / 'benchmarks')
+    import pages
+
+    for name in ('isolated', 'isolated-axis_ratio', 'cosmos'):
+        (tmp_path / f'{name}.csv').write_text((RESULTS / f'{name}.csv').read_text())
+    pages.write_pages(tmp_path, tmp_path / 'new')
+    assert {path.name for path in (tmp_path / 'new').iterdir()} == {
+        *('isolated.png', 'isolated.rst.inc', 'isolated-axis_ratio.png'),
+        *('cosmos.png', 'cosmos.rst.inc'),
+    }
+    shown = (TOP / 'docs' / 'accuracy.rst').read_text()
+    for path in RESULTS.glob('*.csv'):
+        assert f'_generated/benchmarks/{path.stem}.png' in shown
