@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of cutout, unpacked to one form without touching the pixels."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from astropy.utils.masked import Masked
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._noise import GivenNoise, noise_of
-from astroflux.cutouts._psf import normalise_psf
 from astroflux.cutouts.readers import CutoutReadError, read_cutout
 from astroflux.flags import MeasurementFlag
 
@@ -58,11 +56,8 @@ class RawItem:
     noise: GivenNoise | None = None
     wcs: object = None
     psf: np.ndarray | None = None
-    psf_fwhm: float = math.nan
-    pixel_scale: float | None = None
     position: tuple | None = None
     label: str | None = None
-    flags: int = 0
 
 
 def is_stack(cutouts):
@@ -178,19 +173,6 @@ def unpack(item):
         data, unit, mask = _array_parts(item.data)
         # The object's place, which is not the centre of a trimmed cutout.
         return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
-    if isinstance(item, Cutout):
-        return RawItem(
-            data=item.data,
-            unit=item.unit,
-            mask=item.mask,
-            noise=GivenNoise(item.noise),
-            psf=item.psf,
-            psf_fwhm=item.psf_fwhm,
-            pixel_scale=item.pixel_scale,
-            position=item.position,
-            label=item.label,
-            flags=item.flags & MeasurementFlag.NOISE_ESTIMATED,
-        )
     if isinstance(item, np.ndarray):
         return RawItem(*_array_parts(item))
     msg = f'a cutout cannot be {type(item).__name__}: want {_ACCEPTED}'
@@ -207,17 +189,6 @@ def _layers(array, n, shape, name):
         return lambda i: array
     msg = f'the {name} of a stack of shape {shape} has the shape {np.shape(array)}'
     raise ValueError(msg)
-
-
-def _once_normalised(psf):
-    """Return the PSF that a whole stack shares with sum 1, if that is possible."""
-    if np.ndim(psf) != 2:
-        return psf
-    try:
-        return normalise_psf(psf)
-    except ValueError:
-        # Each cutout will say what is wrong.
-        return psf
 
 
 def unpack_stack(stack):
@@ -261,7 +232,7 @@ def unpack_stack(stack):
     mask = _layers(whole.mask, n, data.shape, 'mask')
     array = None if whole.noise is None else whole.noise.array
     noise = _layers(array, n, data.shape, 'uncertainty')
-    psf = _layers(_once_normalised(whole.psf), n, data.shape, 'PSF')
+    psf = _layers(whole.psf, n, data.shape, 'PSF')
 
     def items():
         for i in range(n):

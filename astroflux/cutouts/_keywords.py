@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import NDData
 
-from astroflux.cutouts._psf import normalise_psf
+from astroflux.cutouts._psf import known_psf
 
 __all__ = ['PerCutout', 'parse_positions', 'parse_psf', 'parse_psf_fwhm']
 
@@ -93,7 +93,7 @@ def parse_psf(psf):
     psf = _psf_array(psf)
     if isinstance(psf, np.ndarray) and psf.dtype.kind != 'O' and psf.ndim != 3:
         try:
-            return PerCutout('psf', shared=normalise_psf(psf))
+            return PerCutout('psf', shared=known_psf(psf).image)
         except ValueError as exc:
             msg = f'psf: {exc}'
             raise ValueError(msg) from None
