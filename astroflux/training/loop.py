@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from astroflux.evaluation.metrics import SNR_BINS, summarise_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
-from astroflux.networks.profile_net import QUANTILES, ProfileNet
+from astroflux.networks.outputs import QUANTILES
+from astroflux.networks.profile_net import ProfileNet
 from astroflux.training.library import Library
 from astroflux.training.observe import ObservationSettings, draw_indices, observe
 
