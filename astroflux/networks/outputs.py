@@ -9,6 +9,7 @@ table of measurements two columns.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 __all__ = ['QUANTILES', 'SHAPE', 'ShapeOutput']
@@ -49,6 +50,10 @@ class ShapeOutput:
     floor: float
     gain: float
     is_ln_of_pixels: bool = False
+
+    def of_column(self, values):
+        """Return the number, as the network has it, from values of the column in pixels."""
+        return np.log(values) if self.is_ln_of_pixels else values
 
 
 SHAPE = (

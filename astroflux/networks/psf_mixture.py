@@ -176,9 +176,7 @@ def psf_numbers(psfs, fwhm):
 
     Parameters
     ----------
-    psfs : sequence of 2D `~numpy.ndarray`
-        Images of sum one.
-    fwhm : array_like
+    psfs, fwhm
         As for `fit_psf_mixtures`.
 
     Returns
@@ -187,8 +185,14 @@ def psf_numbers(psfs, fwhm):
         ``(n, 9)``: full width at half maximum, noise-equivalent area
         ``sum(psf)**2 / sum(psf**2)``, and the numbers of `fit_psf_mixtures`.
     """
-    area = [1 / np.vdot(psf, psf) for psf in psfs]
+    area = [_total(psf) ** 2 / np.vdot(psf, psf) for psf in psfs]
     return np.column_stack([fwhm, area, fit_psf_mixtures(psfs, fwhm)])
+
+
+def _total(psf):
+    total = psf.sum()
+    # of a normalised image it is one, but for rounding
+    return 1.0 if abs(total - 1) < 1e-12 else total
 
 
 def in_blocks(numbers, binning):
