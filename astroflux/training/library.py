@@ -39,7 +39,7 @@ class Truth(NamedTuple):
     """
     What is known of a galaxy: a column each of a chunk and of a `Library`.
 
-    Among it what `~astroflux.networks.outputs.SHAPE` lists, by the names of its columns.
+    Among it what ``SHAPE`` of `astroflux.networks.outputs` lists, by the names of its columns.
     """
 
     half_light_radius: float

@@ -143,7 +143,7 @@ class Observation:
         NaN where unknown.
     ln_flux, ln_radius, concentration, bulge_to_total : `~numpy.ndarray`
         ``(n,)`` float32; the flux in units of the noise, lengths in pixels. All but the
-        flux are those of `~astroflux.networks.outputs.SHAPE`.
+        flux are those of ``SHAPE`` in `astroflux.networks.outputs`.
     snr : `~numpy.ndarray`
         ``(n,)`` float32, ``sqrt(sum(model**2))`` in units of the noise.
     effective_snr : `~numpy.ndarray`
