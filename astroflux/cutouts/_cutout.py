@@ -78,7 +78,9 @@ class Cutout:
         flags=0,
         message='',
     ):
-        self.data, self.sigma, self.ignored = data, noise, mask
+        self.data, self.ignored = data, mask
+        is_number = noise is not None and np.ndim(noise) == 0
+        self.sigma = float(noise) if is_number else noise
         self.position = position
         self.psf, self.psf_fwhm = psf, psf_fwhm
         self.pixel_scale, self.unit = pixel_scale, unit
@@ -124,8 +126,8 @@ class Cutout:
     def noise(self):
         """Noise (1 sigma) of each pixel, an array; `None` if the cutout failed."""
         if self._noise is None and self.data is not None:
-            is_map = np.ndim(self.sigma) == 2
-            self._noise = self.sigma if is_map else np.full(self.data.shape, self.sigma)
+            is_number = isinstance(self.sigma, float)
+            self._noise = np.full(self.data.shape, self.sigma) if is_number else self.sigma
         return self._noise
 
     @property
@@ -147,6 +149,6 @@ class Cutout:
         reference : float
             The median noise.
         """
-        is_map = np.ndim(self.sigma) == 2
-        reference = float(np.median(self.sigma)) if is_map else float(self.sigma)
+        is_number = isinstance(self.sigma, float)
+        reference = self.sigma if is_number else float(np.median(self.sigma))
         return self.data / reference, self.noise / reference, reference

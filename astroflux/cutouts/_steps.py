@@ -16,6 +16,7 @@ from astroflux.flags import MeasurementFlag as Flag
 __all__ = [
     'Pixels',
     'check_structure',
+    'even_noise',
     'is_inside',
     'is_masked_near',
     'position_of',
@@ -106,7 +107,7 @@ def usable_pixels(raw, factor):
     mask = ~valid
     np.copyto(data, 0.0, where=mask)
     if np.ndim(noise):
-        noise = _even(np.where(mask, _typical_noise(noise, valid), noise))
+        noise = even_noise(np.where(mask, _typical_noise(noise, valid), noise))
     return Pixels(data, noise, mask, flags | Flag.MASKED_PIXELS)
 
 
@@ -143,7 +144,7 @@ def _given_noise(raw, factor, valid):
     return noise, good
 
 
-def _even(noise):
+def even_noise(noise):
     """Return a noise map as one number if it is the same everywhere."""
     if noise[0, 0] == noise[-1, -1] and noise.min() == noise.max():
         return float(noise[0, 0])

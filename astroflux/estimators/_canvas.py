@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from astroflux.cutouts._steps import even_noise
 from astroflux.networks.orientation import BOX_REACH, Orientation
 from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
@@ -76,9 +77,7 @@ def stamps_around(
         corner = [max(0, _central_pixel(c) - size // 2) for c in (y, x)]
         ends = [_central_pixel(c) - size // 2 + size for c in (y, x)]
         window = tuple(slice(*bounds) for bounds in zip(corner, ends, strict=True))
-        noise = sigma if isinstance(sigma, float) else sigma[window]
-        if not isinstance(noise, float) and noise.min() == noise.max():
-            noise = float(noise[0, 0])
+        noise = sigma if isinstance(sigma, float) else even_noise(sigma[window])
         mask = None if ignored is None or not ignored[window].any() else ignored[window]
         position = (x - corner[1], y - corner[0])
         stamps.append(Stamp(data[window], noise, mask, position, psf, psf_fwhm))

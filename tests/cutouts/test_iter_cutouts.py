@@ -106,6 +106,13 @@ def test_cutout_takes_what_the_call_says(told, stamp, gaussian_psf):
     assert first.position == (20, 16)
 
 
+def test_cutout_made_by_hand(stamp):
+    cutout = Cutout(data=stamp, noise=2, mask=None, position=(20, 16), psf_fwhm=3.0)
+    assert one(cutout) is cutout
+    assert_array_equal(cutout.noise, np.full(stamp.shape, 2.0))
+    assert not cutout.mask.any()
+
+
 def test_cutout_in_another_unit(stamp):
     item = NDData(stamp, unit='mJy', uncertainty=StdDevUncertainty(2.0))
     first, second = iter_cutouts([NDData(stamp, unit='Jy'), one(item)])
