@@ -210,10 +210,10 @@ class ProfileNet(nn.Module):
         answer : dict of `torch.Tensor`
             ``ln_flux`` ``(n,)``, in units of the noise; ``quantiles`` ``(n, 7)`` of its
             predictive distribution, relative to it; what ``SHAPE`` of
-            `astroflux.networks.outputs` names, each ``(n,)``, and ``shape_error`` ``(n, 3)`` of these; ``detection_snr``
-            of the best matched filter; and, but for training, ``novelty``, above one where
-            `~astroflux.networks.familiarity.Familiarity` has hardly seen the like, and what it
-            has ``judged``.
+            `astroflux.networks.outputs` names, each ``(n,)``, and ``shape_error`` ``(n, 3)``
+            of these; ``detection_snr`` of the best matched filter; and, but for training,
+            ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity` has
+            hardly seen the like, and what it has ``judged``.
         """
         raw, filled = self.pyramid(image, weight)
         symmetric = symmetric_pictures(filled)
