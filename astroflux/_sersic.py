@@ -12,66 +12,22 @@ __all__ = ['b_n', 'brightness', 'enclosed_flux', 'enclosing_radius']
 
 
 def b_n(index):
-    """
-    Return the constant that makes the half-light radius hold half of the light.
-
-    Parameters
-    ----------
-    index : array_like
-        Sersic index.
-
-    Returns
-    -------
-    b_n : float or `~numpy.ndarray`
-    """
+    """Return the constant of a Sersic index that puts half of the light within radius one."""
     return gammaincinv(2 * index, 0.5)
 
 
 def brightness(radius, index):
-    """
-    Return the surface brightness (equations 1 and 4).
-
-    Parameters
-    ----------
-    radius, index : array_like
-        Radius and Sersic index.
-
-    Returns
-    -------
-    brightness : float or `~numpy.ndarray`
-    """
+    """Return the surface brightness at a radius (equations 1 and 4)."""
     b = b_n(index)
     norm = b ** (2 * index) / (2 * np.pi * index * gamma(2 * index))
     return norm * np.exp(-b * radius ** (1 / index))
 
 
 def enclosed_flux(radius, index):
-    """
-    Return the fraction of the flux within a radius (equation 2).
-
-    Parameters
-    ----------
-    radius, index : array_like
-        Radius and Sersic index.
-
-    Returns
-    -------
-    fraction : float or `~numpy.ndarray`
-    """
+    """Return the fraction of the flux within a radius (equation 2)."""
     return gammainc(2 * index, b_n(index) * radius ** (1 / index))
 
 
 def enclosing_radius(fraction, index):
-    """
-    Return the radius that encloses a fraction of the flux.
-
-    Parameters
-    ----------
-    fraction, index : array_like
-        Fraction and Sersic index.
-
-    Returns
-    -------
-    radius : float or `~numpy.ndarray`
-    """
+    """Return the radius that encloses a fraction of the flux."""
     return (gammaincinv(2 * index, fraction) / b_n(index)) ** index

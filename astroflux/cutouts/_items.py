@@ -26,17 +26,10 @@ _LABEL_KEYS = ('id', 'name', 'OBJECT')
 
 class ItemFault(Exception):
     """
-    One cutout cannot be measured.
+    One cutout cannot be measured: the fatal flag of its row, and what is wrong.
 
-    Parameters
-    ----------
-    flag : `~astroflux.flags.MeasurementFlag`
-        The fatal flag of its row.
-    message : str
-        What is wrong.
-    error : type or None
-        What to raise when this cutout is all that was given; `None` if it
-        becomes a flagged row even then.
+    ``error`` is what to raise when this cutout is all that was given; `None` if it becomes a
+    flagged row even then.
     """
 
     def __init__(self, flag, message, error=None):
@@ -143,23 +136,7 @@ def _nddata_parts(nddata):
 
 
 def unpack(item):
-    """
-    Take one cutout apart.
-
-    Parameters
-    ----------
-    item : object
-        One of the accepted kinds.
-
-    Returns
-    -------
-    raw : `RawItem`
-
-    Raises
-    ------
-    ItemFault
-        If it is of another kind, or a file that cannot be read.
-    """
+    """Take one cutout apart; `ItemFault` if it is of an unknown kind, or cannot be read."""
     if isinstance(item, NDData):
         return _nddata_parts(item)
     if isinstance(item, str | Path):
@@ -193,26 +170,10 @@ def _layers(array, n, shape, name):
 
 def unpack_stack(stack):
     """
-    Take a 3-d stack apart, one `RawItem` at a time.
+    Take a 3-d stack apart: return an iterator of `RawItem` and their number.
 
-    Parameters
-    ----------
-    stack : `~numpy.ndarray`, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
-        Shape ``(n, ny, nx)``; mask, uncertainty and PSF have a layer for each
-        cutout, or are shared.
-
-    Returns
-    -------
-    items : iterator of `RawItem`
-    n : int
-        Their number.
-
-    Raises
-    ------
-    ValueError
-        If a shape does not fit.
-    TypeError
-        If the uncertainty is of an unknown kind.
+    Mask, uncertainty and PSF have a layer for each cutout, or are shared; `ValueError` if a shape
+    does not fit, `TypeError` if the uncertainty is of an unknown kind.
     """
     if isinstance(stack, NDData):
         try:

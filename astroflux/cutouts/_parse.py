@@ -119,13 +119,14 @@ class _Batch:
         raw = None
         try:
             if isinstance(item, Cutout):
-                return self._again(item, psf, psf_fwhm, position)
+                raw = item
+                return self._again(raw, psf, psf_fwhm, position)
             raw = item if isinstance(item, RawItem) else unpack(item)
             return self._build(raw, psf, psf_fwhm, position)
         except ItemFault as exc:
             if self.single and exc.error is not None:
                 raise exc.error(exc.message) from exc.__cause__
-            label = getattr(item if raw is None else raw, 'label', None)
+            label = getattr(raw, 'label', None)
             if label is None and exc.flag == Flag.UNREADABLE:
                 label = str(item)
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled

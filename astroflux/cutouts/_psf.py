@@ -21,14 +21,7 @@ _NODES, _WEIGHTS = 0.5 * _NODES, 0.5 * _WEIGHTS
 
 
 class PSFImage:
-    """
-    A PSF image of sum 1, and its width.
-
-    Parameters
-    ----------
-    image : 2D `~numpy.ndarray`
-        Read-only, of sum 1.
-    """
+    """A read-only PSF image of sum 1, and its width."""
 
     def __init__(self, image):
         self.image = image
@@ -41,23 +34,10 @@ class PSFImage:
 
 def known_psf(psf):
     """
-    Return a PSF image with sum 1 and its width.
+    Return a PSF image with sum 1 and its width, as a `PSFImage`.
 
-    The last 64 are remembered by their content: equal images give the same object.
-
-    Parameters
-    ----------
-    psf : array_like
-        Image, shape ``(ny, nx)``.
-
-    Returns
-    -------
-    known : `PSFImage`
-
-    Raises
-    ------
-    ValueError
-        If it is no 2-d image of numbers, or its sum is not positive and finite.
+    The last 64 are remembered by their content: equal images give the same object. `ValueError`
+    if it is no 2-d image of numbers, or its sum is not positive and finite.
     """
     psf = np.asarray(psf)
     if psf.dtype.kind not in 'iuf' or psf.ndim != 2 or psf.size == 0:
@@ -86,21 +66,11 @@ def _normalised(content, shape, order):
 
 def fwhm_of_image(psf):
     """
-    Return the full width at half maximum of a PSF image, the pixel taken out.
+    Return the full width at half maximum of a PSF image in pixels, the pixel taken out.
 
-    A PSF image holds the profile integrated over pixels. The width is that of
-    the profile itself, the diameter of the circle with the area above half of
-    the maximum.
-
-    Parameters
-    ----------
-    psf : `~numpy.ndarray`
-        Image, shape ``(ny, nx)``, float64.
-
-    Returns
-    -------
-    fwhm : float
-        In pixels; NaN if the image has no measurable core.
+    A PSF image holds the profile integrated over pixels. The width is that of the profile itself,
+    the diameter of the circle with the area above half of the maximum; NaN if the image has no
+    measurable core.
     """
     # the same to the last digit, however the image lies in memory
     psf = np.ascontiguousarray(psf)

@@ -75,23 +75,9 @@ def _valid_pixels(data, mask):
 
 def usable_pixels(raw, factor):
     """
-    Return the pixels of a cutout, in the unit of the batch.
+    Return the pixels of a cutout whose structure was checked, in the unit of the batch.
 
-    Parameters
-    ----------
-    raw : `~astroflux.cutouts._items.RawItem`
-        The cutout, of which the structure has been checked.
-    factor : float
-        From its values to the unit of the batch.
-
-    Returns
-    -------
-    pixels : `Pixels`
-
-    Raises
-    ------
-    ItemFault
-        If no pixel can be used.
+    ``factor`` leads there from its values; `ItemFault` if no pixel can be used.
     """
     data = np.array(raw.data, dtype=float, order='C')
     if factor != 1:

@@ -56,21 +56,11 @@ def stamps_around(
     positions, data, sigma, *, ignored=None, psf=None, psf_fwhm=math.nan, size=CANVAS_SIZE
 ):
     """
-    Return the surroundings of many galaxies of one image.
+    Return the surroundings of many galaxies of one image, as a list of `Stamp`.
 
-    Parameters
-    ----------
-    positions : sequence of tuple of float
-        ``(x, y)`` of each galaxy, within the image.
-    data, sigma, ignored, psf, psf_fwhm
-        Of the whole image, as for a `Stamp`; views are taken of them.
-    size : int
-        Pixels along the sides of a stamp, less at the edge of the image. Where it is larger than
-        the canvas, a galaxy that is too large for that can be measured in blocks of pixels.
-
-    Returns
-    -------
-    stamps : list of `Stamp`
+    Views are taken of what a `Stamp` wants, here for the whole image. With a ``size`` larger than
+    the canvas, a galaxy that is too large for that can be measured in blocks of pixels; at the
+    edge of the image a stamp is smaller.
     """
     stamps = []
     for x, y in positions:
@@ -252,20 +242,9 @@ class Canvases:
 
     def to_cutout(self, row, picture):
         """
-        Return a picture of the canvas as one of the stamp.
+        Return derivatives with respect to ``image * scale`` of a canvas as those of its stamp.
 
-        Parameters
-        ----------
-        row : int
-            Which of the stamps.
-        picture : 2D `~numpy.ndarray`
-            ``(147, 147)``, derivatives with respect to ``image * scale``.
-
-        Returns
-        -------
-        image : 2D `~numpy.ndarray`
-            Of the stamp's shape: derivatives with respect to its pixels; 0 where they are
-            ignored or not on the canvas.
+        They are 0 where pixels of the stamp are ignored or not on the canvas.
         """
         stamp, placed = self._stamps[row], self._placed[row]
         source, target = placed.windows

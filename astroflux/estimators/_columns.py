@@ -62,17 +62,9 @@ COLUMNS = {
 
 def columns_of(answer):
     """
-    Return the flux columns and those of `COLUMNS`.
+    Return the flux columns of an `Answer` and those of `COLUMNS`.
 
-    Parameters
-    ----------
-    answer : `~astroflux.estimators._measurement.Answer`
-        Of n galaxies.
-
-    Returns
-    -------
-    columns : dict of str to `~numpy.ndarray`
-        ``(n,)``; fluxes in the unit of the data, lengths in their pixels.
+    Fluxes are in the unit of the data, lengths in their pixels.
     """
     # What is too large for a number is no measurement: of a canvas without a usable pixel.
     with np.errstate(over='ignore'):
@@ -123,21 +115,7 @@ FLAG_RULES = (
 
 
 def flags_of(answer, metadata):
-    """
-    Return the flags that the network sets.
-
-    Parameters
-    ----------
-    answer : `~astroflux.estimators._measurement.Answer`
-        Of n galaxies.
-    metadata : dict
-        Of the weights: what the training saw.
-
-    Returns
-    -------
-    flags : `~numpy.ndarray`
-        ``(n,)`` integers.
-    """
+    """Return the flags of an `Answer` by weights whose metadata say what the training saw."""
     flags = np.zeros(len(answer.scale), np.int64)
     for flag, applies in FLAG_RULES:
         flags[applies(answer, metadata)] |= int(flag)
@@ -145,19 +123,7 @@ def flags_of(answer, metadata):
 
 
 def results_of(answer, metadata):
-    """
-    Return columns, flags and messages, as an estimator returns them.
-
-    Parameters
-    ----------
-    answer, metadata
-        As for `flags_of`.
-
-    Returns
-    -------
-    results : dict
-        As `~astroflux.estimators.base.FluxEstimator` wants it.
-    """
+    """Return columns, flags and messages, as a `FluxEstimator` wants them of a batch."""
     flags = flags_of(answer, metadata)
     missed = flags & int(Flag.NOT_DETECTED) != 0
     messages = [

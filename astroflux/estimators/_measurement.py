@@ -85,22 +85,7 @@ def _tensors(canvases, device):
 
 
 def measure_stamps(weights, stamps, device):
-    """
-    Measure galaxies, those that are too large for the canvas in blocks of pixels.
-
-    Parameters
-    ----------
-    weights : `~astroflux.networks.Weights`
-        Of a `~astroflux.networks.ProfileNet`.
-    stamps : list of `~astroflux.estimators._canvas.Stamp` or `~astroflux.cutouts.Cutout`
-        None of them failed.
-    device : `torch.device`
-        Where to compute.
-
-    Returns
-    -------
-    answer : `Answer`
-    """
+    """Return the `Answer` to stamps; the too large ones are measured in blocks of pixels."""
     answer = Answer.of(weights.network, Canvases(stamps), device)
     while len(rows := _too_large(answer)):
         wanted = _wanted_binning(answer, stamps, rows)
@@ -132,17 +117,7 @@ def pixel_weights(weights, stamp, device):
     """
     Return the derivative of a galaxy's flux with respect to the pixels of its stamp.
 
-    Parameters
-    ----------
-    weights, device
-        As for `measure_stamps`.
-    stamp : `~astroflux.estimators._canvas.Stamp` or `~astroflux.cutouts.Cutout`
-        Not failed.
-
-    Returns
-    -------
-    derivative : 2D `~numpy.ndarray`
-        0 where pixels are not used.
+    It is 0 where pixels are not used.
     """
     binning = int(measure_stamps(weights, [stamp], device).binning[0])
     network = weights.network if binning == 1 else weights.network_for_blocks
@@ -156,14 +131,7 @@ def pixel_weights(weights, stamp, device):
 
 
 class ProfileMethod:
-    """
-    Measure cutouts with a `~astroflux.networks.ProfileNet`.
-
-    Parameters
-    ----------
-    weights, device
-        As for `measure_stamps`.
-    """
+    """Measure cutouts with weights of a `~astroflux.networks.ProfileNet`."""
 
     def __init__(self, weights, device):
         self.weights, self.device = weights, device

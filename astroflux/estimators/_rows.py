@@ -58,24 +58,12 @@ class RowCollector:
 
     def add(self, cutouts, measurable, results):
         """
-        Append one row per cutout.
+        Append one row per cutout of a batch, failed ones included.
 
-        Parameters
-        ----------
-        cutouts : list of `~astroflux.cutouts.Cutout`
-            The batch, with failed ones.
-
-        measurable : list of int
-            Which of them were measured.
-
-        results : dict of str to array_like or None
-            One value per measured cutout: ``flux``, ``flux_err``, optionally ``flux_lower``,
-            ``flux_upper``, ``flags``, ``messages`` and the extra columns.
-
-        Raises
-        ------
-        ValueError
-            If a result is missing or of a wrong length (a fault of the estimator).
+        ``measurable`` says which were measured, ``results`` what came of these: ``flux``,
+        ``flux_err``, optionally ``flux_lower``, ``flux_upper``, ``flags``, ``messages``, and
+        the extra columns. `ValueError` for a fault of the estimator: one is missing or of a
+        wrong length.
         """
         n_new = len(cutouts)
         columns = {name: np.full(n_new, np.nan) for name in self._names}
@@ -131,14 +119,7 @@ class RowCollector:
         return np.concatenate(self._batches[name])
 
     def columns(self):
-        """
-        All columns, for `~astroflux.tables.build_table`.
-
-        Returns
-        -------
-        columns : dict of str to `~numpy.ndarray` or `~astropy.units.Quantity`
-            The flux columns are without unit.
-        """
+        """All columns, for `~astroflux.tables.build_table`; those of flux without unit."""
         columns = {name: self.column(name) for name in (*FLUX_COLUMNS, 'flags')}
         if not self._has_limits:
             # the table has its own

@@ -26,15 +26,10 @@ LIMITS = {'flux_lower': -1, 'flux_upper': 1, 'flux_lower_95': -1.95996, 'flux_up
 
 class StudyMethod:
     """
-    Measure cutouts with a `~astroflux.networks.study_net.StudyNet`.
+    Measure cutouts with weights of a `~astroflux.networks.study_net.StudyNet`.
 
-    Parameters
-    ----------
-    weights : `~astroflux.networks.Weights`
-        Of its metadata, ``test_rms_dex`` is the error of the answer in dex and
-        ``log_flux_range`` what the training saw.
-    device : `torch.device`
-        Where to compute.
+    Of their metadata, ``test_rms_dex`` is the error of the answer in dex and ``log_flux_range``
+    what the training saw.
     """
 
     def __init__(self, weights, device):
@@ -42,25 +37,10 @@ class StudyMethod:
 
     def measure(self, cutouts):
         """
-        Measure a batch.
+        Return what `~astroflux.estimators.base.FluxEstimator` wants to know of a batch.
 
-        Parameters
-        ----------
-        cutouts : list of `~astroflux.cutouts.Cutout`
-            None of them failed; all of one unit.
-
-        Returns
-        -------
-        results : dict
-            As `~astroflux.estimators.base.FluxEstimator` wants it; what the network does not
-            know is NaN.
-
-        Raises
-        ------
-        `~astropy.units.UnitsError`
-            If the cutouts are not in ADU.
-        ValueError
-            If the network needs more than an image.
+        What the network does not know is NaN. `~astropy.units.UnitsError` if the cutouts are not in
+        ADU, `ValueError` if the network needs more than an image.
         """
         weights = self.weights
         if n_columns := weights.network.settings['n_columns']:
