@@ -205,7 +205,8 @@ class CNNFluxEstimator(FluxEstimator):
         Train (``weights=None``) or fine-tune on cutouts of known flux.
 
         All cutouts are held in memory, at 170 kB each. One that cannot be
-        measured is left out with a warning.
+        measured is left out with a warning. The result measures until
+        ``set_params`` names other weights.
 
         Parameters
         ----------
