@@ -2,6 +2,7 @@
 """The training loop: steps, averages of the weights, checkpoints, resume."""
 
 import csv
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,9 @@ from astropy.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from astroflux._work import write_whole
 from astroflux.evaluation.metrics import SNR_BINS, summarise_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
-from astroflux.networks.outputs import QUANTILES
-from astroflux.networks.profile_net import ProfileNet
+from astroflux.networks.profile_net import QUANTILES, ProfileNet
 from astroflux.training.library import Library
 from astroflux.training.observe import ObservationSettings, draw_indices, observe
 
@@ -201,8 +200,9 @@ class Trainer:
             'optimiser': self.optimiser.state_dict(),
         }
         self.directory.mkdir(parents=True, exist_ok=True)
-        with write_whole(self.checkpoint_path) as part:
-            torch.save(state, part)
+        partial = self.checkpoint_path.with_suffix('.partial')
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint_path)
 
     def resume(self):
         """Go on from this folder's checkpoint."""

@@ -1,6 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import csv
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import torch
 from astroflux.estimators._measurement import MAX_BINNING
 from astroflux.networks import ProfileNet, load_weights, save_weights
 from astroflux.networks.orientation import Orientation
-from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training import (
     ObservationSettings,
@@ -19,9 +17,8 @@ from astroflux.training import (
     read_configuration,
     train,
 )
-from astroflux.training.library import Library, Truth, load_library, render_library
+from astroflux.training.library import load_library, render_library
 from astroflux.training.loop import OptimiserSettings
-from astroflux.training.observe import Observation
 
 pytest.importorskip('galsim')
 
@@ -104,12 +101,6 @@ def quiet(**changes):
         0.0,
     )
     return ObservationSettings(**{**nothing, **changes})
-
-
-def test_truth_has_what_the_network_says():
-    assert {output.column for output in SHAPE} <= set(Truth._fields)
-    assert set(Truth._fields) <= {field.name for field in fields(Library)}
-    assert {output.name for output in SHAPE} <= {field.name for field in fields(Observation)}
 
 
 def test_library(library):
