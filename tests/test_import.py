@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import astroflux
-from astroflux import estimators
+from astroflux import estimators, networks
 
 HEAVY = ('torch', 'galsim', 'sklearn', 'photutils', 'matplotlib', 'pandas', 'dask')
 
@@ -28,10 +28,18 @@ def test_import_is_fast():
     assert min(float(run(code)) for _ in range(3)) < 0.5
 
 
-@pytest.mark.parametrize('name', ['KronFluxEstimator', 'ApertureFluxEstimator', 'read_cutout'])
-def test_no_network_is_loaded_without_need(name):
+@pytest.mark.parametrize(
+    ('module', 'name'),
+    [
+        ('astroflux', 'KronFluxEstimator'),
+        ('astroflux', 'ApertureFluxEstimator'),
+        ('astroflux', 'read_cutout'),
+        ('astroflux.networks', 'default_weights'),
+    ],
+)
+def test_no_network_is_loaded_without_need(module, name):
     code = (
-        f'import sys; from astroflux import {name}; '
+        f'import sys; from {module} import {name}; '
         "print([n for n in ('torch', 'galsim') if n in sys.modules])"
     )
     assert run(code) == '[]'
@@ -49,6 +57,14 @@ def test_names_of_estimators():
         assert getattr(estimators, name).__name__ == name
     with pytest.raises(AttributeError, match=r"'astroflux\.estimators' has no attribute 'flux'"):
         estimators.flux  # noqa: B018
+
+
+def test_names_of_networks():
+    for name in networks.__all__:
+        assert name in dir(networks)
+        assert getattr(networks, name).__name__ == name
+    with pytest.raises(AttributeError, match=r"'astroflux\.networks' has no attribute 'flux'"):
+        networks.flux  # noqa: B018
 
 
 def test_unknown_name():

@@ -43,11 +43,15 @@ def test_given_columns(columns):
         'half_light_radius': [1.0, 2.0] * u.arcsec,
         'sersic_index': [1.0, 4.0],
     }
-    table = build_table(columns, u.adu, {'method': 'x'})
+    descriptions = {'sersic_index': 'how peaked it is', 'flux': 'other', 'no_column': 'nothing'}
+    table = build_table(columns, u.adu, {'method': 'x'}, descriptions)
     assert table.colnames[:2] == ['id', 'name']
     assert table.colnames[-3:] == ['flags', 'half_light_radius', 'sersic_index']
     assert table['flux_lower'][0] == 7 * u.adu
     assert table['half_light_radius'].unit == u.arcsec
+    assert table['sersic_index'].info.description == 'how peaked it is'
+    assert table['flux'].info.description == 'total flux'
+    assert table['half_light_radius'].info.description is None
     assert table.meta['method'] == 'x'
     # the columns given are left alone
     assert 'id' not in columns

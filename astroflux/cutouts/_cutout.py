@@ -2,7 +2,6 @@
 """One galaxy stamp as plain arrays, the form in which every estimator gets it."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from astropy import units as u
@@ -10,50 +9,83 @@ from astropy import units as u
 __all__ = ['Cutout']
 
 
-@dataclass(slots=True, eq=False)
 class Cutout:
     """
     One galaxy stamp as plain arrays, ready to measure.
 
-    Attributes
+    Parameters
     ----------
     data : `~numpy.ndarray` or None
-        Flux per pixel, shape ``(ny, nx)``, float64, native byte order, a copy
-        of the input. Ignored pixels are 0. `None` if the cutout failed.
-    noise : `~numpy.ndarray` or None
-        Noise (1 sigma) of ``data``, same shape, positive everywhere. Ignored
-        pixels hold the median noise.
+        Flux per pixel, shape ``(ny, nx)``, float64, native byte order. Ignored pixels are 0.
+        `None` if the cutout failed.
+    noise : `~numpy.ndarray`, float or None
+        Noise (1 sigma) of ``data``, positive: a map of the same shape, in which ignored pixels
+        hold the median noise, or one number for all pixels.
     mask : `~numpy.ndarray` or None
-        Bool, same shape; `True` where a pixel is to be ignored.
+        Bool, same shape; `True` where a pixel is to be ignored. `None` if none is.
     position : tuple of float
         The galaxy's ``(x, y)`` in 0-based pixels.
-    psf : `~numpy.ndarray` or None
-        PSF image of sum 1 (read-only), or `None` if there is none.
+    psf : `~numpy.ndarray`, optional
+        PSF image of sum 1 (read-only).
     psf_fwhm : float
         Full width at half maximum of the PSF in pixels; NaN if unknown.
     pixel_scale : float
         Pixel scale in arcsec per pixel; NaN if unknown.
     unit : `~astropy.units.UnitBase`
         Flux unit of ``data`` and ``noise``.
-    label : str or None
+    label : str, optional
         Name of the cutout for tables and messages.
     flags : int
         Bits of `~astroflux.flags.MeasurementFlag`.
     message : str
         Why the cutout cannot be measured; empty if it can.
+
+    Attributes
+    ----------
+    sigma : `~numpy.ndarray`, float or None
+        The noise as it was given: a number if all pixels have the same.
+    ignored : `~numpy.ndarray` or None
+        The mask as it was given: `None` if no pixel is ignored.
     """
 
-    data: np.ndarray | None
-    noise: np.ndarray | None
-    mask: np.ndarray | None
-    position: tuple[float, float]
-    psf: np.ndarray | None = None
-    psf_fwhm: float = math.nan
-    pixel_scale: float = math.nan
-    unit: u.UnitBase = u.dimensionless_unscaled
-    label: str | None = None
-    flags: int = 0
-    message: str = ''
+    __slots__ = (
+        '_mask',
+        '_noise',
+        'data',
+        'flags',
+        'ignored',
+        'label',
+        'message',
+        'pixel_scale',
+        'position',
+        'psf',
+        'psf_fwhm',
+        'sigma',
+        'unit',
+    )
+
+    def __init__(
+        self,
+        data,
+        noise,
+        mask,
+        position,
+        psf=None,
+        psf_fwhm=math.nan,
+        pixel_scale=math.nan,
+        unit=u.dimensionless_unscaled,
+        label=None,
+        flags=0,
+        message='',
+    ):
+        self.data, self.ignored = data, mask
+        is_number = noise is not None and np.ndim(noise) == 0
+        self.sigma = float(noise) if is_number else noise
+        self.position = position
+        self.psf, self.psf_fwhm = psf, psf_fwhm
+        self.pixel_scale, self.unit = pixel_scale, unit
+        self.label, self.flags, self.message = label, flags, message
+        self._noise = self._mask = None
 
     @classmethod
     def failed(cls, flag, message, *, label=None, unit=u.dimensionless_unscaled):
@@ -75,15 +107,9 @@ class Cutout:
         -------
         cutout : `Cutout`
         """
+        nowhere = (math.nan, math.nan)
         return cls(
-            data=None,
-            noise=None,
-            mask=None,
-            position=(math.nan, math.nan),
-            unit=unit,
-            label=label,
-            flags=int(flag),
-            message=message,
+            None, None, None, nowhere, unit=unit, label=label, flags=int(flag), message=message
         )
 
     @property
@@ -95,3 +121,34 @@ class Cutout:
     def shape(self):
         """Shape ``(ny, nx)`` of the stamp, or `None` if it failed."""
         return None if self.data is None else self.data.shape
+
+    @property
+    def noise(self):
+        """Noise (1 sigma) of each pixel, an array; `None` if the cutout failed."""
+        if self._noise is None and self.data is not None:
+            is_number = isinstance(self.sigma, float)
+            self._noise = np.full(self.data.shape, self.sigma) if is_number else self.sigma
+        return self._noise
+
+    @property
+    def mask(self):
+        """Whether each pixel is ignored, a bool array; `None` if the cutout failed."""
+        if self._mask is None and self.data is not None:
+            no_mask = self.ignored is None
+            self._mask = np.zeros(self.data.shape, dtype=bool) if no_mask else self.ignored
+        return self._mask
+
+    def in_noise_units(self):
+        """
+        Return the cutout in units of its median noise.
+
+        Returns
+        -------
+        data, noise : `~numpy.ndarray`
+            Over ``reference``.
+        reference : float
+            The median noise.
+        """
+        is_number = isinstance(self.sigma, float)
+        reference = self.sigma if is_number else float(np.median(self.sigma))
+        return self.data / reference, self.noise / reference, reference

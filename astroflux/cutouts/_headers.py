@@ -46,23 +46,7 @@ _WORD = re.compile(r'(?<![\w.])e-(?!\d)|[A-Za-z]+')
 
 
 def unit_of(text):
-    """
-    Parse the value of ``BUNIT``, common misspellings included.
-
-    Parameters
-    ----------
-    text : str
-        For example ``'counts/sec'`` or ``'nanomaggy'``.
-
-    Returns
-    -------
-    unit : `~astropy.units.UnitBase`
-
-    Raises
-    ------
-    ValueError
-        If it is not understood.
-    """
+    """Return the unit that a ``BUNIT`` means, misspelt or not; `ValueError` if none."""
 
     def spell(match):
         word = match.group()
@@ -79,18 +63,7 @@ def unit_of(text):
 
 
 def zeropoint_of(header):
-    """
-    Return the magnitude of a source of 1 unit of flux, if the header states it.
-
-    Parameters
-    ----------
-    header : `~astropy.io.fits.Header`
-        Searched for ``FLUXMAG0`` (flux of magnitude 0), then for a zero point.
-
-    Returns
-    -------
-    zeropoint : float or None
-    """
+    """Return the magnitude of a source of 1 unit of flux, or `None` if the header lacks it."""
     flux = header.get('FLUXMAG0')
     if isinstance(flux, int | float) and math.isfinite(flux) and flux > 0:
         return 2.5 * math.log10(flux)
@@ -105,14 +78,7 @@ def descriptive_header(*headers):
     """
     Join headers, without what describes the file or the WCS rather than the image.
 
-    Parameters
-    ----------
-    *headers : `~astropy.io.fits.Header` or dict
-        The first that has a keyword wins.
-
-    Returns
-    -------
-    header : `~astropy.io.fits.Header`
+    The first that has a keyword wins.
     """
     joined = fits.Header()
     for header in headers:

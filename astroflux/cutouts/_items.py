@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of cutout, unpacked to one form without touching the pixels."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from astropy.utils.masked import Masked
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._noise import GivenNoise, noise_of
-from astroflux.cutouts._psf import normalise_psf
 from astroflux.cutouts.readers import CutoutReadError, read_cutout
 from astroflux.flags import MeasurementFlag
 
@@ -28,17 +26,10 @@ _LABEL_KEYS = ('id', 'name', 'OBJECT')
 
 class ItemFault(Exception):
     """
-    One cutout cannot be measured.
+    One cutout cannot be measured: the fatal flag of its row, and what is wrong.
 
-    Parameters
-    ----------
-    flag : `~astroflux.flags.MeasurementFlag`
-        The fatal flag of its row.
-    message : str
-        What is wrong.
-    error : type or None
-        What to raise when this cutout is all that was given; `None` if it
-        becomes a flagged row even then.
+    ``error`` is what to raise when this cutout is all that was given; `None` if it becomes a
+    flagged row even then.
     """
 
     def __init__(self, flag, message, error=None):
@@ -58,11 +49,8 @@ class RawItem:
     noise: GivenNoise | None = None
     wcs: object = None
     psf: np.ndarray | None = None
-    psf_fwhm: float = math.nan
-    pixel_scale: float | None = None
     position: tuple | None = None
     label: str | None = None
-    flags: int = 0
 
 
 def is_stack(cutouts):
@@ -148,23 +136,7 @@ def _nddata_parts(nddata):
 
 
 def unpack(item):
-    """
-    Take one cutout apart.
-
-    Parameters
-    ----------
-    item : object
-        One of the accepted kinds.
-
-    Returns
-    -------
-    raw : `RawItem`
-
-    Raises
-    ------
-    ItemFault
-        If it is of another kind, or a file that cannot be read.
-    """
+    """Take one cutout apart; `ItemFault` if it is of an unknown kind, or cannot be read."""
     if isinstance(item, NDData):
         return _nddata_parts(item)
     if isinstance(item, str | Path):
@@ -178,19 +150,6 @@ def unpack(item):
         data, unit, mask = _array_parts(item.data)
         # The object's place, which is not the centre of a trimmed cutout.
         return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
-    if isinstance(item, Cutout):
-        return RawItem(
-            data=item.data,
-            unit=item.unit,
-            mask=item.mask,
-            noise=GivenNoise(item.noise),
-            psf=item.psf,
-            psf_fwhm=item.psf_fwhm,
-            pixel_scale=item.pixel_scale,
-            position=item.position,
-            label=item.label,
-            flags=item.flags & MeasurementFlag.NOISE_ESTIMATED,
-        )
     if isinstance(item, np.ndarray):
         return RawItem(*_array_parts(item))
     msg = f'a cutout cannot be {type(item).__name__}: want {_ACCEPTED}'
@@ -209,39 +168,12 @@ def _layers(array, n, shape, name):
     raise ValueError(msg)
 
 
-def _once_normalised(psf):
-    """Return the PSF that a whole stack shares with sum 1, if that is possible."""
-    if np.ndim(psf) != 2:
-        return psf
-    try:
-        return normalise_psf(psf)
-    except ValueError:
-        # Each cutout will say what is wrong.
-        return psf
-
-
 def unpack_stack(stack):
     """
-    Take a 3-d stack apart, one `RawItem` at a time.
+    Take a 3-d stack apart: return an iterator of `RawItem` and their number.
 
-    Parameters
-    ----------
-    stack : `~numpy.ndarray`, `~astropy.units.Quantity` or `~astropy.nddata.NDData`
-        Shape ``(n, ny, nx)``; mask, uncertainty and PSF have a layer for each
-        cutout, or are shared.
-
-    Returns
-    -------
-    items : iterator of `RawItem`
-    n : int
-        Their number.
-
-    Raises
-    ------
-    ValueError
-        If a shape does not fit.
-    TypeError
-        If the uncertainty is of an unknown kind.
+    Mask, uncertainty and PSF have a layer for each cutout, or are shared; `ValueError` if a shape
+    does not fit, `TypeError` if the uncertainty is of an unknown kind.
     """
     if isinstance(stack, NDData):
         try:
@@ -261,7 +193,7 @@ def unpack_stack(stack):
     mask = _layers(whole.mask, n, data.shape, 'mask')
     array = None if whole.noise is None else whole.noise.array
     noise = _layers(array, n, data.shape, 'uncertainty')
-    psf = _layers(_once_normalised(whole.psf), n, data.shape, 'PSF')
+    psf = _layers(whole.psf, n, data.shape, 'PSF')
 
     def items():
         for i in range(n):

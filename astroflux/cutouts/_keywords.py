@@ -9,25 +9,16 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import NDData
 
-from astroflux.cutouts._psf import normalise_psf
+from astroflux.cutouts._psf import known_psf
 
 __all__ = ['PerCutout', 'parse_positions', 'parse_psf', 'parse_psf_fwhm']
 
 
 class PerCutout:
     """
-    A keyword's value for each cutout in turn.
+    A keyword's value for each cutout in turn: of ``values``, or ``shared`` by all.
 
-    Parameters
-    ----------
-    name : str
-        The keyword.
-    values : iterable or None
-        One value for each cutout, or `None` if ``shared`` serves all.
-    shared : object, optional
-        The value for all.
-    parse : callable, optional
-        Called with each of ``values``.
+    Values are read as they are needed, and passed through ``parse`` with their index.
     """
 
     def __init__(self, name, values=None, shared=None, parse=None):
@@ -77,15 +68,7 @@ def parse_psf(psf):
     """
     Parse ``psf``: a 2-d image for all cutouts, or one (or `None`) for each.
 
-    Returns
-    -------
-    psfs : `PerCutout`
-        The image for all is normalised; each of many is as given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is neither, or the image for all has no positive finite sum.
+    The image for all is normalised; each of many is as given.
     """
     wanted = 'a 2-d image, or one for each cutout'
     if psf is None:
@@ -93,7 +76,7 @@ def parse_psf(psf):
     psf = _psf_array(psf)
     if isinstance(psf, np.ndarray) and psf.dtype.kind != 'O' and psf.ndim != 3:
         try:
-            return PerCutout('psf', shared=normalise_psf(psf))
+            return PerCutout('psf', shared=known_psf(psf).image)
         except ValueError as exc:
             msg = f'psf: {exc}'
             raise ValueError(msg) from None
@@ -133,15 +116,7 @@ def parse_psf_fwhm(psf_fwhm):
     """
     Parse ``psf_fwhm``: a number or `~astropy.units.Quantity`, or one for each cutout.
 
-    Returns
-    -------
-    fwhms : `PerCutout`
-        Of pairs ``(value, is_in_arcsec)``; NaN where unknown.
-
-    Raises
-    ------
-    TypeError, ValueError, `~astropy.units.UnitsError`
-        If it is neither, not positive, or neither pixels nor an angle.
+    They become pairs ``(value, is_in_arcsec)``; NaN where unknown.
     """
     one = isinstance(psf_fwhm, str | bytes | dict) or not isinstance(psf_fwhm, Iterable)
     if one or getattr(psf_fwhm, 'ndim', None) == 0:
@@ -177,15 +152,7 @@ def parse_positions(positions):
     """
     Parse ``positions``: one ``(x, y)`` or `~astropy.coordinates.SkyCoord`, or one for each.
 
-    Returns
-    -------
-    positions : `PerCutout`
-        Of pairs of float, SkyCoord or `None`.
-
-    Raises
-    ------
-    ValueError, `~astropy.units.UnitsError`
-        If a position is no pair of numbers, or in a unit that is not pixels.
+    They become pairs of float, SkyCoord or `None`.
     """
     if positions is None:
         return PerCutout('positions')

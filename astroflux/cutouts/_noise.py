@@ -40,14 +40,8 @@ class GivenNoise:
     """
     An uncertainty array and how to get a standard deviation from it.
 
-    Attributes
-    ----------
-    array : `~numpy.ndarray`
-        Uncertainty, of the data's shape or one that broadcasts to it.
-    power : int
-        1 for a standard deviation, 2 for a variance, -2 for its inverse.
-    unit : `~astropy.units.UnitBase` or None
-        Unit of the standard deviation; `None` if it is that of the data.
+    The power is 1 for a standard deviation, 2 for a variance, -2 for its inverse; the unit is that
+    of the standard deviation, `None` if it is that of the data.
     """
 
     array: np.ndarray
@@ -70,21 +64,9 @@ class GivenNoise:
 
     def factor(self, unit):
         """
-        Return the factor that brings the standard deviation to a unit.
+        Return the factor that brings the standard deviation to the unit of the data.
 
-        Parameters
-        ----------
-        unit : `~astropy.units.UnitBase`
-            Unit of the data.
-
-        Returns
-        -------
-        factor : float
-
-        Raises
-        ------
-        `~astropy.units.UnitsError`
-            If the units do not convert.
+        `~astropy.units.UnitsError` if they do not convert.
         """
         if self.unit is None:
             return 1.0
@@ -97,21 +79,9 @@ class GivenNoise:
 
 def noise_of(uncertainty):
     """
-    Wrap any uncertainty that can become a standard deviation.
+    Wrap any uncertainty that can become a standard deviation; `None` if there is none.
 
-    Parameters
-    ----------
-    uncertainty : `~astropy.nddata.NDUncertainty` or None
-        Of any kind that knows its variance.
-
-    Returns
-    -------
-    noise : `GivenNoise` or None
-
-    Raises
-    ------
-    TypeError
-        If its kind is unknown.
+    `TypeError` if its kind is unknown.
     """
     if uncertainty is None or uncertainty.array is None:
         return None
@@ -161,16 +131,10 @@ def _clipped_rms(values, sigma):
 
 def _differences(data, valid, block):
     """
-    Return the differences at a lag, by place and offset in a block.
+    Return the absolute differences at a lag, by place and offset in a block.
 
-    Returns
-    -------
-    diff : `~numpy.ndarray`
-        Absolute differences, shape ``(n_y, n_x, block**2)``.
-    level : `~numpy.ndarray`
-        Mean of the four blocks that they are made from, shape ``(n_y, n_x)``.
-    good : `~numpy.ndarray` or None
-        Which differences have no masked pixel, or `None` if all.
+    With them the mean level of the four blocks that they are made from, and which differences
+    have no masked pixel, or `None` if all.
     """
     data = _blocks(data, block)
     diff = data[1:, 1:] - data[:-1, 1:] - data[1:, :-1] + data[:-1, :-1]

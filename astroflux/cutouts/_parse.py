@@ -4,22 +4,19 @@
 import math
 from collections.abc import Sized
 
-import numpy as np
 from astropy import units as u
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
-from astroflux.cutouts._psf import fwhm_of_image, normalise_psf
+from astroflux.cutouts._psf import known_psf
 from astroflux.cutouts._steps import (
+    Pixels,
     check_structure,
-    estimated_noise,
-    given_noise,
     is_inside,
     is_masked_near,
     position_of,
-    typical_noise,
-    valid_pixels,
+    usable_pixels,
 )
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
@@ -29,6 +26,9 @@ __all__ = ['iter_cutouts']
 
 _EDGE = 8.0
 _CORE_RADIUS = 3.0
+
+# Flags that depend on the PSF and the position.
+_OF_PLACE = Flag.PSF_UNKNOWN | Flag.OFF_CENTRE | Flag.MASKED_CORE
 
 
 def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None):
@@ -110,7 +110,6 @@ class _Batch:
         self.index = -1
         self._wcs = None
         self._pixel_scale = math.nan
-        self._given_psf = self._normalised_psf = None
 
     def parse(self, item, psf, psf_fwhm, position):
         """Return one item as a `Cutout`, failed if need be."""
@@ -119,6 +118,9 @@ class _Batch:
             return item
         raw = None
         try:
+            if isinstance(item, Cutout):
+                raw = item
+                return self._again(raw, psf, psf_fwhm, position)
             raw = item if isinstance(item, RawItem) else unpack(item)
             return self._build(raw, psf, psf_fwhm, position)
         except ItemFault as exc:
@@ -131,61 +133,68 @@ class _Batch:
             return Cutout.failed(exc.flag, exc.message, label=label, unit=unit)
 
     def _build(self, raw, psf, psf_fwhm, position):
+        """Return a cutout of what was given."""
         check_structure(raw)
         scale = self._scale_of(raw)
-        factor = self._factor(raw, scale)
-        data = np.array(raw.data, dtype=float, order='C')
+        pixels = usable_pixels(raw, self._factor(raw.unit, scale))
+        image = raw.psf if psf is None else psf
+        image, fwhm = _psf(image, psf_fwhm, math.nan, raw.data.shape, scale)
+        if position is None:
+            position = raw.position
+        xy = position_of(position, raw.data.shape, raw.wcs)
+        return self._place(pixels, xy, image, fwhm, scale, raw.label)
+
+    def _again(self, cutout, psf, psf_fwhm, position):
+        """Return a cutout as it is, but for what the call says of it."""
+        scale = cutout.pixel_scale
+        factor = self._factor(cutout.unit, scale)
+        is_told = psf is not None or position is not None or not math.isnan(psf_fwhm[0])
+        if not is_told and cutout.unit == self.unit:
+            return cutout
+        data, noise = cutout.data, cutout.sigma
         if factor != 1:
-            data *= factor
-        valid = valid_pixels(data, raw.mask)
-        flags = raw.flags
-        if raw.noise is None:
-            flags |= Flag.NOISE_ESTIMATED
-            noise, valid = estimated_noise(data, valid)
-        else:
-            noise, valid = given_noise(raw, factor, valid)
-        image, fwhm = self._psf(raw, psf, psf_fwhm, scale)
+            data, noise = data * factor, noise * factor
+        pixels = Pixels(data, noise, cutout.ignored, cutout.flags & ~_OF_PLACE)
+        image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if psf is None else (psf, math.nan)
+        image, fwhm = _psf(image, psf_fwhm, own_fwhm, cutout.shape, scale)
+        xy = position_of(cutout.position if position is None else position, cutout.shape)
+        return self._place(pixels, xy, image, fwhm, scale, cutout.label)
+
+    def _place(self, pixels, xy, psf, fwhm, scale, label):
+        """Return a cutout with the flags of what is known of its PSF and position."""
+        flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
-        xy = position_of(raw, position)
-        if not is_inside(xy, data.shape, _EDGE):
+        if not is_inside(xy, pixels.data.shape, _EDGE):
             flags |= Flag.OFF_CENTRE
-        if valid is None:
-            mask = np.zeros(data.shape, dtype=bool)
-        else:
-            mask = ~valid
-            np.copyto(data, 0.0, where=mask)
-            noise = np.where(mask, typical_noise(noise, valid), noise)
-            flags |= Flag.MASKED_PIXELS
-            if is_masked_near(mask, xy, _CORE_RADIUS if math.isnan(fwhm) else fwhm):
-                flags |= Flag.MASKED_CORE
+        radius = _CORE_RADIUS if math.isnan(fwhm) else fwhm
+        if mask is not None and is_masked_near(mask, xy, radius):
+            flags |= Flag.MASKED_CORE
         return Cutout(
-            data=data,
-            noise=noise,
+            data=pixels.data,
+            noise=pixels.noise,
             mask=mask,
             position=xy,
-            psf=image,
+            psf=psf,
             psf_fwhm=fwhm,
             pixel_scale=scale,
             unit=self.unit,
-            label=raw.label,
+            label=label,
             flags=int(flags),
         )
 
     def _scale_of(self, raw):
-        if raw.pixel_scale is not None:
-            return raw.pixel_scale
         if raw.wcs is None:
             return math.nan
         if raw.wcs is not self._wcs:
             self._wcs, self._pixel_scale = raw.wcs, pixel_scale(raw.wcs)
         return self._pixel_scale
 
-    def _factor(self, raw, scale):
+    def _factor(self, own_unit, scale):
         """Return the factor from the item's pixel values to the batch's flux unit."""
         where = '' if self.single else f'cutout {self.index}: '
         try:
-            unit, per_arcsec2 = check_flux_unit(raw.unit)
+            unit, per_arcsec2 = check_flux_unit(own_unit)
         except u.UnitsError as exc:
             msg = f'{where}{exc}'
             raise u.UnitsError(msg) from None
@@ -193,7 +202,7 @@ class _Batch:
         if per_arcsec2 is not None:
             if math.isnan(scale):
                 msg = (
-                    f'{where}the unit {str(raw.unit)!r} is a surface brightness: a WCS is needed '
+                    f'{where}the unit {str(own_unit)!r} is a surface brightness: a WCS is needed '
                     'to know the area of a pixel'
                 )
                 raise u.UnitsError(msg)
@@ -211,43 +220,33 @@ class _Batch:
             factor *= converted
         return factor
 
-    def _normalised(self, psf):
-        """Return a PSF image of sum 1; the last one is remembered if nobody can change it."""
-        if psf is not self._given_psf or getattr(psf, 'flags', None) is None or psf.flags.writeable:
-            try:
-                self._given_psf, self._normalised_psf = psf, normalise_psf(psf)
-            except ValueError as exc:
-                raise ItemFault(Flag.BAD_PSF, str(exc)) from None
-        return self._normalised_psf
 
-    def _psf(self, raw, psf, psf_fwhm, scale):
-        """Return the normalised PSF image (or None) and the FWHM in pixels."""
-        image = raw.psf if psf is None else psf
-        if image is not None:
-            image = self._normalised(image)
-        if image is not None and any(
-            p > s for p, s in zip(image.shape, raw.data.shape, strict=True)
-        ):
-            msg = (
-                f'the PSF image of shape {image.shape} is larger than the cutout of shape '
-                f'{raw.data.shape}'
-            )
+def _psf(image, psf_fwhm, own_fwhm, shape, scale):
+    """Return the normalised PSF image, or `None`, and its width in pixels, or NaN."""
+    known = None
+    if image is not None:
+        try:
+            known = known_psf(image)
+        except ValueError as exc:
+            raise ItemFault(Flag.BAD_PSF, str(exc)) from None
+        image = known.image
+        if any(p > s for p, s in zip(image.shape, shape, strict=True)):
+            msg = f'the PSF image of shape {image.shape} is larger than the cutout of shape {shape}'
             raise ItemFault(Flag.BAD_PSF, msg)
-        fwhm, in_arcsec = psf_fwhm
-        if in_arcsec:
-            if math.isnan(scale):
-                msg = (
-                    'psf_fwhm is an angle, but the cutout has no WCS to give its pixel scale: '
-                    'give psf_fwhm in pixels'
-                )
-                raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-            fwhm /= scale
-        if math.isnan(fwhm):
-            if psf is None and not math.isnan(raw.psf_fwhm):
-                fwhm = raw.psf_fwhm
-            elif image is not None:
-                fwhm = fwhm_of_image(image)
-        return image, fwhm
+    fwhm, in_arcsec = psf_fwhm
+    if in_arcsec:
+        if math.isnan(scale):
+            msg = (
+                'psf_fwhm is an angle, but the cutout has no WCS to give its pixel scale: '
+                'give psf_fwhm in pixels'
+            )
+            raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
+        fwhm /= scale
+    if math.isnan(fwhm):
+        fwhm = own_fwhm
+    if math.isnan(fwhm) and known is not None:
+        fwhm = known.fwhm
+    return image, fwhm
 
 
 def _name(unit):

@@ -2,12 +2,12 @@
 """PSF images: their checks, their normalisation and their width."""
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.optimize import least_squares
 
-__all__ = ['fwhm_of_image', 'normalise_psf']
+__all__ = ['PSFImage', 'fwhm_of_image', 'known_psf']
 
 _ROUNDING = 1e-12
 
@@ -20,29 +20,38 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 _NODES, _WEIGHTS = 0.5 * _NODES, 0.5 * _WEIGHTS
 
 
-def normalise_psf(psf):
+class PSFImage:
+    """A read-only PSF image of sum 1, and its width."""
+
+    def __init__(self, image):
+        self.image = image
+
+    @cached_property
+    def fwhm(self):
+        """Its full width at half maximum in pixels, which is measured at the first use."""
+        return fwhm_of_image(self.image)
+
+
+def known_psf(psf):
     """
-    Return a PSF image as a read-only float64 array of sum 1.
+    Return a PSF image with sum 1 and its width, as a `PSFImage`.
 
-    Parameters
-    ----------
-    psf : array_like
-        Image, shape ``(ny, nx)``.
-
-    Returns
-    -------
-    psf : `~numpy.ndarray`
-
-    Raises
-    ------
-    ValueError
-        If it is no 2-d image of numbers, or its sum is not positive and finite.
+    The last 64 are remembered by their content: equal images give the same object. `ValueError`
+    if it is no 2-d image of numbers, or its sum is not positive and finite.
     """
     psf = np.asarray(psf)
     if psf.dtype.kind not in 'iuf' or psf.ndim != 2 or psf.size == 0:
         msg = f'the PSF must be a 2-d image of numbers, got shape {psf.shape} of {psf.dtype}'
         raise ValueError(msg)
     psf = np.array(psf, dtype=float)
+    # the order in memory is that of the sum
+    order = 'F' if psf.flags.fnc else 'C'
+    return _normalised(psf.tobytes(order), psf.shape, order)
+
+
+@lru_cache(maxsize=64)
+def _normalised(content, shape, order):
+    psf = np.frombuffer(content).reshape(shape, order=order)
     with np.errstate(all='ignore'):
         total = psf.sum()
     if not (math.isfinite(total) and total > 0):
@@ -50,35 +59,21 @@ def normalise_psf(psf):
         raise ValueError(msg)
     # One that has been normalised before stays as it is, to the last digit.
     if abs(total - 1) > _ROUNDING:
-        psf /= total
-    psf.setflags(write=False)
-    return psf
+        psf = psf / total
+        psf.setflags(write=False)
+    return PSFImage(psf)
 
 
 def fwhm_of_image(psf):
     """
-    Return the full width at half maximum of a PSF image, the pixel taken out.
+    Return the full width at half maximum of a PSF image in pixels, the pixel taken out.
 
-    A PSF image holds the profile integrated over pixels. The width is that of
-    the profile itself, the diameter of the circle with the area above half of
-    the maximum. The last 64 images are remembered by their content.
-
-    Parameters
-    ----------
-    psf : `~numpy.ndarray`
-        Image, shape ``(ny, nx)``, float64.
-
-    Returns
-    -------
-    fwhm : float
-        In pixels; NaN if the image has no measurable core.
+    A PSF image holds the profile integrated over pixels. The width is that of the profile itself,
+    the diameter of the circle with the area above half of the maximum; NaN if the image has no
+    measurable core.
     """
-    return _cached_fwhm(psf.tobytes(), psf.shape)
-
-
-@lru_cache(maxsize=64)
-def _cached_fwhm(content, shape):
-    psf = np.frombuffer(content).reshape(shape)
+    # the same to the last digit, however the image lies in memory
+    psf = np.ascontiguousarray(psf)
     fwhm = _fourier_fwhm(psf)
     # Written so that NaN goes to the fit.
     return fwhm if fwhm > _WELL_SAMPLED else _moffat_fwhm(psf, fwhm)

@@ -1,7 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""The steps of making one cutout: structure, valid pixels, noise, position."""
+"""The steps of making one cutout: structure, usable pixels, position."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
@@ -13,17 +14,25 @@ from astroflux.cutouts._noise import estimate_noise
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = [
+    'Pixels',
     'check_structure',
-    'estimated_noise',
-    'given_noise',
+    'even_noise',
     'is_inside',
     'is_masked_near',
     'position_of',
-    'typical_noise',
-    'valid_pixels',
+    'usable_pixels',
 ]
 
 _SMALLEST_SIDE = 8
+
+
+class Pixels(NamedTuple):
+    """Pixels of a cutout: ``noise`` may be one number for all, ``mask`` `None` for no pixel."""
+
+    data: np.ndarray
+    noise: np.ndarray | float
+    mask: np.ndarray | None
+    flags: int
 
 
 def check_structure(raw):
@@ -48,7 +57,7 @@ def check_structure(raw):
         raise ItemFault(Flag.BAD_INPUT, msg, TypeError)
 
 
-def valid_pixels(data, mask):
+def _valid_pixels(data, mask):
     """Return which pixels are neither masked nor non-finite, or None if all are."""
     with np.errstate(invalid='ignore', over='ignore'):
         if mask is None and math.isfinite(data.sum()):
@@ -64,60 +73,87 @@ def valid_pixels(data, mask):
     return valid
 
 
-def estimated_noise(data, valid):
-    """Return a noise map estimated from the pixels, and which pixels are valid."""
+def usable_pixels(raw, factor):
+    """
+    Return the pixels of a cutout whose structure was checked, in the unit of the batch.
+
+    ``factor`` leads there from its values; `ItemFault` if no pixel can be used.
+    """
+    data = np.array(raw.data, dtype=float, order='C')
+    if factor != 1:
+        data *= factor
+    valid = _valid_pixels(data, raw.mask)
+    if raw.noise is None:
+        noise, flags = _estimated_noise(data, valid), Flag.NOISE_ESTIMATED
+    else:
+        noise, valid = _given_noise(raw, factor, valid)
+        flags = 0
+    if valid is None:
+        return Pixels(data, noise, None, flags)
+    mask = ~valid
+    np.copyto(data, 0.0, where=mask)
+    if np.ndim(noise):
+        noise = even_noise(np.where(mask, _typical_noise(noise, valid), noise))
+    return Pixels(data, noise, mask, flags | Flag.MASKED_PIXELS)
+
+
+def _estimated_noise(data, valid):
+    """Return the noise estimated from the pixels."""
     if valid is not None:
         np.copyto(data, 0.0, where=~valid)
     sigma = estimate_noise(data, None if valid is None else ~valid)
     if math.isnan(sigma):
         msg = 'there is no uncertainty, and the pixels vary too little to estimate one from them'
         raise ItemFault(Flag.BAD_NOISE, msg)
-    return np.full(data.shape, sigma), valid
+    return sigma
 
 
-def given_noise(raw, factor, valid):
-    """Return the given noise in the unit of the batch, and which pixels are valid."""
+def _given_noise(raw, factor, valid):
+    """Return the given noise, a map or one number, and which pixels are valid."""
     noise = raw.noise.std()
     if raw.noise.unit is not None:
         unit = raw.unit if raw.unit is not None else u.dimensionless_unscaled
         factor *= raw.noise.factor(unit)
     if factor != 1:
         noise = noise * factor
-    if noise.ndim == 0:
-        noise = np.full(raw.data.shape, noise)
     with np.errstate(invalid='ignore'):
+        lowest, highest = noise.min(), noise.max()
         # false if any is NaN
-        all_good = noise.min() > 0 and noise.max() < np.inf
-    if all_good and valid is None:
-        return noise, None
-    good = (noise > 0) & (noise < np.inf)
+        if lowest > 0 and highest < np.inf:
+            return float(lowest) if lowest == highest else noise, valid
+        good = (noise > 0) & (noise < np.inf)
     if valid is not None:
-        good &= valid
+        good = good & valid
     if not good.any():
         msg = 'no pixel has a positive, finite noise'
         raise ItemFault(Flag.BAD_NOISE, msg)
     return noise, good
 
 
-def typical_noise(noise, valid):
+def even_noise(noise):
+    """Return a noise map as one number if it is the same everywhere."""
+    if noise[0, 0] == noise[-1, -1] and noise.min() == noise.max():
+        return float(noise[0, 0])
+    return noise
+
+
+def _typical_noise(noise, valid):
     """Return the median noise, of a sample of the pixels if they are many."""
     step = max(noise.size // 4096, 1)
     values = noise.ravel()[::step][valid.ravel()[::step]]
     return np.median(values if values.size else noise[valid])
 
 
-def position_of(raw, position):
-    """Return the galaxy's position in pixels."""
+def position_of(position, shape, wcs=None):
+    """Return the galaxy's position in pixels: that of the middle if none is given."""
     if position is None:
-        position = raw.position
-    if position is None:
-        ny, nx = raw.data.shape
+        ny, nx = shape
         return (nx - 1) / 2, (ny - 1) / 2
     if isinstance(position, SkyCoord):
-        if raw.wcs is None:
+        if wcs is None:
             msg = 'the position is a SkyCoord, but the cutout has no WCS'
             raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-        position = skycoord_to_pixel(position, raw.wcs)
+        position = skycoord_to_pixel(position, wcs)
     x, y = (float(v) for v in position)
     if not (math.isfinite(x) and math.isfinite(y)):
         msg = f'the position must be finite, got ({x:g}, {y:g})'

@@ -75,27 +75,12 @@ def _classify(unit):
 
 def check_flux_unit(unit):
     """
-    Return the flux unit behind a unit of pixel values.
+    Return the flux unit behind a unit of pixel values, and what its area makes of it.
 
-    Parameters
-    ----------
-    unit : `~astropy.units.UnitBase` or None
-        Unit of the pixels; `None` counts as dimensionless.
-
-    Returns
-    -------
-    flux_unit : `~astropy.units.UnitBase`
-        The unit itself if it is a flux; a surface brightness without its
-        solid angle or its pixel otherwise.
-    needs_area : float or None
-        `None` if the pixel values are fluxes already. For a surface
-        brightness, the factor to multiply by for each square arcsec of pixel
-        area (1 for a unit per arcsec2).
-
-    Raises
-    ------
-    `~astropy.units.UnitsError`
-        If the unit is neither a flux nor a surface brightness.
+    The first is the unit itself if it is a flux; a surface brightness without its solid angle or
+    its pixel otherwise; `None` counts as dimensionless. The second is `None` if the pixel values
+    are fluxes already, or the factor to multiply by for each square arcsec of pixel area (1 for a
+    unit per arcsec2). `~astropy.units.UnitsError` if the unit is neither.
     """
     if unit is None:
         return u.dimensionless_unscaled, None
@@ -108,19 +93,7 @@ def check_flux_unit(unit):
 
 @lru_cache(maxsize=256)
 def conversion_factor(unit, other):
-    """
-    Return the factor from one unit to another, or `None` if there is none.
-
-    Parameters
-    ----------
-    unit, other : `~astropy.units.UnitBase`
-        From and to.
-
-    Returns
-    -------
-    factor : float or None
-        Exactly 1.0 if the units are the same.
-    """
+    """Return the factor between units, exactly 1.0 for the same, `None` if there is none."""
     if unit == other:
         return 1.0
     try:

@@ -12,17 +12,10 @@ __all__ = ['pixel_scale']
 
 def pixel_scale(wcs):
     """
-    Return the side of the square that has the area of a pixel.
+    Return the side in arcsec of the square that has the area of a pixel.
 
-    Parameters
-    ----------
-    wcs : `~astropy.wcs.WCS`, any object of astropy's WCS interface, or None
-        Celestial axes beside others are found.
-
-    Returns
-    -------
-    scale : float
-        In arcsec per pixel; NaN if there is no WCS or it is not celestial.
+    The WCS is of any kind that astropy knows; celestial axes beside others are found. NaN if there
+    are none.
     """
     wcs = getattr(wcs, 'low_level_wcs', wcs)
     # A slice of a WCS has the pixels of the whole.

@@ -1,28 +1,83 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Put cutouts of any shape onto the network's canvas, in units of their noise."""
+"""Put the surroundings of galaxies onto the network's canvas, in units of their noise."""
 
+import math
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from astroflux.cutouts._steps import even_noise
 from astroflux.networks.orientation import BOX_REACH, Orientation
-from astroflux.networks.psf_mixture import N_PSF_NUMBERS, fit_psf_mixtures
+from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
-__all__ = ['Canvases']
+__all__ = ['Canvases', 'Stamp', 'stamps_around']
 
 # A block of pixels counts if at least this part of it can be used.
 LEAST_USABLE = 0.5
 
-# PSFs whose mixtures are remembered.
+# PSFs whose numbers are remembered.
 MAX_REMEMBERED = 256
 
 
 @dataclass(frozen=True)
-class _Stamp:
+class Stamp:
     """
-    A cutout in pixels or in blocks of them; ``noise`` may be one number for all.
+    The pixels around a galaxy; a `~astroflux.cutouts.Cutout` has all of this, too.
+
+    Attributes
+    ----------
+    data : 2D `~numpy.ndarray`
+        Double precision; 0 where pixels are ignored.
+    sigma : 2D `~numpy.ndarray` or float
+        Noise, a number if it is the same everywhere.
+    ignored : 2D `~numpy.ndarray` or None
+        Which pixels are ignored; `None` if there are none.
+    position : tuple of float
+        ``(x, y)`` of the galaxy.
+    psf : 2D `~numpy.ndarray` or None
+        Image of the PSF, of sum 1.
+    psf_fwhm : float
+        Its full width at half maximum in pixels; NaN if unknown.
+    """
+
+    data: np.ndarray
+    sigma: np.ndarray | float
+    ignored: np.ndarray | None
+    position: tuple[float, float]
+    psf: np.ndarray | None = None
+    psf_fwhm: float = math.nan
+
+
+def stamps_around(
+    positions, data, sigma, *, ignored=None, psf=None, psf_fwhm=math.nan, size=CANVAS_SIZE
+):
+    """
+    Return the surroundings of many galaxies of one image, as a list of `Stamp`.
+
+    Views are taken of what a `Stamp` wants, here for the whole image. With a ``size`` larger than
+    the canvas, a galaxy that is too large for that can be measured in blocks of pixels; at the
+    edge of the image a stamp is smaller.
+    """
+    stamps = []
+    for x, y in positions:
+        corner = [max(0, _central_pixel(c) - size // 2) for c in (y, x)]
+        ends = [_central_pixel(c) - size // 2 + size for c in (y, x)]
+        window = tuple(slice(*bounds) for bounds in zip(corner, ends, strict=True))
+        noise = sigma if isinstance(sigma, float) else even_noise(sigma[window])
+        mask = None if ignored is None or not ignored[window].any() else ignored[window]
+        position = (x - corner[1], y - corner[0])
+        stamps.append(Stamp(data[window], noise, mask, position, psf, psf_fwhm))
+    return stamps
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """
+    A stamp as it is seen: turned, in pixels or in blocks of them.
 
     Of blocks, ``origin`` tells where the first one starts, and ``share`` which part of each
     can be used.
@@ -32,23 +87,30 @@ class _Stamp:
     noise: np.ndarray | float
     mask: np.ndarray | None
     position: tuple[float, float]
+    orientation: Orientation
     binning: int = 1
     origin: tuple[int, int] = (0, 0)
     share: np.ndarray | float = 1.0
 
     @classmethod
-    def of(cls, cutout):
-        noise = cutout.noise
-        if noise[0, 0] == noise[-1, -1] and noise.min() == noise.max():
-            noise = float(noise[0, 0])
-        mask = cutout.mask if cutout.mask.any() else None
-        return cls(cutout.data, noise, mask, cutout.position)
+    def of(cls, stamp, binning):
+        """Return a stamp in its standard orientation, in blocks if need be."""
+        orientation = Orientation.of(stamp.data, stamp.position, BOX_REACH * binning)
+        noise, mask = stamp.sigma, stamp.ignored
+        turned = cls(
+            orientation.apply(stamp.data),
+            noise if isinstance(noise, float) else orientation.apply(noise),
+            None if mask is None else orientation.apply(mask),
+            orientation.move(stamp.position, stamp.data.shape),
+            orientation,
+        )
+        return turned.binned(binning) if binning > 1 else turned
 
     def binned(self, binning):
         """Return blocks of pixels; the galaxy's pixel is in the middle of one, or beside it."""
         position, windows = [], []
         for centre, length in zip(self.position[::-1], self.data.shape, strict=True):
-            start = (int(np.ceil(centre - 0.5 + 1e-9)) - binning // 2) % binning
+            start = (_central_pixel(centre) - binning // 2) % binning
             stop = start + (length - start) // binning * binning
             windows.append(slice(start, stop))
             position.append((centre - start + 0.5) / binning - 0.5)
@@ -66,11 +128,12 @@ class _Stamp:
         # what is missing in a block is as bright as the rest of it
         share = np.maximum(part, LEAST_USABLE)
         variance = total(np.where(usable, noise**2, 0)) / share**2
-        return _Stamp(
+        return _Placed(
             np.where(mask, 0, total(np.where(usable, data, 0)) / share),
             np.sqrt(np.where(mask, 1, variance)) if mask.any() else np.sqrt(variance),
             mask if mask.any() else None,
             tuple(position[::-1]),
+            self.orientation,
             binning,
             tuple(window.start for window in windows),
             share,
@@ -98,32 +161,36 @@ class _Stamp:
         """Whether all pixels are alike."""
         return self.mask is None and isinstance(self.noise, float)
 
-    def oriented(self, binning):
-        """Return the stamp as it is seen, in blocks or not, and how it was turned."""
-        orientation = Orientation.of(self.data, self.position, BOX_REACH * binning)
-        noise, mask = self.noise, self.mask
-        return (
-            _Stamp(
-                orientation.apply(self.data),
-                noise if isinstance(noise, float) else orientation.apply(noise),
-                mask if mask is None else orientation.apply(mask),
-                orientation.move(self.position, self.data.shape),
-            ),
-            orientation,
-        )
+    @cached_property
+    def windows(self):
+        """The slices of the stamp and of the canvas that coincide."""
+        pairs = [
+            _window(length, centre)
+            for length, centre in zip(self.data.shape, self.position[::-1], strict=True)
+        ]
+        return tuple(zip(*pairs, strict=True))
+
+    def weight(self, scale):
+        """Return the weight of the pixels on the canvas: inverse variance in this unit."""
+        source, _ = self.windows
+        used = None if self.mask is None else ~self.mask[source]
+        if isinstance(self.noise, float):
+            return 1 if used is None else used
+        weight = (scale / self.noise[source]) ** 2
+        return weight if used is None else weight * used
 
 
 class Canvases:
     """
-    A batch of cutouts as the network takes it.
+    A batch of galaxies as the network takes it.
 
     The galaxy's position falls on the central pixel, to the nearest pixel.
-    What a cutout lacks has no weight; what reaches beyond the canvas is left
-    out. Each cutout is flipped and turned into a standard orientation.
+    What a stamp lacks has no weight; what reaches beyond the canvas is left
+    out. Each stamp is flipped and turned into a standard orientation.
 
     Parameters
     ----------
-    cutouts : list of `~astroflux.cutouts.Cutout`
+    stamps : list of `Stamp` or `~astroflux.cutouts.Cutout`
         None of them failed.
     binning : int
         Blocks of so many pixels along an axis are summed up first.
@@ -150,64 +217,44 @@ class Canvases:
         How the cutouts were turned.
     """
 
-    def __init__(self, cutouts, binning=1):
-        n = len(cutouts)
+    def __init__(self, stamps, binning=1):
         self.binning = binning
-        stamps, self.orientations = zip(
-            *(_Stamp.of(cutout).oriented(binning) for cutout in cutouts), strict=True
-        )
-        self._masks = [stamp.mask for stamp in stamps]
-        self._shapes = [stamp.data.shape for stamp in stamps]
-        if binning > 1:
-            stamps = [stamp.binned(binning) for stamp in stamps]
+        self.psf = _told_of_psfs(stamps, binning)
         self._stamps = stamps
-        self.image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
-        shared = _all_pixels_alike(stamps)
+        self._placed = placed = [_Placed.of(stamp, binning) for stamp in stamps]
+        self.orientations = [each.orientation for each in placed]
+        self.scale = np.array([each.typical_noise for each in placed])
+        self.image = np.zeros((len(placed), CANVAS_SIZE, CANVAS_SIZE), np.float32)
+        shared = _all_pixels_alike(placed)
         self.weight = np.zeros_like(self.image[:1] if shared else self.image)
         if shared:
-            self.weight[0][_windows(stamps[0])[1]] = 1
-        self.psf = _psf_numbers(cutouts, binning)
-        self.scale = np.empty(n)
-        self.cropped = np.zeros(n, bool)
-        for row, stamp in enumerate(stamps):
-            source, target = _windows(stamp)
-            scale = self.scale[row] = stamp.typical_noise
+            self.weight[0][placed[0].windows[1]] = 1
+        self.cropped = np.zeros(len(placed), bool)
+        for row, each in enumerate(placed):
+            source, target = each.windows
+            image, scale = self.image[row][target], self.scale[row]
             # In double precision until here: any unit fits into the network's
             # floats. Ignored pixels are zero already.
-            np.multiply(
-                stamp.data[source], 1 / scale, out=self.image[row][target], casting='same_kind'
-            )
-            self.cropped[row] = self.image[row][target].size < stamp.data.size
+            np.multiply(each.data[source], 1 / scale, out=image, casting='same_kind')
+            self.cropped[row] = image.size < each.data.size
             if not shared:
-                self.weight[row][target] = _weight(stamp, source, scale)
+                self.weight[row][target] = each.weight(scale)
 
     def to_cutout(self, row, picture):
         """
-        Return a picture of the canvas as one of the cutout.
+        Return derivatives with respect to ``image * scale`` of a canvas as those of its stamp.
 
-        Parameters
-        ----------
-        row : int
-            Which of the cutouts.
-        picture : 2D `~numpy.ndarray`
-            ``(147, 147)``, derivatives with respect to ``image * scale``.
-
-        Returns
-        -------
-        image : 2D `~numpy.ndarray`
-            Of the cutout's shape: derivatives with respect to its pixels; 0 where they are
-            ignored or not on the canvas.
+        They are 0 where pixels of the stamp are ignored or not on the canvas.
         """
-        stamp, mask = self._stamps[row], self._masks[row]
-        source, target = _windows(stamp)
-        values = np.zeros(stamp.data.shape)
+        stamp, placed = self._stamps[row], self._placed[row]
+        source, target = placed.windows
+        values = np.zeros(placed.data.shape)
         values[source] = picture[target]
-        if stamp.mask is not None:
-            values[stamp.mask] = 0
-        values = stamp.spread(values, self._shapes[row])
-        if mask is not None:
-            values = np.where(mask, 0, values)
-        return self.orientations[row].undo(values)
+        if placed.mask is not None:
+            values[placed.mask] = 0
+        shape = placed.orientation.apply(stamp.data).shape
+        values = placed.orientation.undo(placed.spread(values, shape))
+        return values if stamp.ignored is None else np.where(stamp.ignored, 0, values)
 
     @property
     def valid(self):
@@ -215,62 +262,60 @@ class Canvases:
         return (self.weight > 0).astype(np.float32)
 
 
-def _weight(stamp, source, scale):
-    if isinstance(stamp.noise, float):
-        return 1 if stamp.mask is None else ~stamp.mask[source]
-    weight = (scale / stamp.noise[source]) ** 2
-    return weight if stamp.mask is None else weight * ~stamp.mask[source]
-
-
-def _all_pixels_alike(stamps):
+def _all_pixels_alike(placed):
     """Return whether all stamps lie alike on the canvas and their pixels are of equal weight."""
-    first = stamps[0]
+    first = placed[0]
     return all(
-        s.data.shape == first.data.shape and s.position == first.position and s.is_even
-        for s in stamps
+        each.is_even and each.data.shape == first.data.shape and each.position == first.position
+        for each in placed
     )
 
 
 _remembered = OrderedDict()
+_lock = threading.Lock()
 
 
-def _psf_numbers(cutouts, binning):
-    """Return width, area and mixture of each PSF; NaN where unknown."""
-    numbers = np.full((len(cutouts), N_PSF_NUMBERS), np.nan)
-    numbers[:, 0] = [c.psf_fwhm for c in cutouts]
-    keys, fresh = {}, {}
-    for cutout in cutouts:
-        which = (id(cutout.psf), cutout.psf_fwhm)
-        if cutout.psf is not None and which not in keys:
-            key = keys[which] = (cutout.psf.tobytes(), cutout.psf_fwhm)
-            if key not in _remembered:
-                fresh[key] = cutout.psf
+def _numbers_of_images(images):
+    """Return the numbers of PSF images by keys: content, shape and width."""
+    with _lock:
+        known = {key: _remembered[key] for key in images if key in _remembered}
+    fresh = [key for key in images if key not in known]
     if fresh:
-        mixtures = fit_psf_mixtures(list(fresh.values()), [key[1] for key in fresh])
-        for (key, psf), mixture in zip(fresh.items(), mixtures, strict=True):
-            _remembered[key] = (1 / np.vdot(psf, psf), *mixture)
-    for row, cutout in enumerate(cutouts):
-        if cutout.psf is not None:
-            numbers[row, 1:] = _remembered[keys[id(cutout.psf), cutout.psf_fwhm]]
-    while len(_remembered) > MAX_REMEMBERED:
-        _remembered.popitem(last=False)
-    numbers[:, 0] /= binning
-    numbers[:, 1] /= binning**2
-    return numbers.astype(np.float32)
+        numbers = psf_numbers([images[key] for key in fresh], [fwhm for *_, fwhm in fresh])
+        known.update(zip(fresh, numbers, strict=True))
+        with _lock:
+            _remembered.update({key: known[key] for key in fresh})
+            while len(_remembered) > MAX_REMEMBERED:
+                _remembered.popitem(last=False)
+    return known
 
 
-def _windows(stamp):
-    """Return the slices of a stamp and of the canvas that coincide."""
-    pairs = [
-        _window(length, centre)
-        for length, centre in zip(stamp.data.shape, stamp.position[::-1], strict=True)
+def _told_of_psfs(stamps, binning):
+    """Return width, area and mixture of each PSF; NaN where unknown."""
+    numbers = np.full((len(stamps), N_PSF_NUMBERS), np.nan)
+    numbers[:, 0] = [stamp.psf_fwhm for stamp in stamps]
+    # stamps that share an image need not look at it again
+    distinct = {id(stamp.psf): stamp.psf for stamp in stamps if stamp.psf is not None}
+    contents = {which: psf.tobytes() for which, psf in distinct.items()}
+    keys = [
+        None if s.psf is None else (contents[id(s.psf)], s.psf.shape, s.psf_fwhm) for s in stamps
     ]
-    return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+    images = {key: s.psf for key, s in zip(keys, stamps, strict=True) if key is not None}
+    known = _numbers_of_images(images)
+    for row, key in enumerate(keys):
+        if key is not None:
+            numbers[row] = known[key]
+    return in_blocks(numbers, binning).astype(np.float32)
+
+
+def _central_pixel(position):
+    """Return the pixel nearest to a position along an axis."""
+    # Half a pixel to the same side always, as the training has it.
+    return int(np.ceil(position - 0.5 + 1e-9))
 
 
 def _window(length, centre):
     """Return the slices of a stamp's and of the canvas's axis that coincide."""
-    # Half a pixel to the same side always, as the training has it.
-    shift = REACH - int(np.ceil(centre - 0.5 + 1e-9))
+    shift = REACH - _central_pixel(centre)
     start, stop = max(0, -shift), min(length, CANVAS_SIZE - shift)
     return slice(start, max(start, stop)), slice(start + shift, max(start, stop) + shift)

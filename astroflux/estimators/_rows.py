@@ -7,11 +7,10 @@ from astropy import units as u
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 from astroflux.tables import FLUX_COLUMNS
 
-# a position nearer to the edge than this, in pixels, is flagged
-EDGE_DISTANCE = 8.0
-
 # stands for the unit of the fluxes, whichever that is
 FLUX_UNIT = 'flux'
+
+_LIMITS = FLUX_COLUMNS[2:]
 
 
 class RowCollector:
@@ -45,6 +44,7 @@ class RowCollector:
         self._names = (*FLUX_COLUMNS, *self._extra_units)
         self._batches = {name: [] for name in (*self._names, 'flags', 'pixel_scale')}
         self._labels = []
+        self._has_limits = None
         self._unit = None
         self._first_unit = None
         self.n_rows = 0
@@ -58,24 +58,12 @@ class RowCollector:
 
     def add(self, cutouts, measurable, results):
         """
-        Append one row per cutout.
+        Append one row per cutout of a batch, failed ones included.
 
-        Parameters
-        ----------
-        cutouts : list of `~astroflux.cutouts.Cutout`
-            The batch, with failed ones.
-
-        measurable : list of int
-            Which of them were measured.
-
-        results : dict of str to array_like or None
-            One value per measured cutout: ``flux``, ``flux_err``, optionally ``flux_lower``,
-            ``flux_upper``, ``flags``, ``messages`` and the extra columns.
-
-        Raises
-        ------
-        ValueError
-            If a result is missing or of a wrong length (a fault of the estimator).
+        ``measurable`` says which were measured, ``results`` what came of these: ``flux``,
+        ``flux_err``, optionally ``flux_lower``, ``flux_upper``, ``flags``, ``messages``, and
+        the extra columns. `ValueError` for a fault of the estimator: one is missing or of a
+        wrong length.
         """
         n_new = len(cutouts)
         columns = {name: np.full(n_new, np.nan) for name in self._names}
@@ -89,8 +77,6 @@ class RowCollector:
         if self._first_unit is None:
             self._first_unit = cutouts[0].unit
 
-        for index in measurable:
-            flags[index] |= _edge_flag(cutouts[index])
         # a row holds a measurement or says why it does not: never NaN without a fatal flag
         fatal = flags & FATAL_FLAGS != 0
         unexplained = ~fatal & ~np.isfinite(columns['flux'])
@@ -112,14 +98,14 @@ class RowCollector:
 
     def _place(self, columns, flags, messages, measurable, results):
         results = dict(results)
-        flux, flux_err = (np.asarray(results[name], dtype=float) for name in FLUX_COLUMNS[:2])
-        results.setdefault('flux_lower', flux - flux_err)
-        results.setdefault('flux_upper', flux + flux_err)
+        if self._has_limits is None:
+            self._has_limits = 'flux_lower' in results
         flags[measurable] |= np.asarray(results.pop('flags', 0), dtype=np.int64)
         new_messages = results.pop('messages', None) or [None] * len(measurable)
         for index, text in zip(measurable, new_messages, strict=True):
             messages[index] = text
-        if unknown := set(results) ^ set(columns):
+        wanted = set(columns) if self._has_limits else set(columns) - set(_LIMITS)
+        if unknown := set(results) ^ wanted:
             msg = f'the results of the method lack, or must not have, {sorted(unknown)}'
             raise ValueError(msg)
         for name, values in results.items():
@@ -133,15 +119,12 @@ class RowCollector:
         return np.concatenate(self._batches[name])
 
     def columns(self):
-        """
-        All columns, for `~astroflux.tables.build_table`.
-
-        Returns
-        -------
-        columns : dict of str to `~numpy.ndarray` or `~astropy.units.Quantity`
-            The flux columns are without unit.
-        """
+        """All columns, for `~astroflux.tables.build_table`; those of flux without unit."""
         columns = {name: self.column(name) for name in (*FLUX_COLUMNS, 'flags')}
+        if not self._has_limits:
+            # the table has its own
+            for name in _LIMITS:
+                del columns[name]
         if any(label is not None for label in self._labels):
             columns['name'] = np.array(['' if text is None else text for text in self._labels])
         scale = self.column('pixel_scale')
@@ -161,13 +144,3 @@ class RowCollector:
 def _is_flux(unit):
     # A unit that is compared with a text takes milliseconds to find out that the text is none.
     return isinstance(unit, str) and unit == FLUX_UNIT
-
-
-def _edge_flag(cutout):
-    """OFF_CENTRE if the position is near the edge of the stamp or outside, else 0."""
-    x, y = cutout.position
-    ny, nx = cutout.data.shape
-    # the stamp extends half a pixel beyond the centres of its outer pixels
-    distance = min(x + 0.5, nx - 0.5 - x, y + 0.5, ny - 0.5 - y)
-    # not (>=) rather than <, so that a NaN position is flagged too
-    return 0 if distance >= EDGE_DISTANCE else int(MeasurementFlag.OFF_CENTRE)

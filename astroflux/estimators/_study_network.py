@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Measure cutouts with the network of the study of 2024, which knows nothing but ADU."""
+"""The network of the study of 2024 as a method of its own, which knows nothing but ADU."""
 
 import math
 
@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from astropy import units as u
 
+from astroflux.estimators._columns import COLUMNS
 from astroflux.flags import MeasurementFlag
-from astroflux.networks.study_net import SIDE, StudyNet
+from astroflux.networks.study_net import SIDE
 
-__all__ = ['is_study_network', 'measure_with_study_network', 'refuse_study_network']
+__all__ = ['StudyMethod']
 
 REACH = SIDE // 2
 
@@ -18,115 +19,76 @@ REACH = SIDE // 2
 ZEROPOINT = 27.0
 NANOJANSKY_PER_ADU = 3631e9 * 10 ** (-0.4 * ZEROPOINT)
 
-# The ends of the central 95 % of a normal distribution, in standard deviations.
-TWO_SIGMA = 1.95996
+# Where the flux columns lie in the distribution of log10(flux), in standard deviations: the last
+# two are the ends of the central 95 % of a normal distribution.
+LIMITS = {'flux_lower': -1, 'flux_upper': 1, 'flux_lower_95': -1.95996, 'flux_upper_95': 1.95996}
 
 
-def is_study_network(weights):
+class StudyMethod:
     """
-    Tell whether weights are for the network of the study.
+    Measure cutouts with weights of a `~astroflux.networks.study_net.StudyNet`.
 
-    Parameters
-    ----------
-    weights : `~astroflux.networks.Weights`
-        Any weights.
-
-    Returns
-    -------
-    answer : bool
+    Of their metadata, ``test_rms_dex`` is the error of the answer in dex and ``log_flux_range``
+    what the training saw.
     """
-    return isinstance(weights.network, StudyNet)
 
+    def __init__(self, weights, device):
+        self.weights, self.device = weights, device
 
-def refuse_study_network(weights, what):
-    """
-    Raise an error if weights are for the network of the study.
+    def measure(self, cutouts):
+        """
+        Return what `~astroflux.estimators.base.FluxEstimator` wants to know of a batch.
 
-    Parameters
-    ----------
-    weights : `~astroflux.networks.Weights` or None
-        Any weights, or none.
-    what : str
-        What cannot be done with them.
+        What the network does not know is NaN. `~astropy.units.UnitsError` if the cutouts are not in
+        ADU, `ValueError` if the network needs more than an image.
+        """
+        weights = self.weights
+        if n_columns := weights.network.settings['n_columns']:
+            msg = (
+                f'the weights {weights.name!r} need {n_columns} known columns per galaxy besides '
+                'its image: they measure no cutouts'
+            )
+            raise ValueError(msg)
+        _check_unit(weights, cutouts[0].unit)
+        image, cropped = _stack(cutouts)
+        with torch.inference_mode():
+            log_flux = weights.network(torch.from_numpy(image).to(self.device))
+        log_flux = log_flux.cpu().numpy().astype(float)
+        low, high = weights.metadata.get('log_flux_range', (-math.inf, math.inf))
+        flags = np.zeros(len(cutouts), np.int64)
+        flags[cropped] |= int(MeasurementFlag.STAMP_CROPPED)
+        flags[(log_flux < low) | (log_flux > high)] |= int(MeasurementFlag.OUT_OF_RANGE)
+        return {**_columns(log_flux, weights.metadata.get('test_rms_dex')), 'flags': flags}
 
-    Raises
-    ------
-    ValueError
-        Saying so.
-    """
-    if weights is not None and is_study_network(weights):
+    @property
+    def network_to_fit(self):
+        """Raise an error: there is no fit."""
+        self._refuse('fit')
+
+    def weight_map(self, cutout):
+        """Raise an error: there is no map."""
+        self._refuse('weight_map')
+
+    def _refuse(self, what):
         msg = (
-            f'{what} is not possible with the weights {weights.name!r}, a network of the study '
-            'of 2024 that is kept for comparison; take weights of the architecture ProfileNet'
+            f'{what} is not possible with the weights {self.weights.name!r}, a network of the '
+            'study of 2024 that is kept for comparison; take weights of the architecture '
+            'ProfileNet'
         )
         raise ValueError(msg)
 
 
-def measure_with_study_network(weights, cutouts, names, device):
-    """
-    Measure a batch of cutouts.
-
-    Parameters
-    ----------
-    weights : `~astroflux.networks.Weights`
-        Of a `~astroflux.networks.study_net.StudyNet`. Of its metadata, ``test_rms_dex`` is the
-        error of the answer in dex and ``log_flux_range`` what the training saw.
-    cutouts : list of `~astroflux.cutouts.Cutout`
-        None of them failed; all of one unit.
-    names : iterable of str
-        Further columns that the caller wants; what the network does not know is NaN.
-    device : `torch.device`
-        Where to compute.
-
-    Returns
-    -------
-    results : dict
-        As `~astroflux.estimators.base.FluxEstimator` wants it.
-
-    Raises
-    ------
-    `~astropy.units.UnitsError`
-        If the cutouts are not in ADU.
-    ValueError
-        If the network needs more than an image.
-    """
-    if n_columns := weights.network.settings['n_columns']:
-        msg = (
-            f'the weights {weights.name!r} need {n_columns} known columns per galaxy besides its '
-            'image: they measure no cutouts'
-        )
-        raise ValueError(msg)
-    _check_unit(weights, cutouts[0].unit)
-    image, cropped = _stack(cutouts)
-    with torch.inference_mode():
-        log_flux = weights.network(torch.from_numpy(image).to(device))
-    log_flux = log_flux.cpu().numpy().astype(float)
-
-    rms = weights.metadata.get('test_rms_dex')
+def _columns(log_flux, rms):
+    """Return all columns, from log10(flux) and its error in dex, if that is known."""
     rms = math.nan if rms is None else rms
-    low, high = weights.metadata.get('log_flux_range', (-math.inf, math.inf))
-    flags = np.zeros(len(cutouts), np.int64)
-    flags[cropped] |= int(MeasurementFlag.STAMP_CROPPED)
-    flags[(log_flux < low) | (log_flux > high)] |= int(MeasurementFlag.OUT_OF_RANGE)
+    columns = {name: np.full(len(log_flux), np.nan) for name in COLUMNS}
     # too large for a number is no measurement
     with np.errstate(over='ignore', invalid='ignore'):
-        ends = {
-            name: 10 ** (log_flux + n_sigma * rms)
-            for name, n_sigma in (
-                ('flux_lower', -1),
-                ('flux_upper', 1),
-                ('flux_lower_95', -TWO_SIGMA),
-                ('flux_upper_95', TWO_SIGMA),
-            )
-        }
-        unknown = {name: np.full(len(cutouts), np.nan) for name in names}
-        return {
-            **unknown,
-            'flux': 10**log_flux,
-            'flux_err': (ends['flux_upper'] - ends['flux_lower']) / 2,
-            **ends,
-            'flags': flags,
-        }
+        columns['flux'] = 10**log_flux
+        for name, n_sigma in LIMITS.items():
+            columns[name] = 10 ** (log_flux + n_sigma * rms)
+        columns['flux_err'] = (columns['flux_upper'] - columns['flux_lower']) / 2
+    return columns
 
 
 def _check_unit(weights, unit):

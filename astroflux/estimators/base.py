@@ -35,6 +35,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     What a subclass may set:
 
     - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
+    - ``_descriptions``: dict of their names and what they hold, in a few words;
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
@@ -43,6 +44,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     """
 
     _extra_units = {}
+    _descriptions = {}
     _packages = ()
 
     @abstractmethod
@@ -154,7 +156,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             messages=rows.messages,
             packages=self._packages,
         )
-        return build_table(rows.columns(), rows.unit, meta | self._more_meta())
+        return build_table(rows.columns(), rows.unit, meta | self._more_meta(), self._descriptions)
 
     @abstractmethod
     def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):

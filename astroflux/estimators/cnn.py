@@ -4,40 +4,24 @@
 import warnings
 
 import numpy as np
-from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 from sklearn.exceptions import NotFittedError
 
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
-from astroflux.estimators._study_network import (
-    is_study_network,
-    measure_with_study_network,
-    refuse_study_network,
-)
+from astroflux.estimators._columns import COLUMNS
+from astroflux.estimators._measurement import ProfileMethod
+from astroflux.estimators._study_network import StudyMethod
 from astroflux.estimators.base import FluxEstimator, check_flux
-from astroflux.flags import FATAL_FLAGS, MeasurementFlag
-from astroflux.networks.profile_net import QUANTILES
-from astroflux.networks.pyramid import CANVAS_SIZE
+from astroflux.flags import FATAL_FLAGS
+from astroflux.networks.registry import default_weights
 
 __all__ = ['CNNFluxEstimator']
 
-# Below this S/N of the best matched filter there is nothing to measure (a
-# cutout of pure noise stays below it in 98 of 100 cases), and below the
-# second one the training had few examples.
-DETECTION_SNR = 2.5
-LOW_SNR = 5.0
+DEFAULT_WEIGHTS = default_weights()
 
-# A galaxy of which the canvas shows little is measured again in blocks of pixels, so
-# large that its half-light radius is no more than so many of them, and that the stamp fits,
-# as far as the radius is no less than so many, with so many pixels along an axis at the most.
-LARGE_RADIUS = 10.0
-RESOLVED_RADIUS = 4.0
-MAX_BINNING = 12
-
-# A galaxy larger than any of the training is given about the largest radius
-# of the training: from this fraction of it on, the answer is suspect.
-SUSPECT_RADIUS = 0.9
+# How a network is used, by its architecture.
+METHODS = {'ProfileNet': ProfileMethod, 'StudyNet': StudyMethod}
 
 MINIMUM_FIT = 2
 
@@ -50,7 +34,8 @@ class CNNFluxEstimator(FluxEstimator):
     ----------
     weights : str, path-like or None
         Name of weights in the package (see
-        `astroflux.networks.available_weights`), or the path of a file that
+        `astroflux.networks.available_weights`; by default those of
+        `astroflux.networks.default_weights`), or the path of a file that
         `save` wrote. `None`: untrained, for `fit`.
     device : str
         Where to compute: ``'cpu'``, ``'cuda'``, or ``'auto'`` for a GPU if
@@ -104,22 +89,13 @@ class CNNFluxEstimator(FluxEstimator):
     <Quantity 50. adu>
     """
 
-    _extra_units = {
-        'flux_lower_95': 'flux',
-        'flux_upper_95': 'flux',
-        'half_light_radius': u.pix,
-        'half_light_radius_err': u.pix,
-        'concentration': None,
-        'concentration_err': None,
-        'bulge_to_total': None,
-        'bulge_to_total_err': None,
-        'novelty': None,
-    }
+    _extra_units = {name: column.unit for name, column in COLUMNS.items()}
+    _descriptions = {name: column.description for name, column in COLUMNS.items()}
     _packages = ('torch',)
 
     def __init__(
         self,
-        weights='profile-4',
+        weights=DEFAULT_WEIGHTS,
         *,
         device='cpu',
         batch_size=128,
@@ -135,13 +111,22 @@ class CNNFluxEstimator(FluxEstimator):
         self.random_state = random_state
 
     def __sklearn_is_fitted__(self):
-        return self.weights is not None or hasattr(self, 'fitted_')
+        return self.weights is not None or self._is_fitted
+
+    @property
+    def _is_fitted(self):
+        """Whether `fit` was called, and `set_params` has not named other weights since."""
+        return hasattr(self, 'fitted_') and self._fitted_from == str(self.weights)
+
+    def __getstate__(self):
+        # what is in a file is loaded again
+        return {name: value for name, value in super().__getstate__().items() if name != '_loaded'}
 
     def _check_params(self):
         self._weights_in_use()
 
     def _weights_in_use(self):
-        if hasattr(self, 'fitted_'):
+        if self._is_fitted:
             return self.fitted_
         if self.weights is None:
             msg = 'CNNFluxEstimator(weights=None) is untrained: call fit first, or name weights'
@@ -152,14 +137,15 @@ class CNNFluxEstimator(FluxEstimator):
         """Return the weights of the constructor, loaded once and kept."""
         # Keyed by what they were loaded from: set_params may change it.
         key = (str(self.weights), self.device)
-        if getattr(self, '_loaded', (None, None))[0] != key:
+        loaded_from, loaded = getattr(self, '_loaded', (None, None))
+        if loaded_from != key:
             from astroflux.networks import load_weights
 
             loaded = load_weights(self.weights)
             for network in (loaded.network, loaded.network_for_blocks):
                 network.to(self._torch_device())
             self._loaded = (key, loaded)
-        return self._loaded[1]
+        return loaded
 
     def _torch_device(self):
         import torch
@@ -168,110 +154,16 @@ class CNNFluxEstimator(FluxEstimator):
             return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         return torch.device(self.device)
 
+    def _method(self, weights):
+        """Return how weights are used."""
+        return METHODS[type(weights.network).__name__](weights, self._torch_device())
+
     def _more_meta(self):
         weights = self._weights_in_use()
         return {'weights': weights.name, 'weights_sha256': weights.sha256}
 
     def _measure_batch(self, cutouts):
-        weights = self._weights_in_use()
-        if is_study_network(weights):
-            device = self._torch_device()
-            return measure_with_study_network(weights, cutouts, self._extra_units, device)
-        canvases = Canvases(cutouts)
-        answer = self._answer(weights.network, canvases)
-        binning = np.ones(len(cutouts), int)
-        self._measure_large(weights.network_for_blocks, cutouts, canvases, answer, binning)
-
-        # What is too large for a number is no measurement: of a canvas without a usable pixel.
-        with np.errstate(over='ignore'):
-            flux, *limits = (
-                np.exp(answer['ln_flux'] + answer['quantiles'][:, QUANTILES.index(q)])
-                * canvases.scale
-                for q in (0.5, 0.1587, 0.8413, 0.025, 0.975)
-            )
-        lower, upper, lower_95, upper_95 = limits
-        radius = np.exp(answer['ln_radius'])
-        radius_error, concentration_error, ratio_error = answer['shape_error'].T
-        flags = self._flags(canvases, answer, binning, weights.metadata)
-        missed = flags & int(MeasurementFlag.NOT_DETECTED) != 0
-        return {
-            'flux': flux,
-            'flux_err': (upper - lower) / 2,
-            'flux_lower': lower,
-            'flux_upper': upper,
-            'flux_lower_95': lower_95,
-            'flux_upper_95': upper_95,
-            'half_light_radius': radius * binning,
-            'half_light_radius_err': radius * radius_error * binning,
-            'concentration': answer['concentration'],
-            'concentration_err': concentration_error,
-            'bulge_to_total': answer['bulge_to_total'],
-            'bulge_to_total_err': ratio_error,
-            # a network without a fit has no features to judge
-            'novelty': answer.get('novelty', np.full(len(flux), np.nan)),
-            'flags': flags,
-            'messages': [
-                f'no source at the position: S/N {snr:.1f} of the best matched filter'
-                if m
-                else None
-                for m, snr in zip(missed, answer['detection_snr'], strict=True)
-            ],
-        }
-
-    def _answer(self, network, canvases):
-        """Return the network's answer as arrays of double precision."""
-        import torch
-
-        device = self._torch_device()
-        with torch.inference_mode():
-            answer = network(
-                *(
-                    torch.from_numpy(array).to(device)
-                    for array in (canvases.image, canvases.weight, canvases.psf)
-                ),
-                canvases.binning,
-            )
-        return {name: value.cpu().numpy().astype(float) for name, value in answer.items()}
-
-    def _measure_large(self, network, cutouts, canvases, answer, binning):
-        """Measure galaxies that are too large for the canvas again, in blocks of pixels."""
-        while True:
-            radius = np.exp(answer['ln_radius'])
-            large = canvases.cropped & (radius > LARGE_RADIUS) & (binning < MAX_BINNING)
-            if not large.any():
-                return
-            rows = np.flatnonzero(large)
-            pixels = binning[rows] * radius[rows]
-            sides = np.array([max(cutouts[row].data.shape) for row in rows])
-            fitting = np.minimum(np.ceil(sides / CANVAS_SIZE), pixels // RESOLVED_RADIUS)
-            wanted = np.maximum(np.ceil(pixels / LARGE_RADIUS), fitting).astype(int)
-            wanted = np.clip(wanted, binning[rows] + 1, MAX_BINNING)
-            for value in np.unique(wanted):
-                chosen = rows[wanted == value]
-                again = Canvases([cutouts[row] for row in chosen], int(value))
-                for name, values in self._answer(network, again).items():
-                    answer[name][chosen] = values
-                binning[chosen] = value
-                for name in ('psf', 'scale', 'cropped'):
-                    getattr(canvases, name)[chosen] = getattr(again, name)
-
-    @staticmethod
-    def _flags(canvases, answer, binning, metadata):
-        detection_snr = answer['detection_snr']
-        flags = np.zeros(len(detection_snr), np.int64)
-        flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
-        flags[detection_snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
-        flags[detection_snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
-        flags[answer.get('novelty', np.zeros(len(flags))) > 1] |= int(MeasurementFlag.UNFAMILIAR)
-        if trained := metadata.get('psf_fwhm_range'):
-            # Comparisons with NaN, the unknown width, are false.
-            fwhm = canvases.psf[:, 0]
-            outside = (fwhm * binning < trained[0]) | (fwhm > trained[1])
-            flags[outside] |= int(MeasurementFlag.OUT_OF_RANGE)
-        if trained := metadata.get('half_light_radius_range'):
-            radius = np.exp(answer['ln_radius'])
-            flags[radius > SUSPECT_RADIUS * trained[1]] |= int(MeasurementFlag.OUT_OF_RANGE)
-        return flags
+        return self._method(self._weights_in_use()).measure(cutouts)
 
     def weight_map(self, cutout, *, psf=None, psf_fwhm=None, positions=None):
         """
@@ -299,8 +191,6 @@ class CNNFluxEstimator(FluxEstimator):
         ValueError
             If it is not one cutout, or cannot be measured.
         """
-        import torch
-
         items = list(iter_cutouts(cutout, psf=psf, psf_fwhm=psf_fwhm, positions=positions))
         if len(items) != 1:
             msg = f'weight_map takes one cutout, got {len(items)}'
@@ -308,37 +198,25 @@ class CNNFluxEstimator(FluxEstimator):
         if items[0].flags & FATAL_FLAGS:
             msg = f'the cutout cannot be measured: {items[0].message}'
             raise ValueError(msg)
-        weights, device = self._weights_in_use(), self._torch_device()
-        refuse_study_network(weights, 'weight_map')
-        canvases, binning = Canvases(items), np.ones(1, int)
-        answer = self._answer(weights.network, canvases)
-        self._measure_large(weights.network_for_blocks, items, canvases, answer, binning)
-        network = weights.network if binning[0] == 1 else weights.network_for_blocks
-        canvases = Canvases(items, int(binning[0]))
-        image, weight, psf_numbers = (
-            torch.from_numpy(array).to(device)
-            for array in (canvases.image, canvases.weight, canvases.psf)
-        )
-        answer = network(image.requires_grad_(), weight, psf_numbers, canvases.binning)
-        ln_flux = answer['ln_flux'] + answer['quantiles'][:, QUANTILES.index(0.5)]
-        # The flux and the image are both in units of the noise.
-        (derivative,) = torch.autograd.grad(ln_flux.exp().sum(), image)
-        return canvases.to_cutout(0, derivative[0].cpu().numpy().astype(float))
+        return self._method(self._weights_in_use()).weight_map(items[0])
 
     def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
         """
         Train (``weights=None``) or fine-tune on cutouts of known flux.
 
         All cutouts are held in memory, at 170 kB each. One that cannot be
-        measured is left out with a warning.
+        measured is left out with a warning. The result measures until
+        ``set_params`` names other weights.
 
         Parameters
         ----------
-        cutouts, psf, psf_fwhm, positions
+        cutouts
             As for `predict`.
         flux : `~astropy.units.Quantity` or array_like, shape (n,)
             True total flux of each cutout; without a unit only if the cutouts
             have none.
+        psf, psf_fwhm, positions
+            As for `predict`.
 
         Returns
         -------
@@ -356,13 +234,17 @@ class CNNFluxEstimator(FluxEstimator):
         from astroflux.networks.refine import new_network, refine
         from astroflux.networks.store import hash_of_tensors, tensors_of
 
-        start = None if self.weights is None else self._pretrained()
-        refuse_study_network(start, 'fit')
+        if self.weights is None:
+            start, name = Weights(new_network(self.random_state), 'untrained', '', {}), 'fitted'
+        else:
+            start = self._pretrained()
+            name = f'{start.name}, fine-tuned'
+        network = self._method(start).network_to_fit
         canvases, ln_flux = self._training_arrays(
             cutouts, flux, psf=psf, psf_fwhm=psf_fwhm, positions=positions
         )
         network = refine(
-            new_network(self.random_state) if start is None else start.network,
+            network,
             canvases.image,
             canvases.weight,
             canvases.psf,
@@ -373,13 +255,11 @@ class CNNFluxEstimator(FluxEstimator):
             seed=self.random_state,
             device=self._torch_device(),
         )
-        name = 'fitted' if start is None else f'{start.name}, fine-tuned'
-        metadata = {} if start is None else dict(start.metadata)
-        metadata['n_fitted'] = len(ln_flux)
         # what is seen in blocks of pixels is not trained
-        blocks = None if start is None else start.blocks
-        sha256 = hash_of_tensors(tensors_of(network, blocks))
-        self.fitted_ = Weights(network, name, sha256, metadata, blocks)
+        sha256 = hash_of_tensors(tensors_of(network, start.blocks))
+        metadata = {**start.metadata, 'n_fitted': len(ln_flux)}
+        self.fitted_ = Weights(network, name, sha256, metadata, start.blocks)
+        self._fitted_from = str(self.weights)
         return self
 
     def _training_arrays(self, cutouts, flux, **keywords):

@@ -4,20 +4,15 @@
 import torch
 from torch.nn import functional
 
-from astroflux.networks.profile_net import QUANTILES, achievable_scatter
+from astroflux.networks.outputs import QUANTILES, SHAPE
+from astroflux.networks.profile_net import achievable_scatter
 
-__all__ = ['SHAPE', 'error_loss', 'flux_loss', 'shape_loss']
+__all__ = ['error_loss', 'flux_loss', 'shape_loss']
 
 # Weights in the loss of the flux that the fit starts from, and of those that it gives.
 INTERMEDIATE = {'ln_start': 0.1, 'ln_sersic': 0.3, 'ln_free': 0.3}
 # The start need not be better than that.
 START_FLOOR = 0.02
-
-# Errors of ln(radius), concentration and bulge-to-total ratio that remain when S/N is high,
-# and how much larger than that of ln(flux) they are otherwise.
-SHAPE_FLOOR = {'ln_radius': 0.02, 'concentration': 0.1, 'bulge_to_total': 0.1}
-SHAPE = tuple(SHAPE_FLOOR)
-SHAPE_GAIN = {'ln_radius': 1.0, 'concentration': 5.0, 'bulge_to_total': 3.0}
 
 # Share of a normal distribution within one standard deviation.
 ONE_SIGMA = 0.6827
@@ -82,10 +77,11 @@ def shape_loss(answer, truth):
     """
     scatter = achievable_scatter(truth['effective_snr'])
     loss = 0.0
-    for name, floor in SHAPE_FLOOR.items():
-        scale = floor + SHAPE_GAIN[name] * scatter
-        error = (answer[name] - truth[name].nan_to_num()) / scale
-        loss = loss + _mean(_huber(error), torch.isfinite(truth[name]))
+    for output in SHAPE:
+        true = truth[output.name]
+        scale = output.floor + output.gain * scatter
+        error = (answer[output.name] - true.nan_to_num()) / scale
+        loss = loss + _mean(_huber(error), torch.isfinite(true))
     return loss
 
 
@@ -118,8 +114,10 @@ def error_loss(answer, truth):
     for column, quantile in enumerate(QUANTILES):
         error = (offset - answer['quantiles'][:, column]) / scatter
         loss = loss + _pinball(error, quantile).mean()
-    for column, (name, floor) in enumerate(SHAPE_FLOOR.items()):
-        error = (truth[name].nan_to_num() - answer[name].detach()).abs()
-        error = (error - answer['shape_error'][:, column]) / (floor + SHAPE_GAIN[name] * scatter)
-        loss = loss + _mean(_pinball(error, ONE_SIGMA), torch.isfinite(truth[name]))
+    for column, output in enumerate(SHAPE):
+        true = truth[output.name]
+        error = (true.nan_to_num() - answer[output.name].detach()).abs()
+        scale = output.floor + output.gain * scatter
+        error = (error - answer['shape_error'][:, column]) / scale
+        loss = loss + _mean(_pinball(error, ONE_SIGMA), torch.isfinite(true))
     return loss

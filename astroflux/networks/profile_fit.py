@@ -54,7 +54,7 @@ class ProfileGuess:
     start : `torch.Tensor`
         ``(n, 7)``: `~astroflux.networks.sersic_model.PARAMETERS`.
     ln_variance, weight : `torch.Tensor`
-        ``(n, 3)``: of the Gaussians of the PSF, in square pixels; weights of sum one.
+        ``(n, 4)``: of the Gaussians of the PSF, in square pixels; weights of sum one.
     width : `torch.Tensor`
         ``(n_steps, n, 8)``: standard deviations of the prior of each step, around its start.
     misfit : `torch.Tensor`

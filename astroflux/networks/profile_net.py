@@ -10,16 +10,16 @@ from torch.nn import functional
 from astroflux.networks.familiarity import Familiarity
 from astroflux.networks.layers import DenseResidual, picture_stack, silent
 from astroflux.networks.oddity import Oddity
+from astroflux.networks.outputs import QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry, compress
 from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, ProfileGuess
 from astroflux.networks.psf_gaussians import PSFGaussians
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS
 from astroflux.networks.pyramid import Pyramid, symmetric_pictures
+from astroflux.networks.sersic_model import PARAMETERS
 
-__all__ = ['QUANTILES', 'ProfileNet', 'achievable_scatter']
+__all__ = ['ProfileNet', 'achievable_scatter']
 
-# The predictive distribution of ln(flux), by these quantiles.
-QUANTILES = (0.005, 0.025, 0.1587, 0.5, 0.8413, 0.975, 0.995)
 MEDIAN = QUANTILES.index(0.5)
 
 # The scatter of ln flux that remains for the brightest galaxies.
@@ -35,7 +35,16 @@ FIT_RANGE = 4.0
 CORRECTION = 0.02
 
 TYPICAL_LN_INDEX = math.log(1.5)
-TYPICAL_CONCENTRATION = 3.5
+
+# Fluxes of the fit, as it names them, that join the mixture.
+FIT_FLUXES = ('ln_sersic', 'ln_free')
+
+# Each convolutional stack ends in maps of 4 x 4.
+MAP_PIXELS = 16
+
+# Features of the best matched filter, and of how the fit ended.
+N_REFERENCE = 3
+N_SUMMARY = 8
 
 
 def achievable_scatter(snr, floor=SCATTER_FLOOR):
@@ -112,6 +121,16 @@ class ProfileNet(nn.Module):
             'n_steps': n_steps,
             'sees_binning': sees_binning,
         }
+        # In this order, in which seeded weights are drawn.
+        n_features = self._make_eyes(channels, coarse_channels, maps)
+        self.propose = DenseResidual(n_features + 2 * MAP_PIXELS * maps, width, 2)
+        self.fit = ProfileFit(n_steps) if n_steps else None
+        n_fit = self._make_fit_layers(n_features, width) if self.fit else 0
+        self._make_heads(width + n_fit, width)
+        self.binning = silent(nn.Linear(1, width)) if sees_binning else None
+
+    def _make_eyes(self, channels, coarse_channels, maps):
+        """Make what looks at the stamp; return how many features there are beside the maps."""
         self.pyramid = Pyramid()
         self.photometry = Photometry()
         self.fine = picture_stack(channels, maps)
@@ -119,47 +138,51 @@ class ProfileNet(nn.Module):
         self.psf = PSFGaussians()
         n_fluxes = self.photometry.n_fluxes
         n_apertures = self.photometry.area.shape[1]
-        n_features = 2 * (2 * n_fluxes + n_apertures) + 2 * n_apertures + 3 + self.psf.n_features
+        n_signals, n_coverage = 2 * (n_fluxes + n_apertures), 2 * n_apertures
+        n_features = n_signals + 2 * n_fluxes + n_coverage + N_REFERENCE + self.psf.n_features
         self.standardise = nn.BatchNorm1d(n_features, affine=False, momentum=0.01)
-        self.propose = DenseResidual(n_features + 2 * 16 * maps, width, 2)
+        return n_features
 
-        self.fit = ProfileFit(n_steps) if n_steps else None
-        n_joined = width
-        if self.fit:
-            k = self.fit.n_gaussians
-            self.sizes = (
-                N_PARAMETERS,
-                n_steps * N_SOLVED,
-                n_steps,
-                n_steps,
-                k,
-                2,
-                self.psf.n_opinions,
-            )
-            self.guess = silent(nn.Linear(width, sum(self.sizes)))
-            n_fit = self.fit.n_features + 2 + 6 + 2 * N_PSF_GAUSSIANS
-            self.standardise_fit = nn.BatchNorm1d(n_fit, affine=False, momentum=0.01)
-            self.oddity = Oddity()
-            self.familiarity = Familiarity([n_features, n_fit, self.oddity.n_features])
-            n_joined += n_fit
-            for name, values in {
-                'prior': [0.3] * N_PARAMETERS + [0.03],
-                'start_lowest': [-60.0, -3.5, -3.5, -2.0, -2.0, -2.5, math.log(0.35)],
-                'start_highest': [60.0, 3.5, 3.5, 2.0, 2.0, 3.5, math.log(6.0)],
-            }.items():
-                self.register_buffer(name, torch.tensor(values), persistent=False)
+    def _make_fit_layers(self, n_features, width):
+        """Make what starts the fit and judges it; return the number of its features."""
+        n_steps = self.fit.n_steps
+        # what the guess consists of, and how many numbers that is
+        self.sizes = {
+            'change': N_PARAMETERS,
+            'width': n_steps * N_SOLVED,
+            'misfit': n_steps,
+            'cut': n_steps,
+            'free': self.fit.n_gaussians,
+            'bend': 2,
+            'opinion': self.psf.n_opinions,
+        }
+        self.guess = silent(nn.Linear(width, sum(self.sizes.values())))
+        n_fit = self.fit.n_features + N_SUMMARY + 2 * N_PSF_GAUSSIANS
+        self.standardise_fit = nn.BatchNorm1d(n_fit, affine=False, momentum=0.01)
+        self.oddity = Oddity()
+        self.familiarity = Familiarity([n_features, n_fit, self.oddity.n_features])
+        for name, values in {
+            'prior': [0.3] * N_PARAMETERS + [0.03],
+            'start_lowest': [-60.0, -3.5, -3.5, -2.0, -2.0, -2.5, math.log(0.35)],
+            'start_highest': [60.0, 3.5, 3.5, 2.0, 2.0, 3.5, math.log(6.0)],
+        }.items():
+            self.register_buffer(name, torch.tensor(values), persistent=False)
+        return n_fit
+
+    def _make_heads(self, n_joined, width):
+        """Make what concludes: flux, shape and their errors."""
+        n_fit_fluxes = len(FIT_FLUXES) if self.fit else 0
         self.join = DenseResidual(n_joined, width, 2)
-        self.mix = silent(nn.Linear(width, 2 * n_fluxes + (2 if self.fit else 0)))
-        if self.fit:
+        self.mix = silent(nn.Linear(width, 2 * self.photometry.n_fluxes + n_fit_fluxes))
+        if n_fit_fluxes:
             # begin with the fits
             with torch.no_grad():
-                self.mix.bias[-2:] = 4.0
+                self.mix.bias[-n_fit_fluxes:] = 4.0
         self.correction = silent(nn.Linear(width, 1))
-        self.shape = silent(nn.Linear(width, 3))
+        self.shape = silent(nn.Linear(width, len(SHAPE)))
         self.distribution = nn.Sequential(
-            nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + 3)
+            nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + len(SHAPE))
         )
-        self.binning = silent(nn.Linear(1, width)) if sees_binning else None
 
     def forward(self, image, weight, psf, binning=1):
         """
@@ -186,21 +209,17 @@ class ProfileNet(nn.Module):
         -------
         answer : dict of `torch.Tensor`
             ``ln_flux`` ``(n,)``, in units of the noise; ``quantiles`` ``(n, 7)`` of its
-            predictive distribution, relative to it; ``ln_radius`` of the half-light radius
-            in pixels, ``concentration`` and ``bulge_to_total``, and ``shape_error``
-            ``(n, 3)`` of these; ``detection_snr`` of the best matched filter;
-            and, but for training, ``novelty``, above one where
-            `~astroflux.networks.familiarity.Familiarity` has hardly seen the like, and what it
-            has ``judged``.
+            predictive distribution, relative to it; what ``SHAPE`` of
+            `astroflux.networks.outputs` names, each ``(n,)``, and ``shape_error`` ``(n, 3)``
+            of these; ``detection_snr`` of the best matched filter; and, but for training,
+            ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity` has
+            hardly seen the like, and what it has ``judged``.
         """
         raw, filled = self.pyramid(image, weight)
         symmetric = symmetric_pictures(filled)
         view = self._look(raw, filled, symmetric, psf)
-        maps = [
-            stack(_picture(filled.pictures[level], symmetric[level], raw.weights[level]))
-            for level, stack in enumerate((self.fine, self.coarse))
-        ]
         features = self.standardise(view['features'])
+        maps = self._see(raw, filled, symmetric)
         hidden = self.propose(torch.cat([features, *maps], dim=1))
         binning = torch.as_tensor(binning, dtype=hidden.dtype, device=hidden.device)
         binning = binning.expand(len(hidden))[:, None]
@@ -211,30 +230,27 @@ class ProfileNet(nn.Module):
             fit, fit_features = self._fit(raw, view, hidden, binning)
             fit_features = self.standardise_fit(fit_features)
             hidden = torch.cat([hidden, fit_features], dim=1)
-            relative = torch.stack([fit['ln_sersic'], fit['ln_free']], dim=1)
-            relative = relative - view['ln_reference'][:, None]
-            candidates = torch.cat([candidates, relative.clamp(-FIT_RANGE, FIT_RANGE).exp()], dim=1)
-            ln_radius = fit['parameters'][:, 5]
-            answer = {name: fit[name] for name in ('ln_start', 'ln_sersic', 'ln_free')}
+            candidates = torch.cat([candidates, self._fluxes_of_fit(fit, view)], dim=1)
+            ln_radius = fit['parameters'][:, PARAMETERS.index('ln_radius')]
+            answer = {name: fit[name] for name in ('ln_start', *FIT_FLUXES)}
             if not self.training:
-                oddity = self.oddity(fit['pull'], raw.pictures[0], fit['ln_fwhm'])
-                judged = torch.cat([features, fit_features, oddity], dim=1).detach()
-                answer |= {'judged': judged, 'novelty': self.familiarity(judged, view['snr'])}
+                answer |= self._judge(raw, view, fit, features, fit_features)
         hidden = self.join(hidden)
-
-        mix = (self.mix(hidden).softmax(dim=1) * candidates).sum(dim=1)
-        correction = self.correction(hidden)[:, 0] * (CORRECTION + 1.5 / view['snr'])
-        shape = self.shape(hidden)
         return {
             **answer,
-            'ln_flux': view['ln_reference'] + mix.clamp(min=SMALLEST_MIX).log() + correction,
-            'ln_radius': ln_radius + shape[:, 0],
-            'concentration': TYPICAL_CONCENTRATION + shape[:, 1],
-            'bulge_to_total': torch.sigmoid(shape[:, 2]),
+            'ln_flux': self._ln_flux(hidden, candidates, view),
+            **self._shape(hidden, ln_radius),
             'detection_snr': view['snr'],
             # The errors learn from the answer but must not pull at it.
             **self._errors(hidden.detach(), view['snr']),
         }
+
+    def _see(self, raw, filled, symmetric):
+        """Return the maps of the convolutional stacks, of pixels and of blocks."""
+        return [
+            stack(_picture(filled.pictures[level], symmetric[level], raw.weights[level]))
+            for level, stack in enumerate((self.fine, self.coarse))
+        ]
 
     def _look(self, raw, filled, symmetric, psf):
         """Return features and flux candidates of apertures and filters."""
@@ -270,31 +286,35 @@ class ProfileNet(nn.Module):
             'psf_features': psf_features,
         }
 
-    def _fit(self, raw, view, hidden, binning):
-        """Guess a profile, fit it, and return the fit and its features."""
-        change, width, misfit, cut, free, bend, opinion = self.guess(hidden).split(
-            self.sizes, dim=1
-        )
+    def _guess(self, view, hidden, binning):
+        """Return where the fit starts, and the network's opinion of the PSF."""
+        parts = self.guess(hidden).split(list(self.sizes.values()), dim=1)
+        parts = dict(zip(self.sizes, parts, strict=True))
         zero = torch.zeros_like(view['ln_width'])
         start = torch.stack(
             [view['ln_reference'], *[zero] * 4, view['ln_width'], zero + TYPICAL_LN_INDEX], dim=1
         )
-        n, n_steps = len(start), self.fit.n_steps
-        ln_variance, psf_weight = self.psf(view['psf_features'], opinion)
-        width = width.clamp(-5, 3).exp().view(n, n_steps, N_SOLVED).transpose(0, 1)
+        n = len(start)
+        ln_variance, psf_weight = self.psf(view['psf_features'], parts['opinion'])
+        width = parts['width'].clamp(-5, 3).exp().view(n, -1, N_SOLVED).transpose(0, 1)
         # the sky comes last
         prior = torch.cat([self.prior[:-1].expand(n, -1), binning * self.prior[-1:]], dim=1)
         guess = ProfileGuess(
-            start=(start + change).clamp(self.start_lowest, self.start_highest),
+            start=(start + parts['change']).clamp(self.start_lowest, self.start_highest),
             ln_variance=ln_variance,
             weight=psf_weight,
             width=width * prior,
-            misfit=0.03 * misfit.clamp(-6, 3).exp().T,
-            cut=10.0 * cut.clamp(-3, 5).exp().T,
-            free_width=free.clamp(-6, 3).exp(),
-            bend_width=0.1 * bend.clamp(-5, 3).exp(),
+            misfit=0.03 * parts['misfit'].clamp(-6, 3).exp().T,
+            cut=10.0 * parts['cut'].clamp(-3, 5).exp().T,
+            free_width=parts['free'].clamp(-6, 3).exp(),
+            bend_width=0.1 * parts['bend'].clamp(-5, 3).exp(),
         )
-        weight = self.pyramid.tile(raw.weights).expand(n, -1)
+        return guess, parts['opinion']
+
+    def _fit(self, raw, view, hidden, binning):
+        """Guess a profile, fit it, and return the fit and its features."""
+        guess, opinion = self._guess(view, hidden, binning)
+        weight = self.pyramid.tile(raw.weights).expand(len(hidden), -1)
         fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess)
         fit['ln_start'] = guess.start[:, 0]
         fit['ln_fwhm'] = self.psf.ln_fwhm(view['psf_features'], opinion)[:, 0]
@@ -305,14 +325,38 @@ class ProfileNet(nn.Module):
                 fit['ln_sersic'] - view['ln_reference'],
                 ln_radius,
                 ln_index,
-                ln_radius - 0.5 * ln_variance[:, 0],
+                ln_radius - 0.5 * guess.ln_variance[:, 0],
                 (e1 * e1 + e2 * e2 + 1e-8).sqrt(),
                 (x * x + y * y + 1e-8).sqrt(),
                 view['snr'].log(),
             ],
             dim=1,
         )
-        return fit, torch.cat([fit['features'], summary, ln_variance, psf_weight], dim=1)
+        return fit, torch.cat([fit['features'], summary, guess.ln_variance, guess.weight], dim=1)
+
+    @staticmethod
+    def _fluxes_of_fit(fit, view):
+        """Return the fluxes of the fit over the reference."""
+        relative = torch.stack([fit[name] for name in FIT_FLUXES], dim=1)
+        relative = relative - view['ln_reference'][:, None]
+        return relative.clamp(-FIT_RANGE, FIT_RANGE).exp()
+
+    def _judge(self, raw, view, fit, features, fit_features):
+        """Return how new a case is, and the numbers that were judged."""
+        oddity = self.oddity(fit['pull'], raw.pictures[0], fit['ln_fwhm'])
+        judged = torch.cat([features, fit_features, oddity], dim=1).detach()
+        return {'judged': judged, 'novelty': self.familiarity(judged, view['snr'])}
+
+    def _ln_flux(self, hidden, candidates, view):
+        """Return ln of the flux: a mixture of the candidates, and a small correction."""
+        mix = (self.mix(hidden).softmax(dim=1) * candidates).sum(dim=1)
+        correction = self.correction(hidden)[:, 0] * (CORRECTION + 1.5 / view['snr'])
+        return view['ln_reference'] + mix.clamp(min=SMALLEST_MIX).log() + correction
+
+    def _shape(self, hidden, ln_radius):
+        """Return the numbers of the shape."""
+        raw = self.shape(hidden).unbind(dim=1)
+        return {o.name: o.value(column, ln_radius) for o, column in zip(SHAPE, raw, strict=True)}
 
     def _errors(self, hidden, snr):
         """Return the quantiles of the flux, and the errors of the shape."""

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-__all__ = ['N_PSF_GAUSSIANS', 'N_PSF_NUMBERS', 'fit_psf_mixtures']
+__all__ = ['N_PSF_GAUSSIANS', 'N_PSF_NUMBERS', 'fit_psf_mixtures', 'in_blocks', 'psf_numbers']
 
 N_PSF_GAUSSIANS = 4
 
@@ -168,3 +168,50 @@ def _levenberg_marquardt(squared, value, weight, fwhm):
         if done.all():
             break
     return parameters[:, :-1]
+
+
+def psf_numbers(psfs, fwhm):
+    """
+    Return what a network is told of point-spread functions.
+
+    Parameters
+    ----------
+    psfs, fwhm
+        As for `fit_psf_mixtures`.
+
+    Returns
+    -------
+    numbers : `~numpy.ndarray`
+        ``(n, 9)``: full width at half maximum, noise-equivalent area
+        ``sum(psf)**2 / sum(psf**2)``, and the numbers of `fit_psf_mixtures`.
+    """
+    area = [_total(psf) ** 2 / np.vdot(psf, psf) for psf in psfs]
+    return np.column_stack([fwhm, area, fit_psf_mixtures(psfs, fwhm)])
+
+
+def _total(psf):
+    total = psf.sum()
+    # of a normalised image it is one, but for rounding
+    return 1.0 if abs(total - 1) < 1e-12 else total
+
+
+def in_blocks(numbers, binning):
+    """
+    Return numbers of point-spread functions in blocks of pixels.
+
+    Parameters
+    ----------
+    numbers : `~numpy.ndarray`
+        ``(n, 9)``, of `psf_numbers`.
+    binning : int or `~numpy.ndarray`
+        Pixels along the side of a block; ``(n,)`` or one for all.
+
+    Returns
+    -------
+    numbers : `~numpy.ndarray`
+        With width and area in blocks; the mixture is in units of the width.
+    """
+    numbers = numbers.copy()
+    numbers[:, 0] /= binning
+    numbers[:, 1] /= np.square(binning)
+    return numbers

@@ -6,7 +6,8 @@ import copy
 import numpy as np
 import torch
 
-from astroflux.networks.objective import SHAPE, error_loss, flux_loss
+from astroflux.networks.objective import error_loss, flux_loss
+from astroflux.networks.outputs import SHAPE
 from astroflux.networks.profile_net import ProfileNet
 
 __all__ = ['new_network', 'refine']
@@ -113,7 +114,7 @@ def refine(
                 'ln_flux': ln_flux[rows].to(device),
                 'effective_snr': answer['detection_snr'].detach(),
                 'floor': 0.0,
-                **{name: torch.full_like(answer[name], torch.nan).detach() for name in SHAPE},
+                **{o.name: torch.full_like(answer[o.name], torch.nan).detach() for o in SHAPE},
             }
             loss, _ = flux_loss(answer, truth, floor=FLOOR)
             loss = loss + error_loss(answer, truth)

@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from scipy.special import gamma, gammaincinv
+
+from astroflux._sersic import brightness, enclosing_radius
 
 __all__ = ['LN_INDEX_RANGE', 'SersicMixture', 'sersic_mixture', 'to_unit_interval']
 
@@ -86,17 +87,6 @@ class SersicMixture:
         return self.amplitude @ basis, np.exp(self.ln_width @ basis)
 
 
-def _brightness(radius, index):
-    """Return the surface brightness of a profile of unit flux and half-light radius."""
-    b_n = gammaincinv(2 * index, 0.5)
-    norm = b_n ** (2 * index) / (2 * np.pi * index * gamma(2 * index))
-    return norm * np.exp(-b_n * radius ** (1 / index))
-
-
-def _enclosing_radius(fraction, index):
-    return (gammaincinv(2 * index, fraction) / gammaincinv(2 * index, 0.5)) ** index
-
-
 @lru_cache(maxsize=4)
 def sersic_mixture(n_gaussians=8):
     """
@@ -115,7 +105,7 @@ def sersic_mixture(n_gaussians=8):
     u = to_unit_interval(np.log(indices))
     basis = chebyshev.chebvander(u, AMPLITUDE_DEGREE)
     ends = [
-        chebyshev.chebfit(u, np.log(factor * _enclosing_radius(fraction, indices)), WIDTH_DEGREE)
+        chebyshev.chebfit(u, np.log(factor * enclosing_radius(fraction, indices)), WIDTH_DEGREE)
         for factor, fraction in (NARROWEST, WIDEST)
     ]
     ends = [np.pad(end, (0, AMPLITUDE_DEGREE - WIDTH_DEGREE)) for end in ends]
@@ -128,7 +118,7 @@ def sersic_mixture(n_gaussians=8):
         radius = np.geomspace(0.2 * width[0], 4.5 * width[-1], N_RADII)
         weight = radius ** (1 + RADIUS_POWER)
         gaussians = np.exp(-0.5 * (radius[:, None] / width) ** 2) / (2 * np.pi * width**2)
-        wanted = _brightness(radius, index) * weight
+        wanted = brightness(radius, index) * weight
         norm = np.sqrt((wanted**2).sum())
         design = (gaussians * weight[:, None] / norm)[:, :, None] * polynomials
         rows.append(design.reshape(N_RADII, -1))

@@ -71,7 +71,7 @@ class SersicModel(nn.Module):
         parameters : `torch.Tensor`
             ``(n, 7)``.
         ln_variance, psf_weight : `torch.Tensor`
-            ``(n, 3)``, the Gaussians of the PSF.
+            ``(n, 4)`` each, the Gaussians of the PSF.
         free : bool
             Whether to add the change of the two components of the ellipse for the inner half
             of the Gaussians only, and the image of each Gaussian with the galaxy's flux.

@@ -4,7 +4,6 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -13,12 +12,12 @@ from safetensors.torch import save_file
 
 from astroflux._work import write_whole
 from astroflux.networks.profile_net import ProfileNet
+from astroflux.networks.registry import default_weights, known_hashes, weights_folder
 from astroflux.networks.study_net import StudyNet
 
 __all__ = [
     'Weights',
     'WeightsError',
-    'available_weights',
     'hash_of_tensors',
     'load_weights',
     'save_weights',
@@ -68,27 +67,6 @@ class Weights:
     def network_for_blocks(self):
         """The network that measures galaxies in blocks of pixels."""
         return self.network if self.blocks is None else self.blocks
-
-
-def _folder():
-    return resources.files('astroflux.networks') / 'weights'
-
-
-def _registry():
-    """Return the names and hashes of the weights in the package."""
-    return json.loads((_folder() / 'registry.json').read_text())
-
-
-def available_weights():
-    """
-    Return the names of the weights that ship in the package.
-
-    Returns
-    -------
-    names : tuple of str
-        The default comes first.
-    """
-    return tuple(_registry())
 
 
 def hash_of_tensors(tensors):
@@ -184,9 +162,9 @@ def save_weights(path, network, *, name, metadata=None, blocks=None, dtype=None)
 
 def _locate(weights):
     """Return path and expected hash of weights given by name or path."""
-    registry = _registry()
+    registry = known_hashes()
     if isinstance(weights, str) and weights in registry:
-        return _folder() / f'{weights}{SUFFIX}', registry[weights]
+        return weights_folder() / f'{weights}{SUFFIX}', registry[weights]
     path = Path(weights)
     if path.is_file():
         return path, None
@@ -216,7 +194,7 @@ def load_weights(weights=None):
     Parameters
     ----------
     weights : str or path-like, optional
-        A name from `available_weights` (the first one if not given) or the
+        A name from `available_weights` (`default_weights` if not given) or the
         path of a file written by `save_weights`.
 
     Returns
@@ -230,7 +208,7 @@ def load_weights(weights=None):
         have the hash that it or the package states, or do not fit the
         architecture.
     """
-    path, expected = _locate(available_weights()[0] if weights is None else weights)
+    path, expected = _locate(default_weights() if weights is None else weights)
     header, tensors = _read(path)
     sha256 = hash_of_tensors(tensors)
     for stated in (header['sha256'], expected):

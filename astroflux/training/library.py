@@ -7,17 +7,17 @@ masks) a fraction of one. The library holds each galaxy once, without noise;
 `astroflux.training.observe` makes a new observation of it at every step.
 """
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from astroflux.networks.psf_mixture import fit_psf_mixtures
+from astroflux._optional import import_optional
+from astroflux._work import spawn_pool, write_whole
+from astroflux.networks.psf_mixture import in_blocks, psf_numbers
 from astroflux.simulation.observation import PSF_SIZE
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
@@ -34,14 +34,19 @@ SAMPLED_FWHM = 1.8
 # Rays that find the radii of a galaxy that is no sum of Sersic profiles.
 N_PHOTONS = 20_000
 
-# What a chunk holds beside its images, one number per galaxy.
-TRUTH_COLUMNS = (
-    'half_light_radius',
-    'concentration',
-    'bulge_to_total',
-    'sersic_index',
-    'n_components',
-)
+
+class Truth(NamedTuple):
+    """
+    What is known of a galaxy: a column each of a chunk and of a `Library`.
+
+    Among it what ``SHAPE`` of `astroflux.networks.outputs` lists, by the names of its columns.
+    """
+
+    half_light_radius: float
+    concentration: float
+    bulge_to_total: float = np.nan
+    sersic_index: float = np.nan
+    n_components: int = 0
 
 
 @dataclass
@@ -63,9 +68,7 @@ class Library:
         ``sqrt(sum(model**2))`` of the stamp of unit total flux: the total
         flux at a signal-to-noise ratio of one, inverted.
     psf : `~numpy.ndarray`
-        ``(n_groups, 9)``: full width at half maximum in pixels, noise-equivalent
-        area in square pixels, and the parameters of
-        `~astroflux.networks.psf_mixture.fit_psf_mixtures`.
+        ``(n_groups, 9)``: `~astroflux.networks.psf_mixture.psf_numbers`, in pixels.
     half_light_radius : `~numpy.ndarray`
         In pixels.
     concentration : `~numpy.ndarray`
@@ -113,25 +116,24 @@ def _sersic_truth(row):
     if row['n_components'] == 1:
         is_disc, is_bulge = 0.8 <= index <= 1.2, 3 <= index <= 5
         bulge_to_total = 0.0 if is_disc else 1.0 if is_bulge else np.nan
-    return half, 5 * np.log10(outer / inner), bulge_to_total, index, row['n_components']
+    concentration = 5 * np.log10(outer / inner)
+    return Truth(half, concentration, bulge_to_total, index, row['n_components'])
 
 
 def _structured_truth(face_on, seed):
     """Return the numbers of any other galaxy, from where its photons fall."""
-    import galsim
-
+    galsim = import_optional('galsim', extra='simulate')
     photons = face_on.shoot(N_PHOTONS, galsim.BaseDeviate(seed))
     inner, half, outer = np.quantile(np.hypot(photons.x, photons.y), [0.2, 0.5, 0.8])
-    return half, 5 * np.log10(outer / inner), np.nan, np.nan, 0
+    return Truth(half, 5 * np.log10(outer / inner))
 
 
 def _galaxy(row, structured_fraction, rng):
     """Return a galaxy's profile and truth."""
-    import galsim
-
     if rng.random() >= structured_fraction:
         return galaxy_profile(row), _sersic_truth(row)
     face_on = structured_profile(row, rng)
+    galsim = import_optional('galsim', extra='simulate')
     angle = float(row['position_angle_1']) * galsim.degrees
     inclined = face_on.shear(q=float(row['axis_ratio_1']), beta=angle)
     return inclined, _structured_truth(face_on, int(rng.integers(1, 2**31)))
@@ -144,8 +146,7 @@ def _binning(fwhm):
 
 def _render_chunk(path, config, index):
     """Render one chunk and write it under its name only when it is whole."""
-    import galsim
-
+    galsim = import_optional('galsim', extra='simulate')
     rng = np.random.default_rng([config['seed'], index])
     group_size = config['group_size']
     shape = (config['stamp_size'], config['stamp_size'])
@@ -187,20 +188,16 @@ def _render_chunk(path, config, index):
         'psf_image': np.array(psf_images),
         'psf_fwhm': np.array(fwhms),
         'psf_binning': np.array(binnings),
-        **dict(zip(TRUTH_COLUMNS, np.array(truths, float).T, strict=True)),
+        **dict(zip(Truth._fields, np.array(truths, float).T, strict=True)),
     }
     arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
-    partial = path.with_suffix('.partial.npz')
-    np.savez(partial, **arrays)
-    os.replace(partial, path)
+    with write_whole(path) as part, part.open('wb') as file:
+        np.savez(file, **arrays)
 
 
-def _psf_numbers(images, fwhm, binning):
-    """Return width, noise-equivalent area and mixture, in pixels of which an image's are a part."""
-    images = images.astype(float)
-    area = images.sum(axis=(1, 2)) ** 2 / (images**2).sum(axis=(1, 2))
-    mixtures = fit_psf_mixtures(images, fwhm * binning)
-    return np.column_stack([fwhm, area / binning**2, mixtures])
+def _told_of_psfs(images, fwhm, binning):
+    """Return what a network is told of PSFs, in pixels of which an image's are a part."""
+    return in_blocks(psf_numbers(images.astype(float), fwhm * binning), binning)
 
 
 def _chunk_paths(directory, config):
@@ -233,8 +230,7 @@ def render_library(directory, config, *, workers=2, progress=True):
     """
     Path(directory).mkdir(parents=True, exist_ok=True)
     missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
-    # A process that is forked once threads of OpenMP ran, as torch's do, can wait for them forever.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
+    with spawn_pool(workers) as pool:
         futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
         for future in tqdm(futures, desc='render', unit='chunk', disable=not progress):
             future.result()
@@ -268,7 +264,7 @@ def load_library(directory, config):
         with np.load(path) as chunk:
             parts.append(dict(chunk))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    joined['psf'] = _psf_numbers(
+    joined['psf'] = _told_of_psfs(
         *(joined.pop(f'psf_{name}') for name in ('image', 'fwhm', 'binning'))
     )
     # half precision is for the disk: numpy computes with it slowly

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from astroflux.networks.orientation import ORIENTATIONS, Orientation
+from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training.noise import correlate, noise_maps
 
@@ -138,11 +139,11 @@ class Observation:
         ``(n, 147, 147)`` float32; the weight is the inverse variance, 0
         where a pixel cannot be used.
     psf : `~numpy.ndarray`
-        ``(n, 9)`` float32: width in pixels, noise-equivalent area in square
-        pixels, and the numbers of
-        `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
+        ``(n, 9)`` float32: `~astroflux.networks.psf_mixture.psf_numbers`, in pixels;
+        NaN where unknown.
     ln_flux, ln_radius, concentration, bulge_to_total : `~numpy.ndarray`
-        ``(n,)`` float32; the flux in units of the noise, lengths in pixels.
+        ``(n,)`` float32; the flux in units of the noise, lengths in pixels. All but the
+        flux are those of ``SHAPE`` in `astroflux.networks.outputs`.
     snr : `~numpy.ndarray`
         ``(n,)`` float32, ``sqrt(sum(model**2))`` in units of the noise.
     effective_snr : `~numpy.ndarray`
@@ -379,9 +380,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
 
     truth = {
         'ln_flux': np.log(flux),
-        'ln_radius': np.log(library.half_light_radius[indices]),
-        'concentration': library.concentration[indices],
-        'bulge_to_total': library.bulge_to_total[indices],
+        **{o.name: o.of_column(getattr(library, o.column)[indices]) for o in SHAPE},
         'snr': snr,
         'effective_snr': effective_snr,
         'floor': floor,

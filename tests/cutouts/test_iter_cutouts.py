@@ -72,20 +72,90 @@ def test_label_from_meta(stamp):
 
 def test_cutout_passes_through(stamp, gaussian_psf):
     first = one(NDData(stamp, unit='Jy', psf=gaussian_psf), psf_fwhm=3.0, positions=(19, 15))
-    again = one(first)
-    assert again is not first
-    for name in ('data', 'noise', 'mask', 'psf'):
-        assert_array_equal(getattr(again, name), getattr(first, name))
-    assert (again.position, again.psf_fwhm, again.unit, again.flags) == (
-        first.position,
-        3.0,
-        u.Jy,
-        first.flags,
-    )
+    assert one(first) is first
     failed = Cutout.failed(Flag.UNREADABLE, 'gone')
     good, bad = iter_cutouts([first, failed])
+    assert good is first
     assert bad is failed
-    assert not good.is_failed
+
+
+def assert_same_cutout(cutout, expected):
+    for name in ('data', 'noise', 'mask', 'psf'):
+        assert_array_equal(getattr(cutout, name), getattr(expected, name))
+    for name in ('position', 'psf_fwhm', 'unit', 'label', 'flags'):
+        assert getattr(cutout, name) == getattr(expected, name)
+
+
+@pytest.mark.parametrize(
+    'told',
+    [
+        {'psf_fwhm': 5.5},
+        {'positions': (3, 15)},
+        {'positions': (19, 15), 'psf_fwhm': 1.5},
+        {'psf': np.outer([1.0, 2, 1], [1.0, 2, 1])},
+    ],
+)
+def test_cutout_takes_what_the_call_says(told, stamp, gaussian_psf):
+    mask = np.zeros(stamp.shape, bool)
+    mask[15, 23] = True
+    item = NDData(stamp, unit='Jy', psf=gaussian_psf, mask=mask, meta={'id': 'a'})
+    first = one(item)
+    before = first.flags
+    assert_same_cutout(one(first, **told), one(item, **told))
+    assert first.flags == before
+    assert first.position == (20, 16)
+
+
+def test_cutout_made_by_hand(stamp):
+    cutout = Cutout(data=stamp, noise=2, mask=None, position=(20, 16), psf_fwhm=3.0)
+    assert one(cutout) is cutout
+    assert_array_equal(cutout.noise, np.full(stamp.shape, 2.0))
+    assert not cutout.mask.any()
+
+
+def test_cutout_in_another_unit(stamp):
+    item = NDData(stamp, unit='mJy', uncertainty=StdDevUncertainty(2.0))
+    first, second = iter_cutouts([NDData(stamp, unit='Jy'), one(item)])
+    assert second.unit == first.unit == u.Jy
+    assert_allclose(second.data, 1e-3 * stamp)
+    assert_allclose(second.noise, 2e-3)
+
+
+def test_noise_and_mask_as_they_were_given(stamp, rng):
+    """An even noise is a number and no mask is None; the arrays are made when asked for."""
+    sigma = rng.uniform(0.5, 2, stamp.shape)
+    mask = np.zeros(stamp.shape, bool)
+    even = StdDevUncertainty(np.full(stamp.shape, 2.5))
+    for item in (NDData(stamp, uncertainty=even, mask=mask), NDData(stamp, uncertainty=even)):
+        cutout = one(item)
+        assert cutout.sigma == 2.5
+        assert cutout.ignored is None
+        assert_array_equal(cutout.noise, np.full(stamp.shape, 2.5))
+        assert cutout.mask.dtype == bool
+        assert not cutout.mask.any()
+        assert cutout.noise is cutout.noise
+    # one pixel that is told apart is of no use, and the others are alike
+    odd = np.full(stamp.shape, 2.5)
+    odd[3, 4] = np.nan
+    assert one(NDData(stamp, uncertainty=StdDevUncertainty(odd))).sigma == 2.5
+    mask[3, 4] = True
+    cutout = one(NDData(stamp, uncertainty=StdDevUncertainty(sigma), mask=mask))
+    assert cutout.noise is cutout.sigma
+    assert cutout.mask is cutout.ignored
+    failed = Cutout.failed(Flag.UNREADABLE, 'gone')
+    assert failed.noise is failed.mask is failed.shape is None
+
+
+@pytest.mark.parametrize('sigma', [2.5, None])
+def test_in_noise_units(sigma, stamp, rng):
+    if sigma is None:
+        sigma = rng.uniform(0.5, 2, stamp.shape)
+    data, noise, reference = one(
+        NDData(stamp, uncertainty=StdDevUncertainty(sigma))
+    ).in_noise_units()
+    assert reference == np.median(sigma)
+    assert_array_equal(data, stamp / reference)
+    assert_array_equal(noise, np.broadcast_to(sigma, stamp.shape) / reference)
 
 
 @pytest.mark.parametrize(

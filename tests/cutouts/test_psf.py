@@ -7,8 +7,8 @@ from astropy import units as u
 from astropy.nddata import CCDData, NDData
 from numpy.testing import assert_array_equal
 
-from astroflux.cutouts import iter_cutouts
-from astroflux.cutouts._psf import _cached_fwhm, fwhm_of_image, normalise_psf
+from astroflux.cutouts import _psf, iter_cutouts
+from astroflux.cutouts._psf import fwhm_of_image, known_psf
 from astroflux.flags import MeasurementFlag as Flag
 
 WIDTHS = (2.0, 2.5, 3.1, 3.3, 4.0, 6.0, 8.0)
@@ -59,19 +59,35 @@ def test_odd_images_give_a_number_or_nan(shape, rng):
         assert np.isnan(fwhm) or fwhm > 0
 
 
-def test_width_is_remembered_by_content(gaussian_psf):
-    _cached_fwhm.cache_clear()
-    first = fwhm_of_image(gaussian_psf)
-    assert fwhm_of_image(gaussian_psf.copy()) == first
-    assert _cached_fwhm.cache_info()[:2] == (1, 1)
+def test_psf_is_remembered_by_content(gaussian_psf, monkeypatch):
+    measured = []
+
+    def count(psf):
+        measured.append(psf)
+        return fwhm_of_image(psf)
+
+    monkeypatch.setattr(_psf, 'fwhm_of_image', count)
+    _psf._normalised.cache_clear()
+    first = known_psf(gaussian_psf)
+    assert known_psf(gaussian_psf.copy()) is first
+    assert not measured
+    assert known_psf(gaussian_psf).fwhm == first.fwhm == fwhm_of_image(first.image)
+    assert len(measured) == 1
     # The same object, with other content.
     gaussian_psf[:] = gaussian_psf**0.25
-    assert fwhm_of_image(gaussian_psf) > 1.5 * first
+    assert known_psf(gaussian_psf).fwhm > 1.5 * first.fwhm
+
+
+def test_order_in_memory_does_not_matter(gaussian_psf):
+    lopsided = gaussian_psf * np.linspace(1, 2, len(gaussian_psf))
+    one, other = known_psf(lopsided), known_psf(np.asfortranarray(lopsided))
+    np.testing.assert_allclose(other.image, one.image, rtol=1e-14)
+    assert other.fwhm == pytest.approx(one.fwhm)
 
 
 def test_normalised_copy(gaussian_psf):
     before = gaussian_psf.copy()
-    psf = normalise_psf(gaussian_psf.astype('>f4'))
+    psf = known_psf(gaussian_psf.astype('>f4')).image
     assert psf.sum() == pytest.approx(1, rel=1e-12)
     assert psf.dtype.isnative
     assert not psf.flags.writeable

@@ -14,7 +14,7 @@ from astroflux.cutouts import iter_cutouts
 from astroflux.estimators import _canvas
 from astroflux.estimators._canvas import Canvases
 from astroflux.networks.orientation import Orientation
-from astroflux.networks.psf_mixture import N_PSF_NUMBERS, fit_psf_mixtures
+from astroflux.networks.psf_mixture import N_PSF_NUMBERS, fit_psf_mixtures, psf_numbers
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
 ORIENTATIONS = [Orientation(*flags) for flags in product((False, True), repeat=3)]
@@ -474,9 +474,9 @@ def test_psf_is_fitted_once(monkeypatch):
 
     def count(psfs, fwhm):
         fitted.append(len(psfs))
-        return fit_psf_mixtures(psfs, fwhm)
+        return psf_numbers(psfs, fwhm)
 
-    monkeypatch.setattr(_canvas, 'fit_psf_mixtures', count)
+    monkeypatch.setattr(_canvas, 'psf_numbers', count)
     monkeypatch.setattr(_canvas, 'MAX_REMEMBERED', 2)
     images = [galaxy((61, 61), seed) for seed in range(3)]
     widths = (3.5, 4.2, 5.0)

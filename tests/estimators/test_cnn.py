@@ -3,6 +3,8 @@
 
 import copy
 import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +18,18 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from astroflux import CNNFluxEstimator, decode_flags
-from astroflux.estimators.cnn import LARGE_RADIUS
-from astroflux.networks import WeightsError, load_weights, save_weights
+from astroflux.estimators import _canvas
+from astroflux.estimators._canvas import stamps_around
+from astroflux.estimators._columns import columns_of, results_of
+from astroflux.estimators._measurement import LARGE_RADIUS, Answer, measure_stamps
+from astroflux.flags import MeasurementFlag
+from astroflux.networks import (
+    WeightsError,
+    available_weights,
+    default_weights,
+    load_weights,
+    save_weights,
+)
 from astroflux.networks.pyramid import CANVAS_SIZE
 
 
@@ -221,13 +233,15 @@ def test_sky_of_a_galaxy_in_blocks(estimator, make_ccd, monkeypatch):
 
     allowed = change()
     # as if the canvas were of pixels
-    answer = CNNFluxEstimator._answer
+    answer_of = Answer.of
 
-    def blind(estimator, network, canvases):
-        canvases.binning = 1
-        return answer(estimator, network, canvases)
+    def blind(network, canvases, device):
+        binning, canvases.binning = canvases.binning, 1
+        answer = answer_of(network, canvases, device)
+        answer.binning[:] = binning
+        return answer
 
-    monkeypatch.setattr(CNNFluxEstimator, '_answer', blind)
+    monkeypatch.setattr(Answer, 'of', blind)
     assert allowed < 0.6 * change()
 
 
@@ -236,7 +250,83 @@ def test_galaxy_larger_than_its_stamp(estimator, make_ccd):
     assert set(flags_of(table)) & {'OUT_OF_RANGE', 'UNFAMILIAR'}
 
 
+# -- many at a time ------------------------------------------------------------------------------
+
+
+def test_one_image_with_many_galaxies(draw_galaxy):
+    """What is made of an image and positions is, to the last bit, what cutouts give."""
+    shape, size = (420, 500), 101
+    rng = np.random.default_rng(11)
+    positions = [(80.2, 90.1), (260.0, 77.7), (251.6, 230.4), (460.3, 30.9), (140.4, 380.2)]
+    sigma = rng.uniform(0.8, 1.2, shape)
+    # where the noise is even
+    sigma[:, 180:330] = 1.1
+    mask = np.zeros(shape, bool)
+    mask[60:64, 100:130] = True
+    image = sum(draw_galaxy(shape, centre=xy, flux=6000.0) for xy in positions)
+    image = np.where(mask, 0, image + sigma * rng.normal(size=shape))
+    y, x = np.mgrid[-15:16, -15:16]
+    psf = np.exp(-(x**2 + y**2) / 8)
+    psf /= psf.sum()
+
+    cutouts, inside = [], []
+    for x, y in positions:
+        x0, y0 = (max(0, round(c) - size // 2) for c in (x, y))
+        window = np.s_[y0 : round(y) + size // 2 + 1, x0 : round(x) + size // 2 + 1]
+        uncertainty = StdDevUncertainty(sigma[window])
+        cutouts.append(NDData(image[window], mask=mask[window], uncertainty=uncertainty))
+        inside.append((x - x0, y - y0))
+    expected = CNNFluxEstimator().measure(cutouts, psf=psf, psf_fwhm=4.7, positions=inside)
+
+    stamps = stamps_around(positions, image, sigma, ignored=mask, psf=psf, psf_fwhm=4.7, size=size)
+    assert np.shares_memory(stamps[0].data, image)
+    weights = load_weights()
+    answer = measure_stamps(weights, stamps, torch.device('cpu'))
+    results = results_of(answer, weights.metadata)
+    for name in ('flux', 'flux_err', 'flux_lower_95', 'half_light_radius', 'novelty'):
+        np.testing.assert_array_equal(results[name], u.Quantity(expected[name]).value)
+    assert list(results['flags']) == list(expected['flags'] & ~MeasurementFlag.MASKED_PIXELS)
+
+
+def test_large_galaxies_of_one_image(draw_galaxy):
+    positions = [(250.0, 260.0), (60.0, 50.0)]
+    image = draw_galaxy((500, 500), centre=positions[0], flux=3e6, scale=20.0)
+    image += draw_galaxy((500, 500), centre=positions[1], flux=5e3)
+    image += np.random.default_rng(12).normal(size=image.shape)
+    stamps = stamps_around(positions, image, 1.0, psf_fwhm=4.0, size=401)
+    answer = measure_stamps(load_weights(), stamps, torch.device('cpu'))
+    assert answer.binning[0] > 1
+    assert answer.binning[1] == 1
+    assert columns_of(answer)['flux'][0] == pytest.approx(3e6, rel=0.05)
+
+
+def test_threads_share_an_estimator(many, monkeypatch):
+    """With more PSFs than are remembered, so that they drive each other's out."""
+    monkeypatch.setattr(_canvas, 'MAX_REMEMBERED', 2)
+    estimator = CNNFluxEstimator()
+    y, x = np.mgrid[-12:13, -12:13]
+    psfs = [np.exp(-(x**2 + y**2) / (2 * s**2)) for s in (1.5, 1.7, 1.9, 2.1, 2.3, 2.5)]
+    psfs = [psf / psf.sum() for psf in psfs]
+
+    def measure(shift):
+        order = np.roll(np.arange(6), shift)
+        flux = estimator.predict([many[i] for i in order], psf=[psfs[i] for i in order])
+        return flux[np.argsort(order)].value
+
+    expected = measure(0)
+    with ThreadPoolExecutor(8) as pool:
+        for flux in pool.map(measure, range(32)):
+            np.testing.assert_allclose(flux, expected, rtol=1e-5)
+
+
 # -- columns -----------------------------------------------------------------------------------
+
+
+def test_every_column_says_what_it_holds(estimator, many):
+    table = estimator.measure(many)
+    for name in table.colnames:
+        assert table[name].info.description
+    assert table['novelty'].info.description.startswith('how unlike the training')
 
 
 def test_intervals_hold_each_other(estimator, many):
@@ -462,6 +552,41 @@ def test_set_params_takes_other_weights(make_ccd, tmp_path):
         estimator.predict(make_ccd())
     estimator.set_params(weights=path)
     assert estimator.predict(make_ccd()) == CNNFluxEstimator().predict(make_ccd())
+
+
+def test_set_params_after_fit(lesson, tmp_path):
+    """The weights that are named are those that measure, and those of the record."""
+    ccds, flux = lesson
+    estimator = CNNFluxEstimator(epochs=1)
+    path = tmp_path / 'copy.safetensors'
+    estimator.save(path)
+    estimator.fit(ccds[:4], flux[:4])
+    fitted = estimator.measure(ccds)
+    assert fitted.meta['weights'] == 'profile-4, fine-tuned'
+    estimator.set_params(weights=path)
+    other = estimator.measure(ccds)
+    assert other.meta['weights_sha256'] == load_weights().sha256
+    assert np.all(other['flux'] == CNNFluxEstimator().predict(ccds))
+    estimator.set_params(weights=None)
+    with pytest.raises(NotFittedError):
+        estimator.predict(ccds)
+    estimator.set_params(weights=CNNFluxEstimator().weights)
+    assert np.all(estimator.predict(ccds) == fitted['flux'])
+
+
+def test_default_weights():
+    assert CNNFluxEstimator().weights == default_weights() == available_weights()[0]
+    assert repr(CNNFluxEstimator()) == 'CNNFluxEstimator()'
+
+
+def test_pickle_of_a_used_estimator_is_small(make_ccd):
+    estimator = CNNFluxEstimator(batch_size=7)
+    flux = estimator.predict(make_ccd())
+    content = pickle.dumps(estimator)
+    assert len(content) < 1000
+    again = pickle.loads(content)
+    assert again.batch_size == 7
+    assert again.predict(make_ccd()) == flux
 
 
 # -- fit ---------------------------------------------------------------------------------------

@@ -5,10 +5,13 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.stats import norm
 
-from astroflux.networks.objective import SHAPE, error_loss, flux_loss, shape_loss
-from astroflux.networks.profile_net import QUANTILES, achievable_scatter
+from astroflux.networks import outputs
+from astroflux.networks.objective import error_loss, flux_loss, shape_loss
+from astroflux.networks.outputs import QUANTILES
+from astroflux.networks.profile_net import achievable_scatter
 
 N = 6
+SHAPE = tuple(output.name for output in outputs.SHAPE)
 
 
 def make_truth(n=N, snr=100.0):

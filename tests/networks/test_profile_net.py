@@ -10,12 +10,9 @@ from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
+from astroflux.networks.outputs import QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry
-from astroflux.networks.profile_net import (
-    QUANTILES,
-    ProfileNet,
-    achievable_scatter,
-)
+from astroflux.networks.profile_net import ProfileNet, achievable_scatter
 from astroflux.networks.psf_gaussians import PSFGaussians
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, TYPICAL
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH, Pyramid, symmetric_pictures
@@ -70,7 +67,7 @@ def shapes_of(n, with_fit=True):
         'ln_radius': (n,),
         'concentration': (n,),
         'bulge_to_total': (n,),
-        'shape_error': (n, 3),
+        'shape_error': (n, len(SHAPE)),
         'detection_snr': (n,),
     }
     if with_fit:

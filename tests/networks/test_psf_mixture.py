@@ -7,7 +7,13 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 from scipy.special import erf
 
-from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, fit_psf_mixtures
+from astroflux.networks.psf_mixture import (
+    N_PSF_GAUSSIANS,
+    N_PSF_NUMBERS,
+    fit_psf_mixtures,
+    in_blocks,
+    psf_numbers,
+)
 
 SIZE = 43
 
@@ -174,3 +180,18 @@ def test_a_batch_is_as_good_as_one_by_one(widths):
     )
     assert np.ptp(together[:, 0]) > 0.2
     assert_allclose(together, one_by_one, atol=1e-3)
+
+
+@pytest.mark.parametrize('total', [1.0, 0.97])
+def test_numbers_of_a_psf(total):
+    """Width, noise-equivalent area whatever the sum, and mixture; the first two in blocks."""
+    images = [total * over_pixels(*case) for case in MIXTURES[:2]]
+    fwhm = [width_of(*case) for case in MIXTURES[:2]]
+    numbers = psf_numbers(images, fwhm)
+    assert numbers.shape == (2, N_PSF_NUMBERS)
+    assert_allclose(numbers[:, 0], fwhm)
+    assert_allclose(numbers[:, 1], [i.sum() ** 2 / (i**2).sum() for i in images], rtol=1e-12)
+    assert_allclose(numbers[:, 2:], fit_psf_mixtures(images, fwhm))
+    blocks = in_blocks(numbers, np.array([1, 3]))
+    assert_allclose(blocks[0], numbers[0])
+    assert_allclose(blocks[1], numbers[1] / [3, 9, *[1] * 7])

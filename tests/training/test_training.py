@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from astroflux.estimators.cnn import MAX_BINNING
+from astroflux.estimators._measurement import MAX_BINNING
 from astroflux.networks import ProfileNet, load_weights, save_weights
 from astroflux.networks.orientation import Orientation
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH

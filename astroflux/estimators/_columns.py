@@ -1,0 +1,133 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The network's answer as columns and flags of a table, both of them lists that say what is in."""
+
+from typing import NamedTuple
+
+import numpy as np
+from astropy import units as u
+
+from astroflux.flags import MeasurementFlag as Flag
+from astroflux.networks.outputs import SHAPE
+
+__all__ = ['COLUMNS', 'Column', 'columns_of', 'flags_of', 'results_of']
+
+# Below this S/N of the best matched filter there is nothing to measure (a
+# cutout of pure noise stays below it in 98 of 100 cases), and below the
+# second one the training had few examples.
+DETECTION_SNR = 2.5
+LOW_SNR = 5.0
+
+# A galaxy larger than any of the training is given about the largest radius
+# of the training: from this fraction of it on, the answer is suspect.
+SUSPECT_RADIUS = 0.9
+
+# The flux columns are these quantiles of the distribution of the flux.
+FLUX_QUANTILES = {
+    'flux': 0.5,
+    'flux_lower': 0.1587,
+    'flux_upper': 0.8413,
+    'flux_lower_95': 0.025,
+    'flux_upper_95': 0.975,
+}
+
+
+class Column(NamedTuple):
+    """What a column holds; the unit ``'flux'`` is that of the cutouts."""
+
+    unit: u.UnitBase | str | None
+    description: str
+
+
+def _shape_columns():
+    """Return a column for each number of the shape, and for its error."""
+    columns = {}
+    for output in SHAPE:
+        unit = u.pix if output.is_ln_of_pixels else None
+        columns[output.column] = Column(unit, output.description)
+        error = f'1-sigma error of {output.column}'
+        columns[f'{output.column}_err'] = Column(unit, error)
+    return columns
+
+
+# Beside those that every table has.
+COLUMNS = {
+    'flux_lower_95': Column('flux', 'lower end of the 95 % interval of the flux'),
+    'flux_upper_95': Column('flux', 'upper end of the 95 % interval of the flux'),
+    **_shape_columns(),
+    'novelty': Column(
+        None, 'how unlike the training the cutout is; one in a hundred of these is above 1'
+    ),
+}
+
+
+def columns_of(answer):
+    """
+    Return the flux columns of an `Answer` and those of `COLUMNS`.
+
+    Fluxes are in the unit of the data, lengths in their pixels.
+    """
+    # What is too large for a number is no measurement: of a canvas without a usable pixel.
+    with np.errstate(over='ignore'):
+        columns = {
+            name: np.exp(answer.ln_flux(quantile)) * answer.scale
+            for name, quantile in FLUX_QUANTILES.items()
+        }
+    columns['flux_err'] = (columns['flux_upper'] - columns['flux_lower']) / 2
+    for output, error in zip(SHAPE, answer.values['shape_error'].T, strict=True):
+        value = answer.values[output.name]
+        if output.is_ln_of_pixels:
+            value = np.exp(value)
+            value, error = value * answer.binning, value * error * answer.binning
+        columns[output.column], columns[f'{output.column}_err'] = value, error
+    columns['novelty'] = _novelty(answer)
+    return columns
+
+
+def _novelty(answer):
+    # a network without a fit has no features to judge
+    return answer.values.get('novelty', np.full(len(answer.scale), np.nan))
+
+
+# -- flags ---------------------------------------------------------------------------------------
+
+
+def _psf_is_outside(answer, metadata):
+    narrowest, widest = metadata.get('psf_fwhm_range') or (-np.inf, np.inf)
+    # Comparisons with NaN, the unknown width, are false.
+    too_narrow = answer.psf_fwhm * answer.binning < narrowest
+    return too_narrow | (answer.psf_fwhm > widest)
+
+
+def _galaxy_is_outside(answer, metadata):
+    _, largest = metadata.get('half_light_radius_range') or (0.0, np.inf)
+    return np.exp(answer.values['ln_radius']) > SUSPECT_RADIUS * largest
+
+
+# When a flag is set, from the answer and the metadata of the weights.
+FLAG_RULES = (
+    (Flag.STAMP_CROPPED, lambda answer, metadata: answer.cropped),
+    (Flag.LOW_SNR, lambda answer, metadata: answer.values['detection_snr'] < LOW_SNR),
+    (Flag.NOT_DETECTED, lambda answer, metadata: answer.values['detection_snr'] < DETECTION_SNR),
+    (Flag.UNFAMILIAR, lambda answer, metadata: _novelty(answer) > 1),
+    (Flag.OUT_OF_RANGE, _psf_is_outside),
+    (Flag.OUT_OF_RANGE, _galaxy_is_outside),
+)
+
+
+def flags_of(answer, metadata):
+    """Return the flags of an `Answer` by weights whose metadata say what the training saw."""
+    flags = np.zeros(len(answer.scale), np.int64)
+    for flag, applies in FLAG_RULES:
+        flags[applies(answer, metadata)] |= int(flag)
+    return flags
+
+
+def results_of(answer, metadata):
+    """Return columns, flags and messages, as a `FluxEstimator` wants them of a batch."""
+    flags = flags_of(answer, metadata)
+    missed = flags & int(Flag.NOT_DETECTED) != 0
+    messages = [
+        f'no source at the position: S/N {snr:.1f} of the best matched filter' if m else None
+        for m, snr in zip(missed, answer.values['detection_snr'], strict=True)
+    ]
+    return {**columns_of(answer), 'flags': flags, 'messages': messages}

@@ -1,0 +1,42 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Which weights ship in the package; read without loading torch."""
+
+import json
+from functools import cache
+from importlib import resources
+
+__all__ = ['available_weights', 'default_weights']
+
+
+def weights_folder():
+    """Return the folder of the weights files, of their model cards and of their registry."""
+    return resources.files('astroflux.networks') / 'weights'
+
+
+@cache
+def known_hashes():
+    """Return the hashes of the weights in the package by their names."""
+    return json.loads((weights_folder() / 'registry.json').read_text(encoding='utf-8'))
+
+
+def available_weights():
+    """
+    Return the names of the weights that ship in the package.
+
+    Returns
+    -------
+    names : tuple of str
+        The default comes first.
+    """
+    return tuple(known_hashes())
+
+
+def default_weights():
+    """
+    Return the name of the weights that `~astroflux.CNNFluxEstimator` uses if none are named.
+
+    Returns
+    -------
+    name : str
+    """
+    return available_weights()[0]
