@@ -8,8 +8,7 @@ import numpy as np
 from astropy.table import QTable
 
 from astroflux.cutouts import read_cutout
-from astroflux.estimators.cnn import CNNFluxEstimator
-from astroflux.estimators.kron import KronFluxEstimator
+from astroflux.estimators import CNNFluxEstimator, KronFluxEstimator
 
 __all__ = ['load_demo', 'run_demo']
 

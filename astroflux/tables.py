@@ -25,7 +25,7 @@ _DESCRIPTIONS = {
 }
 
 
-def build_table(columns, unit, meta=None):
+def build_table(columns, unit, meta=None, descriptions=None):
     """
     Make the table of measurements from plain arrays.
 
@@ -43,6 +43,9 @@ def build_table(columns, unit, meta=None):
 
     meta : dict, optional
         The metadata of the table.
+
+    descriptions : dict of str to str, optional
+        What the extra columns hold, by their names.
 
     Returns
     -------
@@ -82,9 +85,9 @@ def build_table(columns, unit, meta=None):
     table['flags'] = np.asarray(columns.pop('flags'), dtype=np.int32)
     for name, values in columns.items():
         table[name] = values
-    for name in table.colnames:
-        if name in _DESCRIPTIONS:
-            table[name].info.description = _DESCRIPTIONS[name]
+    for name, text in {**(descriptions or {}), **_DESCRIPTIONS}.items():
+        if name in table.colnames:
+            table[name].info.description = text
     return table
 
 

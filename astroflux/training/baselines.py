@@ -9,8 +9,12 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from astroflux.estimators._features import join_features, measure_features
-from astroflux.estimators._training_table import TrainingTable, achievable_scatter, write_table
+from astroflux.estimators.regression._features import join_features, measure_features
+from astroflux.estimators.regression._training_table import (
+    TrainingTable,
+    achievable_scatter,
+    write_table,
+)
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.observe import draw_indices, observe
@@ -57,7 +61,7 @@ def make_training_table(
 
     Returns
     -------
-    table : `~astroflux.estimators._training_table.TrainingTable`
+    table : `~astroflux.estimators.regression._training_table.TrainingTable`
     """
     config = read_configuration(configuration)
     settings = {**config.training.library, 'n_galaxies': n_galaxies}

@@ -10,8 +10,8 @@ from scipy.fft import next_fast_len
 from scipy.optimize import nnls
 
 from astroflux._optional import import_optional
-from astroflux.estimators._imfit_parameters import PEDESTAL, describe, from_imfit, to_imfit
-from astroflux.estimators._photometric import MeasurementError
+from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.profile._parameters import PEDESTAL, describe, from_imfit, to_imfit
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['FIT_TOLERANCE', 'SEARCH_TOLERANCE', 'Stamp', 'central_part', 'find_psf']

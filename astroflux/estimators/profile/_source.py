@@ -8,13 +8,13 @@ import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
 from scipy.ndimage import binary_dilation, gaussian_filter, maximum
 
-from astroflux.estimators._photutils import deblend, detect
-from astroflux.estimators._profile_model import MAX_SHIFT
+from astroflux.estimators.photometry.finder import detect_segments, split_segment
+from astroflux.estimators.profile._model import MAX_SHIFT
 
 __all__ = ['Source', 'find_source', 'find_window']
 
 # Detection: threshold in units of the noise of a pixel, connected pixels, and the deblending.
-_NSIGMA = 1.5
+_N_SIGMA = 1.5
 _N_PIXELS = 5
 _N_LEVELS = 32
 _CONTRAST = 0.005
@@ -68,20 +68,13 @@ def find_source(data, noise, cutout):
     sigma = fwhm * gaussian_fwhm_to_sigma
     smooth = gaussian_filter(data, sigma)
     mask = cutout.mask if cutout.mask.any() else None
-    segmentation = detect(smooth, _NSIGMA * noise, _N_PIXELS, mask=mask)
+    segmentation = detect_segments(smooth, _N_SIGMA * noise, _N_PIXELS, mask)
     x, y = cutout.position
     if segmentation is None:
         return Source(x, y, sigma, 0.2, 0.0, sigma), np.zeros(data.shape, dtype=bool)
     label = _label_at(segmentation.data, x, y)
     if label:
-        segmentation = deblend(
-            smooth,
-            segmentation,
-            _N_PIXELS,
-            labels=[label],
-            n_levels=_N_LEVELS,
-            contrast=_CONTRAST,
-        )
+        segmentation = split_segment(smooth, segmentation, label, _N_PIXELS, _N_LEVELS, _CONTRAST)
         label = _label_at(segmentation.data, x, y)
     own = segmentation.data == label if label else np.zeros(data.shape, dtype=bool)
     peaks = maximum(smooth / noise, segmentation.data, segmentation.labels)
