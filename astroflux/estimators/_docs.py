@@ -32,9 +32,38 @@ positions : array_like, optional
     'y': """\
 y : `~astropy.units.Quantity` or array_like, shape (n,), optional
     Another name of ``flux``, as scikit-learn calls it.""",
-    'path': """\
+    'known_galaxies': """\
+Parameters
+----------
+{cutouts}
+
+{flux}
+
+{options}
+
+{y}""",
+    'save': """\
+Parameters
+----------
 path : str or `~pathlib.Path`
     The file; it is overwritten.""",
+    'load': """\
+Parameters
+----------
+path : str or `~pathlib.Path`
+    The file.
+
+Returns
+-------
+estimator : same class
+
+Raises
+------
+ValueError
+    If the file does not hold an estimator of this class, or is damaged.
+
+OSError
+    If the file cannot be read.""",
     'finder': """\
 finder : `~astroflux.estimators.SourceFinder`, optional
     How the galaxy is detected and split from its neighbors.""",
@@ -84,8 +113,9 @@ _LINE = re.compile(r'^(?P<margin> *)\{(?P<name>\w+)\}$', re.MULTILINE)
 def share_docs(item):
     """Put the texts in place of the lines ``{name}`` in the docstring of a class or function."""
     # there is none if Python runs with -OO
-    if item.__doc__:
-        item.__doc__ = _LINE.sub(
-            lambda match: indent(_TEXTS[match['name']], match['margin']), item.__doc__
-        )
+    item.__doc__ = item.__doc__ and _fill(item.__doc__)
     return item
+
+
+def _fill(text):
+    return _LINE.sub(lambda line: indent(_fill(_TEXTS[line['name']]), line['margin']), text)

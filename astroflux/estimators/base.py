@@ -18,7 +18,7 @@ from astroflux.estimators._rows import RowCollector
 from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
 
-__all__ = ['FluxEstimator', 'check_flux', 'true_flux']
+__all__ = ['FluxEstimator']
 
 # seconds before a progress bar appears by itself
 _PROGRESS_DELAY = 2.0
@@ -177,15 +177,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
         Learn from cutouts of known flux.
 
-        Parameters
-        ----------
-        {cutouts}
-
-        {flux}
-
-        {options}
-
-        {y}
+        {known_galaxies}
 
         Returns
         -------
@@ -198,25 +190,17 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
         Write the estimator, with what it has learned, to a file.
 
-        Parameters
-        ----------
-        {path}
+        {save}
         """
 
     @classmethod
     @abstractmethod
+    @share_docs
     def load(cls, path):
         """
         Read an estimator that `save` wrote.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file.
-
-        Returns
-        -------
-        estimator : same class
+        {load}
         """
 
     @share_docs
@@ -224,15 +208,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
         Coefficient of determination of ln(flux).
 
-        Parameters
-        ----------
-        {cutouts}
-
-        {flux}
-
-        {options}
-
-        {y}
+        {known_galaxies}
 
         Returns
         -------
@@ -294,23 +270,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
 
 def true_flux(flux, y):
-    """
-    True fluxes of a call that has two names for them.
-
-    Parameters
-    ----------
-    flux, y : `~astropy.units.Quantity`, array_like or None
-        One of them is `None`.
-
-    Returns
-    -------
-    flux : `~astropy.units.Quantity` or array_like
-
-    Raises
-    ------
-    TypeError
-        If both are given, or none.
-    """
+    """Return the true fluxes of a call that has two names for them."""
     if (flux is None) == (y is None):
         msg = 'the true fluxes are wanted either as flux or as y'
         raise TypeError(msg)
@@ -318,33 +278,7 @@ def true_flux(flux, y):
 
 
 def check_flux(flux, unit, n_cutouts):
-    """
-    True fluxes as plain numbers, checked.
-
-    Parameters
-    ----------
-    flux : `~astropy.units.Quantity` or array_like, shape (n_cutouts,)
-        True total fluxes.
-
-    unit : `~astropy.units.UnitBase`
-        Unit of the cutouts.
-
-    n_cutouts : int
-        How many there must be.
-
-    Returns
-    -------
-    values : `~numpy.ndarray`, shape (n_cutouts,)
-        The fluxes in ``unit``.
-
-    Raises
-    ------
-    `~astropy.units.UnitsError`
-        If the unit is missing or incompatible with that of the cutouts.
-
-    ValueError
-        If there is not exactly one positive, finite flux per cutout.
-    """
+    """Return true fluxes as numbers in the unit of the cutouts: one for each, all positive."""
     flux = u.Quantity(flux)
     if not flux.unit.is_equivalent(unit):
         msg = f"flux has the unit '{flux.unit}', but the cutouts have '{unit}'"

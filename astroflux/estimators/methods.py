@@ -150,7 +150,7 @@ def make_estimator(name, **arguments):
         msg = f'unknown method {name!r}: want one of {", ".join(KNOWN_METHODS)}'
         raise ValueError(msg)
     method = KNOWN_METHODS[name]
-    estimator = getattr(import_module(ESTIMATOR_MODULES[method.estimator]), method.estimator)
+    estimator = getattr(import_module('astroflux'), method.estimator)
     return estimator(**{**method.arguments, **arguments})
 
 

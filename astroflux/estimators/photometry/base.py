@@ -152,15 +152,7 @@ class PhotometricFluxEstimator(FluxEstimator):
         """
         Learn one aperture correction: the median of true over measured flux.
 
-        Parameters
-        ----------
-        {cutouts}
-
-        {flux}
-
-        {options}
-
-        {y}
+        {known_galaxies}
 
         Returns
         -------
@@ -195,32 +187,16 @@ class PhotometricFluxEstimator(FluxEstimator):
         """
         Write the estimator, with what it has learned, to a JSON file.
 
-        Parameters
-        ----------
-        {path}
+        {save}
         """
         write_estimator(self, path, fitted=('aperture_correction_',))
 
     @classmethod
+    @share_docs
     def load(cls, path):
         """
         Read an estimator that `save` wrote.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file.
-
-        Returns
-        -------
-        estimator : same class
-
-        Raises
-        ------
-        ValueError
-            If the file does not hold an estimator of this class.
-
-        OSError
-            If the file cannot be read.
+        {load}
         """
         return read_estimator(cls, path, fitted=('aperture_correction_',))

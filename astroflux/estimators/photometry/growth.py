@@ -144,28 +144,13 @@ class CurveOfGrowthFluxEstimator(SegmentingFluxEstimator):
 
 @dataclass(slots=True, eq=False)
 class _Curve:
-    """
-    A curve of growth.
+    """A curve of growth; lengths in pixels."""
 
-    Attributes
-    ----------
-    radii : `~numpy.ndarray`, shape (n,)
-        The semimajor axes of the apertures, in pixels.
-    rings : `~numpy.ndarray`, shape (n,)
-        The flux between each aperture and the one before.
-    variances : `~numpy.ndarray`, shape (n,)
-        The variance of ``rings``.
-    weights : list of `~numpy.ndarray`, shape (ny, nx)
-        The weight of each pixel in each ring.
-    variance : `~numpy.ndarray`, shape (ny, nx)
-        The variance of the pixels.
-    """
-
-    radii: np.ndarray
-    rings: np.ndarray
-    variances: np.ndarray
-    weights: list
-    variance: np.ndarray
+    radii: np.ndarray  # semimajor axes of the apertures
+    rings: np.ndarray  # flux between each aperture and the one before
+    variances: np.ndarray  # of the rings
+    weights: list  # weight of each pixel in each ring
+    variance: np.ndarray  # of each pixel
 
     @classmethod
     def follow(cls, found, centre, axis_ratio, theta, *, min_snr, least_radius):

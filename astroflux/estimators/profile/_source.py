@@ -28,42 +28,18 @@ _DEFAULT_FWHM = 3.0
 
 @dataclass(frozen=True)
 class Source:
-    """
-    What the light looks like, to begin with.
+    """What the light looks like, to begin with; lengths in pixels."""
 
-    Attributes
-    ----------
-    x, y : float
-        Centroid in pixels.
-    width : float
-        Standard deviation in pixels without the PSF, geometric mean of the axes.
-    ellipticity : float
-        Without the PSF.
-    angle : float
-        In degrees anticlockwise from the x axis.
-    extent : float
-        Standard deviation along the major axis, with the PSF.
-    """
-
-    x: float
+    x: float  # centroid
     y: float
-    width: float
-    ellipticity: float
-    angle: float
-    extent: float
+    width: float  # standard deviation without the PSF, geometric mean of the axes
+    ellipticity: float  # without the PSF
+    angle: float  # in degrees anticlockwise from the x axis
+    extent: float  # standard deviation along the major axis, with the PSF
 
 
 def find_source(data, noise, cutout):
-    """
-    Detect sources.
-
-    Returns
-    -------
-    source : `Source`
-        That at the position; of the width of the PSF if there is none.
-    neighbours : `~numpy.ndarray` of bool
-        The pixels of the others.
-    """
+    """Return the `Source` at the position (a PSF if there is none), and the pixels of others."""
     fwhm = cutout.psf_fwhm if math.isfinite(cutout.psf_fwhm) else _DEFAULT_FWHM
     sigma = fwhm * gaussian_fwhm_to_sigma
     smooth = gaussian_filter(data, sigma)

@@ -25,32 +25,16 @@ SCATTER_FLOOR = 0.004
 
 @dataclass(frozen=True, eq=False)
 class TrainingTable:
-    """
-    Galaxies of known flux as a regression sees them.
+    """Galaxies of known flux as a regression sees them."""
 
-    Attributes
-    ----------
-    features : `~numpy.ndarray`
-        ``(n, 26)`` float16, which is finer than a boosting's bins.
-    target : `~numpy.ndarray`
-        ``(n,)`` float32, ln of the true flux over the reference.
-    scatter : `~numpy.ndarray`
-        ``(n,)`` float32, roughly the error of ln flux that any method makes;
-        the smaller, the more a galaxy weighs.
-    group : `~numpy.ndarray`
-        ``(n,)`` int32, the same for observations of the same galaxy.
-    name : str
-        Name of the table.
-    metadata : dict
-        What can be written as JSON about its making.
-    """
-
-    features: np.ndarray
-    target: np.ndarray
+    features: np.ndarray  # (n, 26) float16, which is finer than a boosting's bins
+    target: np.ndarray  # (n,) float32, ln of the true flux over the reference
+    # (n,) float32, roughly the error of ln flux that any method makes; the smaller, the more a
+    # galaxy weighs
     scatter: np.ndarray
-    group: np.ndarray
+    group: np.ndarray  # (n,) int32, the same for observations of the same galaxy
     name: str
-    metadata: dict
+    metadata: dict  # what can be written as JSON about its making
 
     @classmethod
     def from_features(cls, features, ln_flux, *, scatter, group, name, metadata=None):

@@ -7,7 +7,6 @@ import numpy as np
 
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
-from astroflux.estimators._checks import check_values, one_of
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._pretrained import (
     PretrainedFluxEstimator,
@@ -30,8 +29,6 @@ from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 __all__ = ['RegressionFluxEstimator']
 
 MINIMUM_FIT = 20
-
-_CHECKS = {'model': one_of(*MODELS)}
 
 
 class RegressionFluxEstimator(PretrainedFluxEstimator):
@@ -94,8 +91,14 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         self.random_state = random_state
 
     def _check_params(self):
-        check_values(_CHECKS, self)
+        self._check_model()
         super()._check_params()
+
+    def _check_model(self):
+        if self.model not in MODELS:
+            known = ', '.join(repr(name) for name in MODELS)
+            msg = f'model must be one of {known}, got {self.model!r}'
+            raise ValueError(msg)
 
     def _load(self, source):
         return read_table(locate_table(source))[0]
@@ -136,15 +139,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         The cutouts are read a batch at a time. One that cannot be measured is left out with a
         warning. Hundreds are needed for trees to be of use.
 
-        Parameters
-        ----------
-        {cutouts}
-
-        {flux}
-
-        {options}
-
-        {y}
+        {known_galaxies}
 
         Returns
         -------
@@ -159,7 +154,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         `~astropy.units.UnitsError`
             If the units of fluxes and cutouts do not agree.
         """
-        check_values(_CHECKS, self)
+        self._check_model()
         flux = true_flux(flux, y)
         stream = iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
         parts, scales, usable, unit = [], [], [], None
@@ -194,34 +189,18 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         """
         Write the training table in use to a safetensors file.
 
-        Parameters
-        ----------
-        {path}
+        {save}
         """
         params = {'model': self.model, 'random_state': self.random_state}
         write_table(path, self._in_use(), params=params)
 
     @classmethod
+    @share_docs
     def load(cls, path):
         """
-        Return an estimator with the model and training table of a file.
+        Return an estimator with the model and training table of a file that `save` wrote.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            A file that `save` wrote.
-
-        Returns
-        -------
-        estimator : `RegressionFluxEstimator`
-
-        Raises
-        ------
-        ValueError
-            If the file is not such a file, or is damaged.
-
-        FileNotFoundError
-            If there is none.
+        {load}
         """
         _, params = read_table(path)
         return cls(**params, training_table=path)
