@@ -45,15 +45,25 @@ class PretrainedFluxEstimator(FluxEstimator):
         """What the loaded depends on: ``set_params`` may change it."""
         return str(getattr(self, self._source))
 
+    @property
+    def _is_fitted(self):
+        """Whether `fit` was called, and ``set_params`` has not named another source since."""
+        return hasattr(self, 'fitted_') and self._fitted_from == str(getattr(self, self._source))
+
+    def _keep(self, fitted):
+        """Keep what `fit` has learned."""
+        self.fitted_ = fitted
+        self._fitted_from = str(getattr(self, self._source))
+
     def __sklearn_is_fitted__(self):
-        return getattr(self, self._source) is not None or hasattr(self, 'fitted_')
+        return getattr(self, self._source) is not None or self._is_fitted
 
     def _check_params(self):
         self._in_use()
 
     def _in_use(self):
         """Return what was fitted, else what was loaded."""
-        if hasattr(self, 'fitted_'):
+        if self._is_fitted:
             return self.fitted_
         if getattr(self, self._source) is None:
             msg = (

@@ -330,19 +330,24 @@ def test_error_of_compact_components():
 
 def test_least_chi2_is_taken(disc, monkeypatch):
     # all starts are tried, and a failure of one does not matter
-    fit, found = _imfit.Stamp.fit, []
+    fit, starts, found = _imfit.Stamp.fit, [], []
 
     def recorded(self, model, tolerance):
+        starts.append(model)
         if tolerance == _imfit.SEARCH_TOLERANCE[1] and not found:
-            found.append(np.inf)
+            found.append((None, np.inf))
             raise MeasurementError(MeasurementFlag.FAILED, 'no luck')
         result = fit(self, model, tolerance)
-        found.append(result[1])
+        found.append(result)
         return result
 
     monkeypatch.setattr(_imfit.Stamp, 'fit', recorded)
     flux = SersicFluxEstimator(n_starts=3).predict(to_ccd(1e4 * disc))
     assert len(found) == 4
+    # the last fit, to the whole stamp, starts from the best of the others
+    *searched, _ = found
+    assert len({chi2 for _, chi2 in searched}) == 3
+    assert starts[-1] is min(searched, key=lambda result: result[1])[0]
     np.testing.assert_allclose(flux.value, 1e4, rtol=5e-3)
 
 

@@ -308,6 +308,14 @@ def test_fit(lesson, model, tmp_path):
         clone(estimator).predict(ccds)
 
 
+def test_another_table_after_fit(lesson):
+    estimator = RegressionFluxEstimator(model='linear', training_table=None).fit(*lesson)
+    estimator.set_params(training_table='simulated-3')
+    assert estimator.measure(lesson[0][0]).meta['weights'] == 'simulated-3'
+    estimator.set_params(training_table=None)
+    assert estimator.measure(lesson[0][0]).meta['weights'] == 'fitted'
+
+
 def test_fit_takes_other_units(lesson):
     ccds, flux = lesson
     one, other = (

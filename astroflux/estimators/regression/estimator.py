@@ -181,7 +181,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
             metadata={'n_fitted': len(values)},
         )
         train(table, self.model, self.random_state)
-        self.fitted_ = table
+        self._keep(table)
         return self
 
     @share_docs
