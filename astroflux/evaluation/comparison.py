@@ -33,7 +33,7 @@ def compare_methods(
     ----------
     source : `~astroflux.evaluation.CutoutSource`
         The cutouts, and their truth if it is known.
-    methods : dict of str to `~astroflux.estimators.base.FluxEstimator`
+    methods : dict of str to `~astroflux.estimators.FluxEstimator`
         The methods, by name.
     labels : dict of str to str, optional
         How they are called in tables and figures; by default by their names.
