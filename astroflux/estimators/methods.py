@@ -33,7 +33,7 @@ class Method:
     estimator : str
         Name of the class.
     module : str
-        Module that defines it, below `astroflux.estimators`.
+        Module that defines it, below ``astroflux.estimators``.
     arguments : dict
         Of its constructor.
     needs : str

@@ -8,11 +8,10 @@ import numpy as np
 from photutils.aperture import CircularAperture, EllipticalAperture
 
 from astroflux.estimators._checks import NOT_NEGATIVE, numbers, one_of
-from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
     KRON_DESCRIPTIONS,
     KRON_UNITS,
-    SegmentingFluxEstimator,
     SourceFinder,
     gaussian_kernel,
     neighbor_flag,
@@ -44,7 +43,7 @@ class AutoSource:
     label: int
 
 
-class AutoFluxEstimator(SegmentingFluxEstimator):
+class AutoFluxEstimator(PhotometricFluxEstimator):
     """What the two implementations share: all but finding and measuring the source."""
 
     _extra_units = KRON_UNITS

@@ -94,6 +94,9 @@ class PhotometricFluxEstimator(FluxEstimator):
 
     def _check_params(self):
         check_values(self._checks, self)
+        for part in self.get_params(deep=False).values():
+            if hasattr(part, '_check_params'):
+                part._check_params()
         if self._needs:
             # here, so that a missing package is told once, and not in every row
             import_optional(self._needs, extra='compare')

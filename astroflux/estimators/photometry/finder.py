@@ -18,11 +18,10 @@ from astroflux.estimators._checks import (
     POSITIVE_INTEGER,
     check_values,
 )
-from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
+from astroflux.estimators.photometry.base import MeasurementError
 from astroflux.flags import MeasurementFlag
 
 __all__ = [
-    'SegmentingFluxEstimator',
     'Segments',
     'SourceFinder',
     'detect_segments',
@@ -193,14 +192,6 @@ class Segments:
         labels = self.segmentation.data
         other = (labels != 0) & (labels != self.label)
         return other if self.mask is None else other | self.mask
-
-
-class SegmentingFluxEstimator(PhotometricFluxEstimator):
-    """Base class of methods that have a `SourceFinder`."""
-
-    def _check_params(self):
-        super()._check_params()
-        self.finder._check_params()
 
 
 def detect_segments(image, threshold, n_pixels, mask):

@@ -9,12 +9,8 @@ from photutils.segmentation import SourceCatalog
 
 from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
-from astroflux.estimators.photometry.base import MeasurementError
-from astroflux.estimators.photometry.finder import (
-    SegmentingFluxEstimator,
-    SourceFinder,
-    neighbor_flag,
-)
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
+from astroflux.estimators.photometry.finder import SourceFinder, neighbor_flag
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['CurveOfGrowthFluxEstimator']
@@ -33,7 +29,7 @@ _MOST_EXTRAPOLATION = 0.5
 
 
 @share_docs
-class CurveOfGrowthFluxEstimator(SegmentingFluxEstimator):
+class CurveOfGrowthFluxEstimator(PhotometricFluxEstimator):
     """
     Flux at infinite radius, extrapolated from the curve of growth.
 

@@ -6,11 +6,10 @@ from photutils.segmentation import SourceCatalog
 
 from astroflux.estimators._checks import numbers, one_of
 from astroflux.estimators._docs import share_docs
-from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
     KRON_DESCRIPTIONS,
     KRON_UNITS,
-    SegmentingFluxEstimator,
     SourceFinder,
     neighbor_flag,
 )
@@ -20,7 +19,7 @@ __all__ = ['KronFluxEstimator']
 
 
 @share_docs
-class KronFluxEstimator(SegmentingFluxEstimator):
+class KronFluxEstimator(PhotometricFluxEstimator):
     """
     Kron flux [1]_ of the galaxy, by photutils: the usual way of measuring total flux.
 

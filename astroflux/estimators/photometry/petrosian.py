@@ -10,12 +10,8 @@ from photutils.aperture import CircularAperture, EllipticalAperture
 from astroflux._optional import import_optional
 from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
-from astroflux.estimators.photometry.base import MeasurementError
-from astroflux.estimators.photometry.finder import (
-    SegmentingFluxEstimator,
-    SourceFinder,
-    neighbor_flag,
-)
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
+from astroflux.estimators.photometry.finder import SourceFinder, neighbor_flag
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['PetrosianFluxEstimator']
@@ -57,7 +53,7 @@ _SKIPPED = (
 
 
 @share_docs
-class PetrosianFluxEstimator(SegmentingFluxEstimator):
+class PetrosianFluxEstimator(PhotometricFluxEstimator):
     """
     Flux within two Petrosian radii [1]_ of the galaxy, by statmorph [2]_.
 
