@@ -37,9 +37,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     -----
     What a subclass may set:
 
-    - ``_extra_units``: dict of the names and units (or `None`) of its extra columns: lengths in
-      ``'pix'``, which become arcsec where the pixel scale is known, and ``'flux'`` for the unit
-      of the fluxes;
+    - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
     - ``_descriptions``: dict of their names and what they hold, in a few words;
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
@@ -47,6 +45,9 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     - ``_check_params``: called before any cutout is touched, to raise for bad arguments;
     - ``_more_meta``: what else goes into ``meta``;
     - ``_loaded``: what was read from files and can be read again: it is not pickled.
+
+    Lengths have the unit ``'pix'``, which becomes arcsec where the pixel scale is known; the
+    unit ``'flux'`` stands for that of the fluxes.
     """
 
     _extra_units = {}
