@@ -44,6 +44,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
       most (one, without);
     - ``_check_params``: called before any cutout is touched, to raise for bad arguments;
     - ``_more_meta``: what else goes into ``meta``;
+    - ``__sklearn_is_fitted__``: whether it can measure; without it, it always can;
     - ``_loaded``: what was read from files and can be read again: it is not pickled.
 
     Lengths have the unit ``'pix'``, which becomes arcsec where the pixel scale is known; the
