@@ -5,37 +5,16 @@ Total fluxes of galaxies from single-band image cutouts.
 The names below load what they need at first use, so that ``import astroflux`` stays light.
 """
 
-from importlib import import_module
-
-__all__ = [
-    'ApertureFluxEstimator',
-    'CNNFluxEstimator',
-    'CurveOfGrowthFluxEstimator',
-    'KronFluxEstimator',
-    'PetrosianFluxEstimator',
-    'RegressionFluxEstimator',
-    'SEPFluxEstimator',
-    'SExtractorFluxEstimator',
-    'SersicFluxEstimator',
-    '__version__',
-    'decode_flags',
-    'read_cutout',
-]
+from astroflux._lazy import lazy_names
+from astroflux.estimators.methods import ESTIMATOR_MODULES
 
 # public name -> module that defines it
-_LAZY = {
-    'ApertureFluxEstimator': 'astroflux.estimators.aperture',
-    'CNNFluxEstimator': 'astroflux.estimators.cnn',
-    'CurveOfGrowthFluxEstimator': 'astroflux.estimators.growth',
-    'KronFluxEstimator': 'astroflux.estimators.kron',
-    'PetrosianFluxEstimator': 'astroflux.estimators.petrosian',
-    'RegressionFluxEstimator': 'astroflux.estimators.regression',
-    'SEPFluxEstimator': 'astroflux.estimators.sep_auto',
-    'SExtractorFluxEstimator': 'astroflux.estimators.sextractor',
-    'SersicFluxEstimator': 'astroflux.estimators.profile',
+_MODULES = ESTIMATOR_MODULES | {
     'decode_flags': 'astroflux.flags',
     'read_cutout': 'astroflux.cutouts',
 }
+
+__all__ = [*_MODULES, '__version__']
 
 
 def _find_version():
@@ -53,18 +32,11 @@ def _find_version():
     return version
 
 
+_load, __dir__ = lazy_names(__name__, _MODULES)
+
+
 def __getattr__(name):
-    if name == '__version__':
-        value = _find_version()
-    elif name in _LAZY:
-        value = getattr(import_module(_LAZY[name]), name)
-    else:
-        msg = f'module {__name__!r} has no attribute {name!r}'
-        raise AttributeError(msg)
-    # kept, so that the next access does not come here
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+    if name != '__version__':
+        return _load(name)
+    globals()[name] = _find_version()
+    return globals()[name]

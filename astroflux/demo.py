@@ -9,8 +9,7 @@ from astropy.utils.decorators import deprecated
 
 from astroflux import datasets
 from astroflux._work import write_whole
-from astroflux.estimators.cnn import CNNFluxEstimator
-from astroflux.estimators.kron import KronFluxEstimator
+from astroflux.estimators import CNNFluxEstimator, KronFluxEstimator
 
 __all__ = ['run_demo']
 

@@ -22,14 +22,14 @@ import torch
 from report import rst_table
 from torch import nn
 
-from astroflux.networks import ProfileNet, available_weights
+from astroflux.networks import ProfileNet
 from astroflux.networks.orientation import Orientation
 from astroflux.training.configuration import read_configuration
 from astroflux.training.loop import Trainer
 from astroflux.training.run import make_stamps
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
-CONFIGURATION, *_ = available_weights()
+CONFIGURATION = default_weights()
 
 # Steps that tell how many fit into the time; the first ones are slower.
 TRIAL_STEPS, TRIAL_START = 30, 10

@@ -13,13 +13,13 @@ from tables import BRIEF, REFERENCE, fit_check, readable, summary_of
 
 from astroflux.evaluation import PARAMETERS, read_comparison, summarize_comparison
 from astroflux.evaluation.comparison_plots import calibration_figure, method_styles
-from astroflux.networks import available_weights
+from astroflux.networks import default_weights
 
 __all__ = ['write_documents']
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / 'docs' / 'benchmarks'
-WEIGHTS, *_ = available_weights()
+WEIGHTS = default_weights()
 CARD = TOP / 'astroflux' / 'networks' / 'weights' / f'{WEIGHTS}.rst'
 
 # The methods of the README's table: of each kind the one that is best known.

@@ -22,7 +22,7 @@ from documents import write_documents
 from sets import N_GALAXIES, SETS
 from tables import REFERENCE, fit_check, readable, summary_of
 
-from astroflux.estimators.methods import METHODS, available_methods, make_estimator
+from astroflux.estimators.methods import KNOWN_METHODS, available_methods, make_estimator
 from astroflux.evaluation import compare_methods, read_comparison, write_report
 
 TOP = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def measure_set(name, n, n_slow, workers, methods=None, *, keep=False):
     comparison = compare_methods(
         source,
         {method: make_estimator(method) for method in methods},
-        labels={method: METHODS[method].label for method in methods},
+        labels={method: KNOWN_METHODS[method].label for method in methods},
         limits={**N_MODERATE, **limits},
         workers=workers,
         chunk_size=25,

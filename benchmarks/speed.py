@@ -16,7 +16,7 @@ import numpy as np
 from astropy.nddata import NDData, StdDevUncertainty
 from report import replace_block, rst_table
 
-from astroflux.estimators.methods import METHODS, available_methods, make_estimator
+from astroflux.estimators.methods import KNOWN_METHODS, available_methods, make_estimator
 from astroflux.evaluation._numbers import grouped_text
 from astroflux.evaluation.comparison import cpu_seconds
 from astroflux.simulation import simulate_cutouts
@@ -72,11 +72,11 @@ def main():
     times = {}
     for name in available_methods(slow=True):
         times[name] = time_method(make_estimator(name), stack, psf, arguments.repeats)
-        print(f'{METHODS[name].label}: {grouped_text(1e3 * times[name][0])} ms', flush=True)
+        print(f'{KNOWN_METHODS[name].label}: {grouped_text(1e3 * times[name][0])} ms', flush=True)
     cnn = times['cnn'][0]
     rows = [
         [
-            METHODS[name].label,
+            KNOWN_METHODS[name].label,
             str(n),
             grouped_text(1e3 * wall),
             grouped_text(1 / wall),

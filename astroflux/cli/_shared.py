@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import astroflux
-from astroflux.estimators.methods import METHODS
+from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [
     'AngleOrPixels',
@@ -87,7 +87,7 @@ def make_simulation(survey, neighbors, **options):
 def check_available(methods):
     """Say what is missing before any work is done."""
     for name in methods:
-        method = METHODS[name]
+        method = KNOWN_METHODS[name]
         if not method.is_available:
             msg = f'the method {name} needs {method.how_to_install}'
             raise click.ClickException(msg)

@@ -13,7 +13,7 @@ from astroflux.cli._shared import (
     make_simulation,
     simulation_options,
 )
-from astroflux.estimators.methods import METHODS, available_methods, make_estimator
+from astroflux.estimators.methods import KNOWN_METHODS, available_methods, make_estimator
 
 __all__ = ['compare']
 
@@ -31,8 +31,8 @@ class MethodNames(click.ParamType):
             return available_methods(slow=True)
         names = list(dict.fromkeys(name.strip() for name in value.split(',')))
         for name in names:
-            if name not in METHODS:
-                self.fail(f'{name!r} is not one of {", ".join(METHODS)}', param, ctx)
+            if name not in KNOWN_METHODS:
+                self.fail(f'{name!r} is not one of {", ".join(KNOWN_METHODS)}', param, ctx)
         return names
 
 
@@ -49,7 +49,7 @@ class MethodNames(click.ParamType):
     '--methods',
     type=MethodNames(),
     help='Which methods, with commas between them, or all. By default those that are fast and '
-    f'installed, of: {", ".join(METHODS)}.',
+    f'installed, of: {", ".join(KNOWN_METHODS)}.',
 )
 @click.option(
     '--simulate',
@@ -120,8 +120,10 @@ def compare(
         comparison = compare_methods(
             source,
             {name: make_estimator(name) for name in methods},
-            labels={name: METHODS[name].label for name in methods},
-            limits={name: slow_limit for name in methods if slow_limit and METHODS[name].is_slow},
+            labels={name: KNOWN_METHODS[name].label for name in methods},
+            limits={
+                name: slow_limit for name in methods if slow_limit and KNOWN_METHODS[name].is_slow
+            },
             psf_fwhm=psf_fwhm,
             workers=workers,
             resume=resume,

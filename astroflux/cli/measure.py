@@ -14,7 +14,7 @@ from astroflux.cli._shared import (
     format_table,
     friendly_errors,
 )
-from astroflux.estimators.methods import METHODS, make_estimator
+from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
 
 __all__ = ['measure']
 
@@ -33,7 +33,7 @@ MAX_NAMED_FAILURES = 10
 )
 @click.option(
     '--method',
-    type=click.Choice(tuple(METHODS)),
+    type=click.Choice(tuple(KNOWN_METHODS)),
     default='cnn',
     show_default=True,
     help='How to measure.',

@@ -118,6 +118,9 @@ def parse_psf_fwhm(psf_fwhm):
 
     They become pairs ``(value, is_in_arcsec)``; NaN where unknown.
     """
+    if getattr(psf_fwhm, 'shape', None) == (1,):
+        # one for all, as scikit-learn's searches take no array without an axis
+        psf_fwhm = psf_fwhm[0]
     one = isinstance(psf_fwhm, str | bytes | dict) or not isinstance(psf_fwhm, Iterable)
     if one or getattr(psf_fwhm, 'ndim', None) == 0:
         return PerCutout('psf_fwhm', shared=_fwhm_value(psf_fwhm))

@@ -5,42 +5,16 @@ Estimators of total flux, which all keep one contract.
 The names below load what they need at first use, so that photometry does not load torch.
 """
 
-from importlib import import_module
+from astroflux._lazy import lazy_names
+from astroflux.estimators.methods import ESTIMATOR_MODULES, available_methods, make_estimator
 
-__all__ = [
-    'ApertureFluxEstimator',
-    'CNNFluxEstimator',
-    'CurveOfGrowthFluxEstimator',
-    'FluxEstimator',
-    'KronFluxEstimator',
-    'PetrosianFluxEstimator',
-    'RegressionFluxEstimator',
-    'SEPFluxEstimator',
-    'SExtractorFluxEstimator',
-    'SersicFluxEstimator',
-]
-
-# public name -> module that defines it
-_LAZY = {
-    'ApertureFluxEstimator': 'astroflux.estimators.aperture',
-    'CNNFluxEstimator': 'astroflux.estimators.cnn',
-    'CurveOfGrowthFluxEstimator': 'astroflux.estimators.growth',
+_BASES = {
     'FluxEstimator': 'astroflux.estimators.base',
-    'KronFluxEstimator': 'astroflux.estimators.kron',
-    'PetrosianFluxEstimator': 'astroflux.estimators.petrosian',
-    'RegressionFluxEstimator': 'astroflux.estimators.regression',
-    'SEPFluxEstimator': 'astroflux.estimators.sep_auto',
-    'SExtractorFluxEstimator': 'astroflux.estimators.sextractor',
-    'SersicFluxEstimator': 'astroflux.estimators.profile',
+    'MeasurementError': 'astroflux.estimators.photometry.base',
+    'PhotometricFluxEstimator': 'astroflux.estimators.photometry.base',
+    'SourceFinder': 'astroflux.estimators.photometry.finder',
 }
 
+__all__ = [*_BASES, *ESTIMATOR_MODULES, 'available_methods', 'make_estimator']
 
-def __getattr__(name):
-    if name not in _LAZY:
-        msg = f'module {__name__!r} has no attribute {name!r}'
-        raise AttributeError(msg)
-    return getattr(import_module(_LAZY[name]), name)
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _BASES | ESTIMATOR_MODULES)

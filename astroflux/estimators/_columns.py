@@ -6,16 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from astropy import units as u
 
+from astroflux.estimators._pretrained import detection_flags, messages_of_missed
 from astroflux.flags import MeasurementFlag as Flag
 from astroflux.networks.outputs import SHAPE
 
 __all__ = ['COLUMNS', 'Column', 'columns_of', 'flags_of', 'results_of']
-
-# Below this S/N of the best matched filter there is nothing to measure (a
-# cutout of pure noise stays below it in 98 of 100 cases), and below the
-# second one the training had few examples.
-DETECTION_SNR = 2.5
-LOW_SNR = 5.0
 
 # A galaxy larger than any of the training is given about the largest radius
 # of the training: from this fraction of it on, the answer is suspect.
@@ -103,11 +98,8 @@ def _galaxy_is_outside(answer, metadata):
     return np.exp(answer.values['ln_radius']) > SUSPECT_RADIUS * largest
 
 
-# When a flag is set, from the answer and the metadata of the weights.
+# When a further flag is set, from the answer and the metadata of the weights.
 FLAG_RULES = (
-    (Flag.STAMP_CROPPED, lambda answer, metadata: answer.cropped),
-    (Flag.LOW_SNR, lambda answer, metadata: answer.values['detection_snr'] < LOW_SNR),
-    (Flag.NOT_DETECTED, lambda answer, metadata: answer.values['detection_snr'] < DETECTION_SNR),
     (Flag.UNFAMILIAR, lambda answer, metadata: _novelty(answer) > 1),
     (Flag.OUT_OF_RANGE, _psf_is_outside),
     (Flag.OUT_OF_RANGE, _galaxy_is_outside),
@@ -116,7 +108,7 @@ FLAG_RULES = (
 
 def flags_of(answer, metadata):
     """Return the flags of an `Answer` by weights whose metadata say what the training saw."""
-    flags = np.zeros(len(answer.scale), np.int64)
+    flags = detection_flags(answer, answer.values['detection_snr'])
     for flag, applies in FLAG_RULES:
         flags[applies(answer, metadata)] |= int(flag)
     return flags
@@ -125,9 +117,5 @@ def flags_of(answer, metadata):
 def results_of(answer, metadata):
     """Return columns, flags and messages, as a `FluxEstimator` wants them of a batch."""
     flags = flags_of(answer, metadata)
-    missed = flags & int(Flag.NOT_DETECTED) != 0
-    messages = [
-        f'no source at the position: S/N {snr:.1f} of the best matched filter' if m else None
-        for m, snr in zip(missed, answer.values['detection_snr'], strict=True)
-    ]
+    messages = messages_of_missed(flags, answer.values['detection_snr'])
     return {**columns_of(answer), 'flags': flags, 'messages': messages}

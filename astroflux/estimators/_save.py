@@ -8,61 +8,32 @@ import numpy as np
 from astropy import units as u
 
 import astroflux
+from astroflux._work import write_whole
 
 __all__ = ['read_estimator', 'write_estimator']
 
 
 def write_estimator(estimator, path, *, fitted=()):
-    """
-    Write the class, the parameters and the fitted attributes of an estimator.
-
-    Parameters
-    ----------
-    estimator : `~astroflux.estimators.base.FluxEstimator`
-        The estimator; its parameters must be plain values or quantities.
-
-    path : str or `~pathlib.Path`
-        The file; it is overwritten.
-
-    fitted : tuple of str, optional
-        The fitted attributes to write, if there.
-    """
+    """Write the class, the parameters and the fitted attributes (those there are)."""
+    params = {
+        name: value
+        for name, value in estimator.get_params().items()
+        # a part of the estimator stands as its own parameters, ``part__name``
+        if name not in estimator._unsaved and not hasattr(value, 'get_params')
+    }
     content = {
         'estimator': type(estimator).__name__,
         'astroflux_version': astroflux.__version__,
-        'params': estimator.get_params(deep=False),
+        'params': params,
         'fitted': {name: getattr(estimator, name) for name in fitted if hasattr(estimator, name)},
     }
-    # made in full before the file is touched, so that a failure leaves no half of it
     text = json.dumps(content, indent=2, default=_encode)
-    Path(path).write_text(text + '\n', encoding='utf-8')
+    with write_whole(path) as part:
+        part.write_text(text + '\n', encoding='utf-8')
 
 
 def read_estimator(cls, path, *, fitted=()):
-    """
-    Read an estimator that `write_estimator` wrote.
-
-    Parameters
-    ----------
-    cls : type
-        The class that the file must hold.
-
-    path : str or `~pathlib.Path`
-        The file.
-
-    fitted : tuple of str, optional
-        The fitted attributes that the file may hold.
-
-    Returns
-    -------
-    estimator : ``cls``
-
-    Raises
-    ------
-    ValueError
-        If the file is not JSON, or does not hold an estimator of this class with the parameters
-        that it knows.
-    """
+    """Read an estimator of a class, or raise a `ValueError`."""
     text = Path(path).read_bytes()
     try:
         content = json.loads(text, object_hook=_decode)
@@ -74,10 +45,15 @@ def read_estimator(cls, path, *, fitted=()):
         msg = f"'{path}' does not hold a {cls.__name__}, but {found!r}"
         raise ValueError(msg)
     params = {name: _tuples(value) for name, value in content.get('params', {}).items()}
-    if unknown := sorted(set(params) - set(cls._get_param_names())):
+    known = cls._get_param_names()
+    if unknown := sorted(name for name in params if name.partition('__')[0] not in known):
         msg = f"'{path}' has parameters that {cls.__name__} does not know: {unknown}"
         raise ValueError(msg)
-    estimator = cls(**params)
+    if unsaved := sorted(set(params) & set(cls._unsaved)):
+        msg = f"'{path}' has parameters that {cls.__name__} takes from no file: {unsaved}"
+        raise ValueError(msg)
+    parts = {name: params.pop(name) for name in list(params) if '__' in name}
+    estimator = cls(**params).set_params(**parts)
     for name in fitted:
         if name in content.get('fitted', {}):
             setattr(estimator, name, float(content['fitted'][name]))

@@ -4,7 +4,6 @@
 import warnings
 from abc import ABCMeta, abstractmethod
 from itertools import islice
-from numbers import Integral
 
 import numpy as np
 from astropy import units as u
@@ -13,11 +12,13 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 
 from astroflux.cutouts import is_single, iter_cutouts
+from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
+from astroflux.estimators._docs import share_docs
 from astroflux.estimators._rows import RowCollector
 from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
 
-__all__ = ['FluxEstimator', 'check_flux']
+__all__ = ['FluxEstimator']
 
 # seconds before a progress bar appears by itself
 _PROGRESS_DELAY = 2.0
@@ -29,6 +30,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     A subclass stores its arguments in the constructor and does nothing else there
     (scikit-learn's rule), and defines ``_measure_batch``, ``fit``, ``save`` and ``load``.
+    A method that measures one cutout after the other and has little to learn is easier to
+    add as a `~astroflux.estimators.PhotometricFluxEstimator`.
 
     Notes
     -----
@@ -40,7 +43,12 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
     - ``_check_params``: called before any cutout is touched, to raise for bad arguments;
-    - ``_more_meta``: what else goes into ``meta``.
+    - ``_more_meta``: what else goes into ``meta``;
+    - ``__sklearn_is_fitted__``: whether it can measure; without it, it always can;
+    - ``_loaded``: what was read from files and can be read again: it is not pickled.
+
+    Lengths have the unit ``'pix'``, which becomes arcsec where the pixel scale is known; the
+    unit ``'flux'`` stands for that of the fluxes.
     """
 
     _extra_units = {}
@@ -73,28 +81,33 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """Further metadata of the method, such as the name and hash of weights."""
         return {}
 
+    def __sklearn_is_fitted__(self):
+        # it measures without having learned anything
+        return True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # cutouts, or a stack of them; their bad pixels may be NaN
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        tags.target_tags.positive_only = True
+        tags.requires_fit = not self.__sklearn_is_fitted__()
+        return tags
+
+    def __getstate__(self):
+        return {name: value for name, value in super().__getstate__().items() if name != '_loaded'}
+
+    @share_docs
     def predict(self, cutouts, *, psf=None, psf_fwhm=None, positions=None):
         """
         Measure the total flux of one galaxy or many.
 
         Parameters
         ----------
-        cutouts : image or iterable of images
-            One cutout (`~astropy.nddata.CCDData`, `~astropy.nddata.NDData`,
-            `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, a 2-d array, the path of a
-            FITS file), a 3-d stack ``(n, ny, nx)`` of them, or an iterable of cutouts, which
-            may differ in shape. An iterator is read one batch at a time.
+        {cutouts}
 
-        psf : array_like, optional
-            Image of the PSF for all cutouts, or an iterable with one per cutout. By default the
-            ``psf`` of each cutout.
-
-        psf_fwhm : float or `~astropy.units.Quantity`, optional
-            FWHM of the PSF in pixels or as an angle, one for all or one per cutout.
-
-        positions : array_like, optional
-            ``(x, y)`` of the galaxy in pixels, counted from 0, or one pair per cutout. By
-            default the centre of the cutout.
+        {options}
 
         Returns
         -------
@@ -115,14 +128,16 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         flux = u.Quantity(rows.column('flux'), rows.unit)
         return flux[0] if is_single(cutouts) else flux
 
+    @share_docs
     def measure(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, progress=None):
         """
         Measure the total flux of galaxies, with errors and quality flags.
 
         Parameters
         ----------
-        cutouts, psf, psf_fwhm, positions
-            As for `predict`.
+        {cutouts}
+
+        {options}
 
         progress : bool, optional
             Whether to show a progress bar on the standard error stream. By default it appears
@@ -159,17 +174,12 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return build_table(rows.columns(), rows.unit, meta | self._more_meta(), self._descriptions)
 
     @abstractmethod
-    def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+    @share_docs
+    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
         """
         Learn from cutouts of known flux.
 
-        Parameters
-        ----------
-        cutouts, psf, psf_fwhm, positions
-            As for `predict`.
-
-        flux : `~astropy.units.Quantity` or array_like, shape (n,)
-            True total flux of each cutout; without a unit only if the cutouts have none.
+        {known_galaxies}
 
         Returns
         -------
@@ -177,44 +187,30 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
 
     @abstractmethod
+    @share_docs
     def save(self, path):
         """
         Write the estimator, with what it has learned, to a file.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file; it is overwritten.
+        {save}
         """
 
     @classmethod
     @abstractmethod
+    @share_docs
     def load(cls, path):
         """
         Read an estimator that `save` wrote.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file.
-
-        Returns
-        -------
-        estimator : same class
+        {load}
         """
 
-    def score(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+    @share_docs
+    def score(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
         """
         Coefficient of determination of ln(flux).
 
-        Parameters
-        ----------
-        cutouts, psf, psf_fwhm, positions
-            As for `predict`.
-
-        flux : `~astropy.units.Quantity` or array_like, shape (n,)
-            True total flux of each cutout, positive; without a unit only if the cutouts have
-            none.
+        {known_galaxies}
 
         Returns
         -------
@@ -228,6 +224,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             If fewer than two cutouts were measured, or the number of fluxes differs from that of
             cutouts.
         """
+        flux = true_flux(flux, y)
         rows = self._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
         measured = rows.column('flux')
         truth = check_flux(flux, rows.unit, rows.n_rows)
@@ -250,14 +247,14 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     def _collect(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, progress=None):
         """Measure all cutouts, a batch at a time, into a `RowCollector`."""
         self._check_params()
-        batch_size = getattr(self, 'batch_size', 1)
-        if not isinstance(batch_size, Integral) or batch_size < 1:
-            msg = f'batch_size must be a positive integer, got {batch_size!r}'
-            raise ValueError(msg)
+        batch_size = 1
+        if hasattr(self, 'batch_size'):
+            check_values({'batch_size': POSITIVE_INTEGER}, self)
+            batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
         stream = iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
         with _progress_bar(cutouts, progress) as bar:
-            while batch := list(islice(stream, int(batch_size))):
+            while batch := list(islice(stream, batch_size)):
                 measurable = [
                     index
                     for index, cutout in enumerate(batch)
@@ -274,34 +271,16 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return rows
 
 
+def true_flux(flux, y):
+    """Return the true fluxes of a call that has two names for them."""
+    if (flux is None) == (y is None):
+        msg = 'the true fluxes are wanted either as flux or as y'
+        raise TypeError(msg)
+    return y if flux is None else flux
+
+
 def check_flux(flux, unit, n_cutouts):
-    """
-    True fluxes as plain numbers, checked.
-
-    Parameters
-    ----------
-    flux : `~astropy.units.Quantity` or array_like, shape (n_cutouts,)
-        True total fluxes.
-
-    unit : `~astropy.units.UnitBase`
-        Unit of the cutouts.
-
-    n_cutouts : int
-        How many there must be.
-
-    Returns
-    -------
-    values : `~numpy.ndarray`, shape (n_cutouts,)
-        The fluxes in ``unit``.
-
-    Raises
-    ------
-    `~astropy.units.UnitsError`
-        If the unit is missing or incompatible with that of the cutouts.
-
-    ValueError
-        If there is not exactly one positive, finite flux per cutout.
-    """
+    """Return true fluxes as numbers in the unit of the cutouts: one for each, all positive."""
     flux = u.Quantity(flux)
     if not flux.unit.is_equivalent(unit):
         msg = f"flux has the unit '{flux.unit}', but the cutouts have '{unit}'"

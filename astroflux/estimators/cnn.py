@@ -1,18 +1,16 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The neural network as an estimator of total flux."""
 
-import warnings
-
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
-from sklearn.exceptions import NotFittedError
 
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
 from astroflux.estimators._columns import COLUMNS
+from astroflux.estimators._docs import share_docs
 from astroflux.estimators._measurement import ProfileMethod
+from astroflux.estimators._pretrained import PretrainedFluxEstimator, count_usable
 from astroflux.estimators._study_network import StudyMethod
-from astroflux.estimators.base import FluxEstimator, check_flux
+from astroflux.estimators.base import check_flux, true_flux
 from astroflux.flags import FATAL_FLAGS
 from astroflux.networks.registry import default_weights
 
@@ -26,7 +24,7 @@ METHODS = {'ProfileNet': ProfileMethod, 'StudyNet': StudyMethod}
 MINIMUM_FIT = 2
 
 
-class CNNFluxEstimator(FluxEstimator):
+class CNNFluxEstimator(PretrainedFluxEstimator):
     """
     Total flux by a convolutional neural network.
 
@@ -110,42 +108,16 @@ class CNNFluxEstimator(FluxEstimator):
         self.learning_rate = learning_rate
         self.random_state = random_state
 
-    def __sklearn_is_fitted__(self):
-        return self.weights is not None or self._is_fitted
+    def _load(self, source):
+        from astroflux.networks import load_weights
 
-    @property
-    def _is_fitted(self):
-        """Whether `fit` was called, and `set_params` has not named other weights since."""
-        return hasattr(self, 'fitted_') and self._fitted_from == str(self.weights)
-
-    def __getstate__(self):
-        # what is in a file is loaded again
-        return {name: value for name, value in super().__getstate__().items() if name != '_loaded'}
-
-    def _check_params(self):
-        self._weights_in_use()
-
-    def _weights_in_use(self):
-        if self._is_fitted:
-            return self.fitted_
-        if self.weights is None:
-            msg = 'CNNFluxEstimator(weights=None) is untrained: call fit first, or name weights'
-            raise NotFittedError(msg)
-        return self._pretrained()
-
-    def _pretrained(self):
-        """Return the weights of the constructor, loaded once and kept."""
-        # Keyed by what they were loaded from: set_params may change it.
-        key = (str(self.weights), self.device)
-        loaded_from, loaded = getattr(self, '_loaded', (None, None))
-        if loaded_from != key:
-            from astroflux.networks import load_weights
-
-            loaded = load_weights(self.weights)
-            for network in (loaded.network, loaded.network_for_blocks):
-                network.to(self._torch_device())
-            self._loaded = (key, loaded)
+        loaded = load_weights(source)
+        for network in (loaded.network, loaded.network_for_blocks):
+            network.to(self._torch_device())
         return loaded
+
+    def _source_key(self):
+        return super()._source_key(), self.device
 
     def _torch_device(self):
         import torch
@@ -158,13 +130,10 @@ class CNNFluxEstimator(FluxEstimator):
         """Return how weights are used."""
         return METHODS[type(weights.network).__name__](weights, self._torch_device())
 
-    def _more_meta(self):
-        weights = self._weights_in_use()
-        return {'weights': weights.name, 'weights_sha256': weights.sha256}
-
     def _measure_batch(self, cutouts):
-        return self._method(self._weights_in_use()).measure(cutouts)
+        return self._method(self._in_use()).measure(cutouts)
 
+    @share_docs
     def weight_map(self, cutout, *, psf=None, psf_fwhm=None, positions=None):
         """
         Return how much each pixel counts: the effective aperture of the estimator.
@@ -178,8 +147,8 @@ class CNNFluxEstimator(FluxEstimator):
         ----------
         cutout
             One cutout, of any kind that `predict` takes.
-        psf, psf_fwhm, positions
-            As for `predict`.
+
+        {options}
 
         Returns
         -------
@@ -198,9 +167,10 @@ class CNNFluxEstimator(FluxEstimator):
         if items[0].flags & FATAL_FLAGS:
             msg = f'the cutout cannot be measured: {items[0].message}'
             raise ValueError(msg)
-        return self._method(self._weights_in_use()).weight_map(items[0])
+        return self._method(self._in_use()).weight_map(items[0])
 
-    def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+    @share_docs
+    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
         """
         Train (``weights=None``) or fine-tune on cutouts of known flux.
 
@@ -208,15 +178,7 @@ class CNNFluxEstimator(FluxEstimator):
         measured is left out with a warning. The result measures until
         ``set_params`` names other weights.
 
-        Parameters
-        ----------
-        cutouts
-            As for `predict`.
-        flux : `~astropy.units.Quantity` or array_like, shape (n,)
-            True total flux of each cutout; without a unit only if the cutouts
-            have none.
-        psf, psf_fwhm, positions
-            As for `predict`.
+        {known_galaxies}
 
         Returns
         -------
@@ -234,6 +196,7 @@ class CNNFluxEstimator(FluxEstimator):
         from astroflux.networks.refine import new_network, refine
         from astroflux.networks.store import hash_of_tensors, tensors_of
 
+        flux = true_flux(flux, y)
         if self.weights is None:
             start, name = Weights(new_network(self.random_state), 'untrained', '', {}), 'fitted'
         else:
@@ -258,39 +221,29 @@ class CNNFluxEstimator(FluxEstimator):
         # what is seen in blocks of pixels is not trained
         sha256 = hash_of_tensors(tensors_of(network, start.blocks))
         metadata = {**start.metadata, 'n_fitted': len(ln_flux)}
-        self.fitted_ = Weights(network, name, sha256, metadata, start.blocks)
-        self._fitted_from = str(self.weights)
+        self._keep(Weights(network, name, sha256, metadata, start.blocks))
         return self
 
     def _training_arrays(self, cutouts, flux, **keywords):
         """Return the usable cutouts' canvases and their ln flux in units of the noise."""
         items = list(iter_cutouts(cutouts, **keywords))
         usable = np.array([not c.flags & FATAL_FLAGS for c in items], bool)
-        if usable.sum() < MINIMUM_FIT:
-            n_usable = f'{usable.sum()} of {len(items)}'
-            msg = f'fit needs at least {MINIMUM_FIT} usable cutouts, got {n_usable}'
-            raise ValueError(msg)
+        count_usable(usable, MINIMUM_FIT)
         kept = [c for c, good in zip(items, usable, strict=True) if good]
         values = check_flux(flux, kept[0].unit, len(items))[usable]
-        if len(kept) < len(items):
-            n_left_out = f'{len(items) - len(kept)} of {len(items)}'
-            msg = f'{n_left_out} cutouts cannot be measured and are left out of fit'
-            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
         canvases = Canvases(kept)
         return canvases, np.log(values / canvases.scale)
 
+    @share_docs
     def save(self, path):
         """
         Write the weights in use to a safetensors file.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file; it is overwritten.
+        {save}
         """
         from astroflux.networks import save_weights
 
-        weights = self._weights_in_use()
+        weights = self._in_use()
         save_weights(
             path,
             weights.network,
@@ -300,17 +253,11 @@ class CNNFluxEstimator(FluxEstimator):
         )
 
     @classmethod
+    @share_docs
     def load(cls, path):
         """
         Return an estimator with the weights of a file; the same as ``weights=path``.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            A file that `save` wrote.
-
-        Returns
-        -------
-        estimator : `CNNFluxEstimator`
+        {load}
         """
         return cls(weights=path)

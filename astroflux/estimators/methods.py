@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 
-__all__ = ['METHODS', 'SEXTRACTOR_PROGRAMS', 'Method', 'available_methods', 'make_estimator']
+__all__ = [
+    'ESTIMATOR_MODULES',
+    'KNOWN_METHODS',
+    'SEXTRACTOR_PROGRAMS',
+    'Method',
+    'available_methods',
+    'make_estimator',
+]
 
 # what Debian, and what its authors call the program
 SEXTRACTOR_PROGRAMS = ('source-extractor', 'sex')
@@ -24,7 +31,9 @@ class Method:
     label : str
         In tables and figures.
     estimator : str
-        Public name of the class.
+        Name of the class.
+    module : str
+        Module that defines it, below ``astroflux.estimators``.
     arguments : dict
         Of its constructor.
     needs : str
@@ -36,6 +45,7 @@ class Method:
     name: str
     label: str
     estimator: str
+    module: str
     arguments: dict = field(default_factory=dict)
     needs: str = ''
     is_slow: bool = False
@@ -56,36 +66,64 @@ class Method:
         return f"{self.needs}: pip install 'astroflux[compare]'"
 
 
-METHODS = {
+KNOWN_METHODS = {
     method.name: method
     for method in (
-        Method('cnn', 'CNN', 'CNNFluxEstimator'),
-        Method('kron', 'Kron', 'KronFluxEstimator'),
-        Method('aperture', 'aperture', 'ApertureFluxEstimator'),
-        Method('growth', 'curve of growth', 'CurveOfGrowthFluxEstimator'),
-        Method('petrosian', 'Petrosian', 'PetrosianFluxEstimator', needs='statmorph'),
-        Method('sep', 'AUTO (sep)', 'SEPFluxEstimator', needs='sep'),
+        Method('cnn', 'CNN', 'CNNFluxEstimator', 'cnn'),
+        Method('kron', 'Kron', 'KronFluxEstimator', 'photometry.kron'),
+        Method('aperture', 'aperture', 'ApertureFluxEstimator', 'photometry.aperture'),
+        Method('growth', 'curve of growth', 'CurveOfGrowthFluxEstimator', 'photometry.growth'),
+        Method(
+            'petrosian',
+            'Petrosian',
+            'PetrosianFluxEstimator',
+            'photometry.petrosian',
+            needs='statmorph',
+        ),
+        Method('sep', 'AUTO (sep)', 'SEPFluxEstimator', 'photometry.sep', needs='sep'),
         Method(
             'sextractor',
             'AUTO (SExtractor)',
             'SExtractorFluxEstimator',
+            'photometry.sextractor',
             needs='source-extractor',
         ),
-        Method('sersic', 'Sersic fit', 'SersicFluxEstimator', needs='pyimfit', is_slow=True),
+        Method(
+            'sersic',
+            'Sersic fit',
+            'SersicFluxEstimator',
+            'profile.sersic',
+            needs='pyimfit',
+            is_slow=True,
+        ),
         Method(
             'bulge-disc',
             'bulge + disc fit',
             'SersicFluxEstimator',
+            'profile.sersic',
             {'n_components': 2},
             needs='pyimfit',
             is_slow=True,
         ),
-        Method('linear', 'linear model', 'RegressionFluxEstimator', {'model': 'linear'}),
-        Method('forest', 'random forest', 'RegressionFluxEstimator', {'model': 'forest'}),
-        Method('boosting', 'boosted trees', 'RegressionFluxEstimator', {'model': 'boosting'}),
+        *(
+            Method(
+                model, label, 'RegressionFluxEstimator', 'regression.estimator', {'model': model}
+            )
+            for model, label in (
+                ('linear', 'linear model'),
+                ('forest', 'random forest'),
+                ('boosting', 'boosted trees'),
+            )
+        ),
     )
 }
-"""All methods, by name."""
+"""All methods, by name: the one place where an estimator is named."""
+
+ESTIMATOR_MODULES = {
+    method.estimator: f'astroflux.estimators.{method.module}'
+    for method in sorted(KNOWN_METHODS.values(), key=lambda method: method.estimator)
+}
+"""Modules of the classes, by public name."""
 
 
 def make_estimator(name, **arguments):
@@ -95,23 +133,23 @@ def make_estimator(name, **arguments):
     Parameters
     ----------
     name : str
-        One of `METHODS`.
+        One of `KNOWN_METHODS`.
     **arguments
         Further arguments of its constructor.
 
     Returns
     -------
-    estimator : `~astroflux.estimators.base.FluxEstimator`
+    estimator : `~astroflux.estimators.FluxEstimator`
 
     Raises
     ------
     ValueError
         If the name is not known.
     """
-    if name not in METHODS:
-        msg = f'unknown method {name!r}: want one of {", ".join(METHODS)}'
+    if name not in KNOWN_METHODS:
+        msg = f'unknown method {name!r}: want one of {", ".join(KNOWN_METHODS)}'
         raise ValueError(msg)
-    method = METHODS[name]
+    method = KNOWN_METHODS[name]
     estimator = getattr(import_module('astroflux'), method.estimator)
     return estimator(**{**method.arguments, **arguments})
 
@@ -131,6 +169,6 @@ def available_methods(*, slow=False):
     """
     return [
         method.name
-        for method in METHODS.values()
+        for method in KNOWN_METHODS.values()
         if method.is_available and (slow or not method.is_slow)
     ]

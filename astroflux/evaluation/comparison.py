@@ -37,7 +37,7 @@ def compare_methods(
     source : `~astroflux.evaluation.CutoutSource` or sequence
         The cutouts, and their truth if it is known; or a list of cutouts, each of anything that
         ``measure`` takes as one.
-    methods : dict of str to `~astroflux.estimators.base.FluxEstimator`
+    methods : dict of str to `~astroflux.estimators.FluxEstimator`
         The methods, by name.
     labels : dict of str to str, optional
         How they are called in tables and figures; by default by their names.

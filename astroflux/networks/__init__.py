@@ -5,20 +5,10 @@ Torch modules, and the weights files that fill them.
 The names below load what they need at first use: the names of weights are known without torch.
 """
 
-from importlib import import_module
-
-__all__ = [
-    'ProfileNet',
-    'Weights',
-    'WeightsError',
-    'available_weights',
-    'default_weights',
-    'load_weights',
-    'save_weights',
-]
+from astroflux._lazy import lazy_names
 
 # public name -> module that defines it
-_LAZY = {
+_MODULES = {
     'ProfileNet': 'astroflux.networks.profile_net',
     'Weights': 'astroflux.networks.store',
     'WeightsError': 'astroflux.networks.store',
@@ -28,13 +18,6 @@ _LAZY = {
     'save_weights': 'astroflux.networks.store',
 }
 
+__all__ = [*_MODULES]
 
-def __getattr__(name):
-    if name not in _LAZY:
-        msg = f'module {__name__!r} has no attribute {name!r}'
-        raise AttributeError(msg)
-    return getattr(import_module(_LAZY[name]), name)
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

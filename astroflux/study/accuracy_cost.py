@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from astroflux.estimators.cnn import CNNFluxEstimator
-from astroflux.estimators.kron import KronFluxEstimator
-from astroflux.estimators.methods import METHODS as KNOWN_METHODS
-from astroflux.estimators.methods import make_estimator
+from astroflux.estimators import CNNFluxEstimator, KronFluxEstimator
+from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
 from astroflux.evaluation.comparison import cpu_seconds
 from astroflux.study.predictions import CNN_NAMES
 from astroflux.study.today_parts import positive_log10

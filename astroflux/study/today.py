@@ -3,7 +3,7 @@
 
 import pandas as pd
 
-from astroflux.estimators.cnn import CNNFluxEstimator
+from astroflux.estimators import CNNFluxEstimator
 from astroflux.study._output import plain, records, save_figure, write_table
 from astroflux.study.dataset import read_settings
 from astroflux.study.predictions import CNN_NAMES, PREDICTIONS_NAME, read_predictions

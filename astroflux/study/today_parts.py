@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from astroflux.estimators.cnn import CNNFluxEstimator
-from astroflux.estimators.kron import KronFluxEstimator
+from astroflux.estimators import CNNFluxEstimator, KronFluxEstimator
 from astroflux.study._output import write_table
 from astroflux.study.today_bound import StudyPopulation, galaxy_bound
 

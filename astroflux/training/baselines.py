@@ -9,17 +9,19 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from astroflux.estimators._features import join_features, measure_features
-from astroflux.estimators._training_table import TrainingTable, achievable_scatter, write_table
-from astroflux.networks import available_weights
+from astroflux.estimators.regression._features import join_features, measure_features
+from astroflux.estimators.regression._training_table import (
+    TrainingTable,
+    achievable_scatter,
+    write_table,
+)
+from astroflux.networks import default_weights
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.observe import draw_indices, observe
 from astroflux.training.run import trained_ranges
 
 __all__ = ['make_training_table']
-
-DEFAULT_WEIGHTS, *_ = available_weights()
 
 # Observations in memory at a time, 200 kB each.
 BATCH = 256
@@ -61,9 +63,9 @@ def make_training_table(
 
     Returns
     -------
-    table : `~astroflux.estimators._training_table.TrainingTable`
+    table : `~astroflux.estimators.regression._training_table.TrainingTable`
     """
-    config = read_configuration(configuration or DEFAULT_WEIGHTS)
+    config = read_configuration(configuration or default_weights())
     settings = {**config.training.library, 'n_galaxies': n_galaxies}
     render_library(directory, settings, workers=workers, progress=progress)
     library = load_library(directory, settings)
@@ -102,7 +104,7 @@ def make_training_table(
     type=click.Path(file_okay=False),
     help='Folder of the rendered stamps.  [default: that of the file, with "-stamps"]',
 )
-@click.option('--configuration', default=DEFAULT_WEIGHTS, show_default=True)
+@click.option('--configuration', default=default_weights(), show_default=True)
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')

@@ -2,9 +2,13 @@
 """What every estimator must keep, whatever its method."""
 
 import copy
+import inspect
 import io
+import pkgutil
+import re
 import weakref
 from contextlib import redirect_stderr
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -17,33 +21,24 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 import astroflux
-from astroflux import decode_flags
-from astroflux.estimators.methods import METHODS
+from astroflux import decode_flags, estimators
+from astroflux.estimators import FluxEstimator, base
+from astroflux.estimators.methods import ESTIMATOR_MODULES, KNOWN_METHODS
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
-# name of the estimator -> its arguments; a further method joins the tests here
-ESTIMATORS = {
-    'ApertureFluxEstimator': {'radius': 12.0},
-    'CNNFluxEstimator': {},
-    'CurveOfGrowthFluxEstimator': {},
-    'KronFluxEstimator': {},
-    'PetrosianFluxEstimator': {},
-    'RegressionFluxEstimator': {},
-    'SEPFluxEstimator': {},
-    'SExtractorFluxEstimator': {},
-    'SersicFluxEstimator': {},
-}
+# arguments that the galaxies of these tests ask for; all registered estimators are tested
+ARGUMENTS = {'ApertureFluxEstimator': {'radius': 12.0}}
 TRAINED = ('CNNFluxEstimator', 'RegressionFluxEstimator')
 FACTORS = [1e-12, 1e-6, 3.7, 1e5, 1e12]
 BASE_COLUMNS = ['id', 'flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags']
 
 
-@pytest.fixture(params=ESTIMATORS)
+@pytest.fixture(params=ESTIMATOR_MODULES)
 def estimator(request):
-    for method in METHODS.values():
+    for method in KNOWN_METHODS.values():
         if method.estimator == request.param and not method.is_available:
             pytest.skip(f'needs {method.how_to_install}')
-    return getattr(astroflux, request.param)(**ESTIMATORS[request.param])
+    return getattr(astroflux, request.param)(**ARGUMENTS.get(request.param, {}))
 
 
 def scaled(ccd, factor, unit=None):
@@ -54,6 +49,21 @@ def scaled(ccd, factor, unit=None):
         mask=ccd.mask,
         wcs=ccd.wcs,
     )
+
+
+def concrete_classes():
+    """All estimators that the package defines, registered or not."""
+    for module in pkgutil.walk_packages(estimators.__path__, 'astroflux.estimators.'):
+        for cls in vars(import_module(module.name)).values():
+            is_estimator = isinstance(cls, type) and issubclass(cls, FluxEstimator)
+            if is_estimator and cls.__module__ == module.name and not inspect.isabstract(cls):
+                yield cls
+
+
+def test_every_estimator_is_registered():
+    found = {cls.__name__: cls.__module__ for cls in concrete_classes()}
+    assert found == ESTIMATOR_MODULES
+    assert set(found) <= {*estimators.__all__, *astroflux.__all__}
 
 
 # -- one cutout and many -----------------------------------------------------------------------
@@ -193,6 +203,13 @@ def test_measure_columns(estimator, many):
     np.testing.assert_allclose(table['snr'], table['flux'] / table['flux_err'])
     assert table['flags'].dtype.kind == 'i'
     np.testing.assert_allclose(table['flux'], estimator.predict(many))
+
+
+def test_every_column_has_a_description(estimator, make_ccd):
+    table = estimator.measure(make_ccd())
+    for name in table.colnames:
+        assert table[name].info.description, name
+    assert set(estimator._descriptions) == set(estimator._extra_units)
 
 
 def test_measure_one(estimator, make_ccd):
@@ -387,14 +404,16 @@ def test_bad_batch_size(estimator, make_ccd):
         estimator.predict(make_ccd())
 
 
-def test_progress(estimator, make_ccd):
+def test_progress(estimator, make_ccd, monkeypatch):
     ccds = [make_ccd(seed=seed) for seed in range(3)]
     stack = np.array([ccd.data for ccd in ccds])
     with redirect_stderr(io.StringIO()) as stream:
         estimator.measure(stack, progress=True)
     assert '3/3' in stream.getvalue()
-    for progress, expected in ((True, '3/3'), (False, ''), (None, '')):
-        # None: too quick for the bar to appear
+    # without a wish, the bar appears only if the call takes long
+    cases = ((True, 1e6, '3/3'), (False, 0, ''), (None, 1e6, ''), (None, 0, '3/3'))
+    for progress, delay, expected in cases:
+        monkeypatch.setattr(base, '_PROGRESS_DELAY', delay)
         with redirect_stderr(io.StringIO()) as stream:
             estimator.measure(ccds, progress=progress)
         assert expected in stream.getvalue()
@@ -404,8 +423,20 @@ def test_progress(estimator, make_ccd):
 # -- scikit-learn ------------------------------------------------------------------------------
 
 
+def test_docstrings_say_all(estimator):
+    # texts that several have in common stand in each of them, in the order of the signature
+    cls = type(estimator)
+    for item in (cls, cls.predict, cls.measure, cls.fit, cls.score, cls.save, cls.load):
+        lines = inspect.getdoc(item).splitlines()
+        assert not [line for line in lines if re.fullmatch(r' *\{\w+\}', line)]
+        named = [line.split(' : ')[0] for line in lines if re.match(r'\w.* : ', line)]
+        known = list(inspect.signature(item).parameters)
+        documented = [name for text in named for name in text.split(', ') if name in known]
+        assert documented == [name for name in known if name != 'self']
+
+
 def test_constructor_only_stores(estimator):
-    for name, value in estimator.get_params().items():
+    for name, value in estimator.get_params(deep=False).items():
         assert getattr(estimator, name) is value
     assert not [name for name in vars(estimator) if name.endswith('_')]
 

@@ -9,8 +9,8 @@ from photutils.profiles import CurveOfGrowth
 from scipy.special import gamma
 
 from astroflux import CurveOfGrowthFluxEstimator, decode_flags
-from astroflux.estimators import _segments, growth
-from astroflux.estimators._photutils import segment_ellipse
+from astroflux.estimators import SourceFinder
+from astroflux.estimators.photometry import growth
 
 
 @pytest.fixture
@@ -50,14 +50,13 @@ def by_hand(ccd, radii, centre, axis_ratio, theta, mask=None):
     )
 
 
-def find(ccd, mask=None):
+def find(ccd):
     """The centre and ellipse of the source in the middle."""
     from astroflux.cutouts import iter_cutouts
 
     (cutout,) = iter_cutouts(ccd)
-    params = _segments.detection_params(CurveOfGrowthFluxEstimator())
-    found = _segments.detect(cutout, **params)
-    x, y, a, b, theta = segment_ellipse(found.smooth, found.segmentation, found.label, mask=mask)
+    found = SourceFinder().find(cutout)
+    x, y, a, b, theta = growth._segment_ellipse(found)
     return (x, y), a, b / a, theta, found
 
 
@@ -94,7 +93,7 @@ def test_parity_mask(make_ccd):
     mask = np.zeros((61, 61), bool)
     mask[33:36, 38:42] = True
     ccd = make_ccd(flux=5000.0, mask=mask)
-    centre, a, axis_ratio, theta, found = find(ccd, mask)
+    centre, a, axis_ratio, theta, found = find(ccd)
     curve = growth._Curve.follow(found, centre, axis_ratio, theta, min_snr=2.0, least_radius=3 * a)
     flux, _ = by_hand(ccd, curve.radii, centre, axis_ratio, theta, mask)
     whole = CCDData(np.ones((61, 61)), unit='nJy', uncertainty=ccd.uncertainty)
@@ -207,9 +206,9 @@ def test_columns(estimator, make_ccd):
     [
         ({'aperture': 'square'}, "aperture must be 'elliptical' or 'circular', got 'square'"),
         ({'min_snr': 0}, 'min_snr must be positive, got 0'),
-        ({'npixels': 0}, 'npixels must be a positive integer, got 0'),
+        ({'finder__n_pixels': 0}, 'n_pixels must be a positive integer, got 0'),
     ],
 )
 def test_bad_params(make_ccd, params, text):
     with pytest.raises(ValueError, match=text):
-        CurveOfGrowthFluxEstimator(**params).predict(make_ccd())
+        CurveOfGrowthFluxEstimator().set_params(**params).predict(make_ccd())

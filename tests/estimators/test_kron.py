@@ -4,7 +4,7 @@ import pytest
 from astropy import units as u
 
 from astroflux import KronFluxEstimator, decode_flags
-from astroflux.estimators import kron
+from astroflux.estimators import SourceFinder
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def test_large_masked_region(estimator, make_ccd):
 
 def test_match_radius(make_ccd):
     ccd = make_ccd(centre=(30.0, 40.0), flux=500.0, scale=1.0)
-    assert np.isnan(KronFluxEstimator(match_radius=2.0).predict(ccd))
-    assert np.isfinite(KronFluxEstimator(match_radius=9.0).predict(ccd))
+    assert np.isnan(KronFluxEstimator(finder=SourceFinder(match_radius=2.0)).predict(ccd))
+    assert np.isfinite(KronFluxEstimator(finder=SourceFinder(match_radius=9.0)).predict(ccd))
 
 
 def test_no_smoothing(make_ccd):
     ccd = make_ccd(sigma=0.1)
-    plain = KronFluxEstimator(kernel_fwhm=0).predict(ccd)
-    smooth = KronFluxEstimator(kernel_fwhm=3.0).predict(ccd)
+    plain = KronFluxEstimator(finder=SourceFinder(kernel_fwhm=0)).predict(ccd)
+    smooth = KronFluxEstimator(finder=SourceFinder(kernel_fwhm=3.0)).predict(ccd)
     assert plain != smooth
     np.testing.assert_allclose(plain.value, smooth.value, rtol=0.05)
 
@@ -68,7 +68,7 @@ def test_neighbours(make_ccd, draw_galaxy):
     alone = KronFluxEstimator().predict(ccd)
     ccd.data += draw_galaxy(shape, flux=4000.0, scale=1.2, centre=(52.0, 40.0))
     flux = {
-        method: KronFluxEstimator(neighbours=method).predict(ccd).value
+        method: KronFluxEstimator(neighbors=method).predict(ccd).value
         for method in ('correct', 'mask', 'none')
     }
     assert flux['mask'] < flux['correct'] < flux['none']
@@ -85,16 +85,16 @@ def test_circular_minimum(make_ccd):
 
 def test_exception_costs_one_row(estimator, many, monkeypatch):
     expected = estimator.predict(many)
-    detect, calls = kron.detect, []
+    find, calls = SourceFinder.find, []
 
     def failing(*args, **kwargs):
         calls.append(None)
         if len(calls) == 3:
             msg = 'the pixels are odd'
             raise ValueError(msg)
-        return detect(*args, **kwargs)
+        return find(*args, **kwargs)
 
-    monkeypatch.setattr(kron, 'detect', failing)
+    monkeypatch.setattr(SourceFinder, 'find', failing)
     table = estimator.measure(many)
     assert 'FAILED' in decode_flags(table['flags'])[2]
     assert table.meta['messages'] == {2: 'ValueError: the pixels are odd'}
@@ -103,7 +103,7 @@ def test_exception_costs_one_row(estimator, many, monkeypatch):
 
 
 def test_fault_of_the_program_is_not_hidden(estimator, many, monkeypatch):
-    monkeypatch.setattr(kron, 'detect', lambda: None)
+    monkeypatch.setattr(SourceFinder, 'find', lambda: None)
     with pytest.raises(TypeError):
         estimator.predict(many)
 
@@ -111,19 +111,19 @@ def test_fault_of_the_program_is_not_hidden(estimator, many, monkeypatch):
 @pytest.mark.parametrize(
     ('params', 'text'),
     [
-        ({'neighbours': 'remove'}, "neighbours must be 'correct', 'mask' or 'none', got 'remove'"),
-        ({'nsigma': 0}, 'nsigma must be positive, got 0'),
-        ({'npixels': 0}, 'npixels must be a positive integer, got 0'),
-        ({'nlevels': 1.5}, 'nlevels must be a positive integer, got 1.5'),
-        ({'contrast': 2}, 'contrast must be between 0 and 1, got 2'),
-        ({'kernel_fwhm': -1}, 'kernel_fwhm must not be negative, got -1'),
-        ({'match_radius': -1}, 'match_radius must not be negative, got -1'),
+        ({'neighbors': 'remove'}, "neighbors must be 'correct', 'mask' or 'none', got 'remove'"),
+        ({'finder__n_sigma': 0}, 'n_sigma must be positive, got 0'),
+        ({'finder__n_pixels': 0}, 'n_pixels must be a positive integer, got 0'),
+        ({'finder__n_levels': 1.5}, 'n_levels must be a positive integer, got 1.5'),
+        ({'finder__contrast': 2}, 'contrast must be between 0 and 1, got 2'),
+        ({'finder__kernel_fwhm': -1}, 'kernel_fwhm must not be negative, got -1'),
+        ({'finder__match_radius': -1}, 'match_radius must not be negative, got -1'),
         ({'kron_params': (2.5, 1.4)}, r'kron_params must be three numbers, got \(2.5, 1.4\)'),
     ],
 )
 def test_bad_params(make_ccd, params, text):
     # raised when measuring, before the input is touched, and not by the constructor
-    estimator = KronFluxEstimator(**params)
+    estimator = KronFluxEstimator().set_params(**params)
     with pytest.raises(ValueError, match=text):
         estimator.predict(make_ccd())
 
@@ -155,7 +155,9 @@ def test_score_needs_two(estimator, make_ccd):
 
 def test_save_keeps_params_and_correction(make_ccd, many, tmp_path):
     truth = 1500.0 * 1.5 ** np.arange(len(many)) * u.nJy
-    estimator = KronFluxEstimator(nsigma=2.0, kron_params=(3.0, 1.4, 0.0)).fit(many, truth)
+    estimator = KronFluxEstimator(
+        finder=SourceFinder(n_sigma=2.0), kron_params=(3.0, 1.4, 0.0)
+    ).fit(many, truth)
     estimator.save(tmp_path / 'kron.json')
     again = KronFluxEstimator.load(tmp_path / 'kron.json')
     assert again.get_params() == estimator.get_params()

@@ -10,7 +10,7 @@ from photutils.aperture import CircularAperture, EllipticalAperture
 from photutils.segmentation import deblend_sources, detect_sources, make_2dgaussian_kernel
 
 from astroflux import PetrosianFluxEstimator, decode_flags
-from astroflux.estimators import petrosian
+from astroflux.estimators.photometry import petrosian
 
 statmorph = pytest.importorskip('statmorph')
 
@@ -157,9 +157,9 @@ def test_missing_package(estimator, make_ccd, monkeypatch):
         ({'aperture': 'square'}, "aperture must be 'elliptical' or 'circular', got 'square'"),
         ({'eta': 1}, 'eta must be between 0 and 1, got 1'),
         ({'extent': 0}, 'extent must be positive, got 0'),
-        ({'nsigma': -1}, 'nsigma must be positive, got -1'),
+        ({'finder__n_sigma': -1}, 'n_sigma must be positive, got -1'),
     ],
 )
 def test_bad_params(make_ccd, params, text):
     with pytest.raises(ValueError, match=text):
-        PetrosianFluxEstimator(**params).predict(make_ccd())
+        PetrosianFluxEstimator().set_params(**params).predict(make_ccd())

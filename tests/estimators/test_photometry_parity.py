@@ -13,8 +13,7 @@ from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.segmentation import SourceCatalog, make_2dgaussian_kernel
 
 from astroflux import ApertureFluxEstimator, KronFluxEstimator, decode_flags
-
-NEW_NAMES = hasattr(SourceCatalog, 'select_label')
+from astroflux.estimators import SourceFinder
 
 
 def kron_by_hand(ccd, position, *, fwhm, mask=None, deblend=True):
@@ -30,8 +29,8 @@ def kron_by_hand(ccd, position, *, fwhm, mask=None, deblend=True):
             image = segmentation_module.deblend_sources(smooth, image, 5, progress_bar=False)
     catalog = SourceCatalog(ccd.data, image, convolved_data=smooth, error=noise, mask=mask)
     label = image.data[round(position[1]), round(position[0])]
-    source = catalog.select_label(label) if NEW_NAMES else catalog.get_label(label)
-    return source.kron_flux, source.kron_flux_err if NEW_NAMES else source.kron_fluxerr
+    source = catalog.select_label(label)
+    return source.kron_flux, source.kron_flux_err
 
 
 def crowded(make_ccd, draw_galaxy, *, mask=None):
@@ -47,7 +46,7 @@ def crowded(make_ccd, draw_galaxy, *, mask=None):
 def test_kron_crowded(make_ccd, draw_galaxy, fwhm, deblend):
     ccd = crowded(make_ccd, draw_galaxy)
     flux, flux_err = kron_by_hand(ccd, (40, 45), fwhm=fwhm, deblend=deblend)
-    table = KronFluxEstimator(deblend=deblend).measure(ccd, psf_fwhm=fwhm)
+    table = KronFluxEstimator(finder=SourceFinder(deblend=deblend)).measure(ccd, psf_fwhm=fwhm)
     np.testing.assert_allclose(table['flux'][0].value, flux, rtol=1e-10)
     np.testing.assert_allclose(table['flux_err'][0].value, flux_err, rtol=1e-10)
     assert ('NEIGHBOUR' in decode_flags(table['flags'])[0]) == deblend

@@ -10,11 +10,11 @@ from scipy.special import gammaincinv
 
 from astroflux import SersicFluxEstimator, decode_flags
 from astroflux.cutouts import iter_cutouts
-from astroflux.estimators import _imfit, _profile_search
-from astroflux.estimators._imfit_parameters import describe, from_imfit, to_imfit
-from astroflux.estimators._photometric import MeasurementError
-from astroflux.estimators._profile_model import Component, Limits, Model, b_n, sersic_flux
-from astroflux.estimators._profile_source import find_source
+from astroflux.estimators import MeasurementError
+from astroflux.estimators.profile import _imfit, _search
+from astroflux.estimators.profile._model import Component, Limits, Model, b_n, sersic_flux
+from astroflux.estimators.profile._parameters import describe, from_imfit, to_imfit
+from astroflux.estimators.profile._source import find_source
 from astroflux.flags import MeasurementFlag
 
 pyimfit = pytest.importorskip('pyimfit')
@@ -245,9 +245,9 @@ def test_noise_map_is_used(disc):
     image = 1e4 * disc
     image[:, 38:] *= 2
     ccd = to_ccd(image)
-    wrong = SersicFluxEstimator(mask_neighbours=False).predict(ccd).value
+    wrong = SersicFluxEstimator(mask_neighbors=False).predict(ccd).value
     ccd.uncertainty.array[:, 38:] = 1e4
-    right = SersicFluxEstimator(mask_neighbours=False).predict(ccd).value
+    right = SersicFluxEstimator(mask_neighbors=False).predict(ccd).value
     assert abs(right / 1e4 - 1) < 0.01
     assert abs(wrong / 1e4 - 1) > 0.05
 
@@ -256,7 +256,7 @@ def test_neighbours_are_masked(disc):
     neighbour = 5e3 * render(sersic(1.0, 2.0), centre=(47.0, 40.0))
     ccd = to_ccd(1e4 * disc + neighbour, 2.0, seed=1)
     table = SersicFluxEstimator().measure(ccd)
-    unmasked = SersicFluxEstimator(mask_neighbours=False).predict(ccd).value
+    unmasked = SersicFluxEstimator(mask_neighbors=False).predict(ccd).value
     assert abs(table['flux'][0].value / 1e4 - 1) < 0.03
     assert unmasked > 1.1e4
     assert 'NEIGHBOUR' not in decode_flags(table['flags'])[0]
@@ -330,19 +330,24 @@ def test_error_of_compact_components():
 
 def test_least_chi2_is_taken(disc, monkeypatch):
     # all starts are tried, and a failure of one does not matter
-    fit, found = _imfit.Stamp.fit, []
+    fit, starts, found = _imfit.Stamp.fit, [], []
 
     def recorded(self, model, tolerance):
+        starts.append(model)
         if tolerance == _imfit.SEARCH_TOLERANCE[1] and not found:
-            found.append(np.inf)
+            found.append((None, np.inf))
             raise MeasurementError(MeasurementFlag.FAILED, 'no luck')
         result = fit(self, model, tolerance)
-        found.append(result[1])
+        found.append(result)
         return result
 
     monkeypatch.setattr(_imfit.Stamp, 'fit', recorded)
     flux = SersicFluxEstimator(n_starts=3).predict(to_ccd(1e4 * disc))
     assert len(found) == 4
+    # the last fit, to the whole stamp, starts from the best of the others
+    *searched, _ = found
+    assert len({chi2 for _, chi2 in searched}) == 3
+    assert starts[-1] is min(searched, key=lambda result: result[1])[0]
     np.testing.assert_allclose(flux.value, 1e4, rtol=5e-3)
 
 
@@ -359,9 +364,9 @@ def test_starts_are_sorted():
             self.name = name
 
     starts = [(5.0, Model('c')), (1.0, Model('a')), (2.0, Model('b'))]
-    assert _profile_search._fit_best(Stamp(), starts, 1).name == 'a'
-    assert _profile_search._fit_best(Stamp(), starts, 2).name == 'b'
-    assert _profile_search._fit_best(Stamp(), starts, 3).name == 'c'
+    assert _search._fit_best(Stamp(), starts, 1).name == 'a'
+    assert _search._fit_best(Stamp(), starts, 2).name == 'b'
+    assert _search._fit_best(Stamp(), starts, 3).name == 'c'
 
 
 # -- two components ----------------------------------------------------------------------------
@@ -438,7 +443,7 @@ def test_nothing_there():
 
 def test_limits_are_flagged(disc):
     ccd = to_ccd(1e4 * disc)
-    for limits in ({'sersic_index': (2.0, 8.0)}, {'max_radius': 3.0}):
+    for limits in ({'sersic_index_bounds': (2.0, 8.0)}, {'max_radius': 3.0}):
         table = SersicFluxEstimator(**limits).measure(ccd)
         assert 'OUT_OF_RANGE' in decode_flags(table['flags'])[0]
         assert table['flux_err'][0] > 0
@@ -462,9 +467,15 @@ def test_versions(disc):
         ({'n_components': 3}, 'n_components must be 1 or 2, got 3'),
         ({'n_starts': 0}, 'n_starts must be a positive integer, got 0'),
         ({'n_starts': 1.5}, 'n_starts must be a positive integer, got 1.5'),
-        ({'sersic_index': (4, 1)}, r'sersic_index must be a lower and .*, got \(4, 1\)'),
-        ({'sersic_index': 4}, 'sersic_index must be a lower and .*, got 4'),
-        ({'bulge_index': (0.0, 1)}, r'bulge_index must be .* from 0.2 to 20, got \(0.0, 1\)'),
+        (
+            {'sersic_index_bounds': (4, 1)},
+            r'sersic_index_bounds must be a lower and .*, got \(4, 1\)',
+        ),
+        ({'sersic_index_bounds': 4}, 'sersic_index_bounds must be a lower and .*, got 4'),
+        (
+            {'bulge_index_bounds': (0.0, 1)},
+            r'bulge_index_bounds must be .* from 0.2 to 20, got \(0.0, 1\)',
+        ),
         ({'max_radius': 0}, 'max_radius must be at least 1 pixel, got 0'),
     ],
 )
@@ -478,5 +489,5 @@ def test_starts_are_within_the_limits(disc):
     # limits that leave out some or all of the usual starting points
     for limits in ((0.3, 0.6), (4.5, 8.0)):
         (cutout,) = iter_cutouts([to_ccd(1e4 * disc)])
-        result = SersicFluxEstimator(sersic_index=limits)._measure_one(cutout)
+        result = SersicFluxEstimator(sersic_index_bounds=limits)._measure_one(cutout)
         assert limits[0] <= result['sersic_index'] <= limits[1]

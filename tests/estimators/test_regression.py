@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from astroflux import RegressionFluxEstimator, decode_flags
-from astroflux.estimators._features import (
+from astroflux.estimators.regression._features import (
     APERTURE_RADII,
     FEATURES,
     Features,
@@ -20,8 +20,8 @@ from astroflux.estimators._features import (
     design,
     measure_features,
 )
-from astroflux.estimators._regression_models import MODELS, train
-from astroflux.estimators._training_table import (
+from astroflux.estimators.regression._models import MODELS, train
+from astroflux.estimators.regression._training_table import (
     TrainingTable,
     achievable_scatter,
     locate_table,
@@ -257,15 +257,15 @@ def test_unknown_model(make_ccd):
         RegressionFluxEstimator(model='magic').predict(make_ccd())
 
 
-def test_unknown_weights(make_ccd):
-    estimator = RegressionFluxEstimator(weights='nonsense')
-    with pytest.raises(ValueError, match="unknown weights 'nonsense': want 'simulated-3'"):
+def test_unknown_training_table(make_ccd):
+    estimator = RegressionFluxEstimator(training_table='nonsense')
+    with pytest.raises(ValueError, match="unknown training table 'nonsense': want 'simulated-3'"):
         estimator.predict(make_ccd())
 
 
 def test_untrained(make_ccd):
-    with pytest.raises(NotFittedError, match=r'\(weights=None\) is untrained'):
-        RegressionFluxEstimator(weights=None).predict(make_ccd())
+    with pytest.raises(NotFittedError, match=r'\(training_table=None\) is untrained'):
+        RegressionFluxEstimator(training_table=None).predict(make_ccd())
 
 
 def test_meta_names_the_table(make_ccd):
@@ -292,7 +292,7 @@ def lesson(make_ccd):
 @pytest.mark.parametrize('model', MODELS)
 def test_fit(lesson, model, tmp_path):
     ccds, flux = lesson
-    estimator = RegressionFluxEstimator(model=model, weights=None)
+    estimator = RegressionFluxEstimator(model=model, training_table=None)
     assert estimator.fit(ccds, flux) is estimator
     fitted = estimator.predict(ccds)
     assert np.std(np.log(fitted / flux).value) < 0.1
@@ -306,6 +306,14 @@ def test_fit(lesson, model, tmp_path):
     # a clone is untrained
     with pytest.raises(NotFittedError):
         clone(estimator).predict(ccds)
+
+
+def test_another_table_after_fit(lesson):
+    estimator = RegressionFluxEstimator(model='linear', training_table=None).fit(*lesson)
+    estimator.set_params(training_table='simulated-3')
+    assert estimator.measure(lesson[0][0]).meta['weights'] == 'simulated-3'
+    estimator.set_params(training_table=None)
+    assert estimator.measure(lesson[0][0]).meta['weights'] == 'fitted'
 
 
 def test_fit_takes_other_units(lesson):
@@ -354,7 +362,7 @@ def test_foreign_file(tmp_path, make_ccd):
         RegressionFluxEstimator.load(path)
     save_file({'a': np.zeros(2)}, path)
     with pytest.raises(ValueError, match='foreign holds no training table: its format is None'):
-        RegressionFluxEstimator(weights=path).predict(make_ccd())
+        RegressionFluxEstimator(training_table=path).predict(make_ccd())
     with pytest.raises(FileNotFoundError, match='no_such_file'):
         RegressionFluxEstimator.load(tmp_path / 'no_such_file')
 

@@ -1,4 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+import json
 import shutil
 import sys
 
@@ -9,7 +10,8 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from photutils.segmentation import make_2dgaussian_kernel
 
 from astroflux import SEPFluxEstimator, SExtractorFluxEstimator, decode_flags
-from astroflux.estimators import sep_auto
+from astroflux.estimators import SourceFinder
+from astroflux.estimators.photometry.sep import _fill
 
 sep = pytest.importorskip('sep')
 
@@ -17,7 +19,7 @@ PROGRAM = shutil.which('source-extractor') or shutil.which('sex')
 needs_program = pytest.mark.skipif(not PROGRAM, reason='the program SExtractor is not installed')
 
 
-def by_hand(ccd, *, mask=None, fwhm=None, filter_type='matched', neighbours='none'):
+def by_hand(ccd, *, mask=None, fwhm=None, filter_type='matched', neighbors='none'):
     """As in the documentation of sep."""
     data, noise = ccd.data, ccd.uncertainty.array
     kernel = np.array([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])
@@ -60,7 +62,7 @@ def crowded(make_ccd, draw_galaxy, *, mask=None, sigma=1.0):
 @pytest.mark.parametrize('flux', [1000.0, 20000.0])
 def test_parity(make_ccd, fwhm, filter_type, flux):
     ccd = make_ccd(seed=3, flux=flux)
-    estimator = SEPFluxEstimator(filter_type=filter_type, neighbours='none')
+    estimator = SEPFluxEstimator(filter_type=filter_type, neighbors='none')
     table = estimator.measure(ccd, psf_fwhm=fwhm)
     expected, expected_err, found, kron_radius = by_hand(ccd, fwhm=fwhm, filter_type=filter_type)
     np.testing.assert_allclose(table['flux'][0].value, expected, rtol=1e-8)
@@ -77,7 +79,7 @@ def test_parity_mask_and_noise_map(make_ccd, draw_galaxy):
     noise = np.linspace(0.8, 1.3, 91)[:, np.newaxis] * np.ones((91, 81))
     ccd = CCDData(ccd.data, unit='adu', mask=mask, uncertainty=StdDevUncertainty(noise))
     expected, expected_err, _, _ = by_hand(ccd, mask=mask)
-    table = SEPFluxEstimator(neighbours='none').measure(ccd)
+    table = SEPFluxEstimator(neighbors='none').measure(ccd)
     np.testing.assert_allclose(table['flux'][0].value, expected, rtol=1e-8)
     np.testing.assert_allclose(table['flux_err'][0].value, expected_err, rtol=1e-8)
     assert {'NEIGHBOUR', 'MASKED_PIXELS'} <= set(decode_flags(table['flags'])[0])
@@ -87,15 +89,15 @@ def test_fill():
     image = np.arange(35.0).reshape(5, 7)
     unusable = np.zeros((5, 7), bool)
     unusable[0, 1] = unusable[2, 2] = unusable[2, 4] = True
-    filled = sep_auto._fill(image, unusable, 3.0, 2.0, 'correct')
+    filled = _fill(image, unusable, 3.0, 2.0, 'correct')
     assert filled[0, 1] == image[4, 5]
     # the opposite pixels are unusable, too
     assert filled[2, 2] == filled[2, 4] == 0
     # the opposite pixel is outside the stamp
-    assert sep_auto._fill(image, unusable, 5.0, 2.0, 'correct')[0, 1] == 0
-    masked = sep_auto._fill(image, unusable, 3.0, 2.0, 'mask')
+    assert _fill(image, unusable, 5.0, 2.0, 'correct')[0, 1] == 0
+    masked = _fill(image, unusable, 3.0, 2.0, 'mask')
     np.testing.assert_array_equal(masked, np.where(unusable, 0, image))
-    assert sep_auto._fill(image, np.zeros((5, 7), bool), 3.0, 2.0, 'mask') is image
+    assert _fill(image, np.zeros((5, 7), bool), 3.0, 2.0, 'mask') is image
 
 
 def test_known_flux(make_ccd):
@@ -117,7 +119,7 @@ def test_neighbours(make_ccd, draw_galaxy):
     alone = SEPFluxEstimator().predict(ccd)
     ccd.data += draw_galaxy(shape, flux=4000.0, scale=1.2, centre=(54.0, 40.0))
     flux = {
-        method: SEPFluxEstimator(neighbours=method).predict(ccd).value
+        method: SEPFluxEstimator(neighbors=method).predict(ccd).value
         for method in ('correct', 'mask', 'none')
     }
     assert flux['mask'] < flux['correct'] < flux['none']
@@ -128,7 +130,7 @@ def test_neighbours(make_ccd, draw_galaxy):
 def test_no_deblending(make_ccd, draw_galaxy):
     ccd = make_ccd((81, 81), flux=5000.0, sigma=0.5)
     ccd.data += draw_galaxy((81, 81), flux=4000.0, scale=1.2, centre=(54.0, 40.0))
-    together = SEPFluxEstimator(deblend=False).predict(ccd).value
+    together = SEPFluxEstimator(finder=SourceFinder(deblend=False)).predict(ccd).value
     np.testing.assert_allclose(together, 9000, rtol=0.05)
 
 
@@ -162,7 +164,7 @@ def test_not_detected(make_ccd):
 
 def test_nothing_detected(make_ccd):
     ccd = make_ccd(flux=0.0)
-    for estimator in all_estimators(nsigma=50.0):
+    for estimator in all_estimators(finder=SourceFinder(n_sigma=50.0)):
         table = estimator.measure(ccd)
         assert 'NOT_DETECTED' in decode_flags(table['flags'])[0]
 
@@ -200,17 +202,17 @@ def test_missing_package(make_ccd, monkeypatch):
 @pytest.mark.parametrize(
     ('params', 'text'),
     [
-        ({'nsigma': 0}, 'nsigma must be positive, got 0'),
-        ({'npixels': 1.5}, 'npixels must be a positive integer, got 1.5'),
+        ({'finder__n_sigma': 0}, 'n_sigma must be positive, got 0'),
+        ({'finder__n_pixels': 1.5}, 'n_pixels must be a positive integer, got 1.5'),
         ({'auto_params': (1, 2, 3)}, r'auto_params must be two numbers, got \(1, 2, 3\)'),
         ({'min_radius': -1}, 'min_radius must not be negative, got -1'),
-        ({'neighbours': 'remove'}, "neighbours must be 'correct', 'mask' or 'none', got 'remove'"),
+        ({'neighbors': 'remove'}, "neighbors must be 'correct', 'mask' or 'none', got 'remove'"),
     ],
 )
 @pytest.mark.parametrize('cls', [SEPFluxEstimator, SExtractorFluxEstimator])
 def test_bad_params(make_ccd, cls, params, text):
     with pytest.raises(ValueError, match=text):
-        cls(**params).predict(make_ccd())
+        cls().set_params(**params).predict(make_ccd())
 
 
 def test_bad_filter_type(make_ccd):
@@ -239,11 +241,14 @@ def test_library_is_like_the_program(many, fwhm):
 
 
 @needs_program
-@pytest.mark.parametrize('neighbours', ['correct', 'mask', 'none'])
+@pytest.mark.parametrize('neighbors', ['correct', 'mask', 'none'])
 @pytest.mark.parametrize('deblend', [True, False])
-def test_library_is_like_the_program_when_crowded(make_ccd, draw_galaxy, neighbours, deblend):
+def test_library_is_like_the_program_when_crowded(make_ccd, draw_galaxy, neighbors, deblend):
     ccd = crowded(make_ccd, draw_galaxy)
-    params = {'neighbours': neighbours, 'deblend': deblend}
+    params = {
+        'neighbors': neighbors,
+        'finder': SourceFinder(contrast=0.005, deblend=deblend),
+    }
     library = SEPFluxEstimator(filter_type='conv', **params).measure(ccd)
     program = SExtractorFluxEstimator(**params).measure(ccd)
     np.testing.assert_allclose(library['flux'].value, program['flux'].value, rtol=0.01)
@@ -252,15 +257,15 @@ def test_library_is_like_the_program_when_crowded(make_ccd, draw_galaxy, neighbo
 
 
 @needs_program
-@pytest.mark.parametrize('neighbours', ['correct', 'mask', 'none'])
-def test_library_is_like_the_program_with_a_mask(make_ccd, neighbours):
+@pytest.mark.parametrize('neighbors', ['correct', 'mask', 'none'])
+def test_library_is_like_the_program_with_a_mask(make_ccd, neighbors):
     mask = np.zeros((61, 61), bool)
     mask[24:26, 34:37] = True
     mask[40:50, 10:20] = True
     ccd = make_ccd(flux=20000.0, mask=mask)
     ccd.data[mask] = 1e5
-    library = SEPFluxEstimator(filter_type='conv', neighbours=neighbours).measure(ccd)
-    program = SExtractorFluxEstimator(neighbours=neighbours).measure(ccd)
+    library = SEPFluxEstimator(filter_type='conv', neighbors=neighbors).measure(ccd)
+    program = SExtractorFluxEstimator(neighbors=neighbors).measure(ccd)
     # the program counts no masked pixel to the isophote, whose moments are a little different
     np.testing.assert_allclose(library['flux'].value, program['flux'].value, rtol=0.01)
     np.testing.assert_allclose(library['flux_err'].value, program['flux_err'].value, rtol=0.03)
@@ -269,8 +274,8 @@ def test_library_is_like_the_program_with_a_mask(make_ccd, neighbours):
 @needs_program
 def test_no_filter(make_ccd):
     ccd = make_ccd(flux=20000.0)
-    library = SEPFluxEstimator(kernel_fwhm=0).predict(ccd)
-    program = SExtractorFluxEstimator(kernel_fwhm=0).predict(ccd)
+    library = SEPFluxEstimator(finder=SourceFinder(kernel_fwhm=0)).predict(ccd)
+    program = SExtractorFluxEstimator(finder=SourceFinder(kernel_fwhm=0)).predict(ccd)
     np.testing.assert_allclose(library.value, program.value, rtol=1e-3)
 
 
@@ -297,6 +302,24 @@ def test_failure_of_the_program_costs_one_row(make_ccd, tmp_path):
     assert 'FAILED' in decode_flags(table['flags'])[1]
     assert table.meta['messages'] == {1: f"'{script}' failed with code 3: no memory left"}
     np.testing.assert_array_equal(table['flux'][[0, 2]], expected[[0, 2]])
+
+
+def test_no_file_says_which_program_runs(make_ccd, tmp_path):
+    path, trace = tmp_path / 'saved.json', tmp_path / 'trace'
+    script = tmp_path / 'program'
+    script.write_text(f'#!/bin/sh\ntouch {trace}\n')
+    script.chmod(0o755)
+    SExtractorFluxEstimator(min_radius=2.0, executable=str(script)).save(path)
+    assert str(script) not in path.read_text()
+    again = SExtractorFluxEstimator.load(path)
+    assert again.executable is None
+    assert again.min_radius == 2.0
+    content = json.loads(path.read_text())
+    content['params']['executable'] = str(script)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"takes from no file: \['executable'\]"):
+        SExtractorFluxEstimator.load(path)
+    assert not trace.exists()
 
 
 def test_missing_program(make_ccd, monkeypatch):

@@ -5,8 +5,8 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from click.testing import CliRunner
 
 from astroflux import RegressionFluxEstimator
-from astroflux.estimators._features import FEATURES
-from astroflux.estimators._training_table import read_table
+from astroflux.estimators.regression._features import FEATURES
+from astroflux.estimators.regression._training_table import read_table
 
 pytest.importorskip('galsim')
 
@@ -85,7 +85,7 @@ def test_from_a_table_to_an_estimator(folder, make):
     assert result.exit_code == 0
     assert result.output == f'wrote {path}\n'
     assert read_table(path)[0] == make()
-    estimator = RegressionFluxEstimator(model='linear', weights=path)
+    estimator = RegressionFluxEstimator(model='linear', training_table=path)
     y, x = np.mgrid[-25:26, -25:26]
     image = 3000 / (2 * np.pi * 9) * np.exp(-(x**2 + y**2) / 18)
     noise = StdDevUncertainty(np.ones(image.shape))

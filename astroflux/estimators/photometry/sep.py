@@ -4,9 +4,11 @@
 import numpy as np
 
 from astroflux._optional import import_optional
-from astroflux.estimators._flux_auto import AutoFluxEstimator, AutoSource
-from astroflux.estimators._photometric import MeasurementError
-from astroflux.estimators._segments import find_label
+from astroflux.estimators._checks import one_of
+from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry._auto import AutoFluxEstimator, AutoSource
+from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.photometry.finder import find_label
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['SEPFluxEstimator']
@@ -17,6 +19,7 @@ __doctest_requires__ = {('SEPFluxEstimator',): ['sep']}
 _KRON_EXTENT = 6.0
 
 
+@share_docs
 class SEPFluxEstimator(AutoFluxEstimator):
     """
     SExtractor's FLUX_AUTO [1]_ [2]_ of the galaxy, by its library sep [3]_.
@@ -27,50 +30,18 @@ class SEPFluxEstimator(AutoFluxEstimator):
 
     Parameters
     ----------
-    nsigma : float, optional
-        Detection threshold in units of the noise of a pixel (DETECT_THRESH).
+    {auto_finder}
 
-    npixels : int, optional
-        How many connected pixels above the threshold make a source (DETECT_MINAREA).
-
-    deblend : bool, optional
-        Whether to split sources.
-
-    nlevels : int, optional
-        Number of levels of the deblending (DEBLEND_NTHRESH).
-
-    contrast : float, optional
-        Fraction of the flux that a part must have to become a source (DEBLEND_MINCONT).
-
-    auto_params : tuple of float, optional
-        Factor on the Kron radius, and the least radius after that, in units of the semimajor
-        axis (PHOT_AUTOPARAMS).
-
-    min_radius : float, optional
-        An ellipse whose mean radius is smaller than this many pixels is replaced by a circle of
-        this radius.
-
-    neighbours : {'correct', 'mask', 'none'}, optional
-        What becomes of the pixels of other sources within the ellipse: replaced by those
-        opposite, left out, or summed all the same (MASK_TYPE). Masked pixels are replaced by
-        those opposite with ``'correct'``, else left out.
-
-    kernel_fwhm : float, optional
-        FWHM of the Gaussian filter of the detection in pixels (10 at most); by default that of
-        the PSF, or SExtractor's default filter of 3 by 3 pixels if it is unknown. 0 for none.
+    {auto_params}
 
     filter_type : {'matched', 'conv'}, optional
         Whether the threshold is in units of the noise of the filtered image, as sep does by
         default when it is given the noise, or of that of a pixel of the image, as the program
         does. The former goes deeper by the factor by which the filter averages.
 
-    match_radius : float, optional
-        If no source covers the position, the nearest one within this many pixels is taken.
-
     Attributes
     ----------
-    aperture_correction_ : float
-        True flux over measured flux, learned by `fit`.
+    {aperture_correction}
 
     Notes
     -----
@@ -81,64 +52,36 @@ class SEPFluxEstimator(AutoFluxEstimator):
     which sep leaves to its user. With ``filter_type='conv'`` the fluxes are those of
     `SExtractorFluxEstimator`.
 
-    `measure` adds the columns ``kron_radius`` (in units of the semimajor axis of the source's
-    second moments), ``semimajor_axis`` (of the aperture) and ``axis_ratio``.
+    {kron_columns}
 
     References
     ----------
-    .. [1] Bertin, E. & Arnouts, S. 1996, A&AS, 117, 393
-    .. [2] Kron, R. G. 1980, ApJS, 43, 305
+    {auto_references}
     .. [3] Barbary, K. 2016, Journal of Open Source Software, 1(6), 58
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    {gaussian}
     >>> from astroflux import SEPFluxEstimator
-    >>> y, x = np.mgrid[-30:31, -30:31]
-    >>> image = 500 * np.exp(-0.5 * (x**2 + y**2) / 3**2) / (2 * np.pi * 3**2)
-    >>> ccd = CCDData(image, unit='adu', uncertainty=StdDevUncertainty(np.full((61, 61), 0.1)))
     >>> SEPFluxEstimator().predict(ccd).round(1)
     <Quantity 499. adu>
     """
 
     _packages = ('photutils', 'sep')
+    _needs = 'sep'
+    _checks = AutoFluxEstimator._checks | {'filter_type': one_of('matched', 'conv')}
 
     def __init__(
         self,
         *,
-        nsigma=1.5,
-        npixels=5,
-        deblend=True,
-        nlevels=32,
-        contrast=0.005,
+        finder=None,
         auto_params=(2.5, 3.5),
         min_radius=1.75,
-        neighbours='correct',
-        kernel_fwhm=None,
+        neighbors='correct',
         filter_type='matched',
-        match_radius=5.0,
     ):
-        super().__init__(
-            nsigma=nsigma,
-            npixels=npixels,
-            deblend=deblend,
-            nlevels=nlevels,
-            contrast=contrast,
-            auto_params=auto_params,
-            min_radius=min_radius,
-            neighbours=neighbours,
-            kernel_fwhm=kernel_fwhm,
-            match_radius=match_radius,
-        )
+        super().__init__(finder, auto_params, min_radius, neighbors)
         self.filter_type = filter_type
-
-    def _check_params(self):
-        super()._check_params()
-        if self.filter_type not in ('conv', 'matched'):
-            msg = f"filter_type must be 'matched' or 'conv', got {self.filter_type!r}"
-            raise ValueError(msg)
-        import_optional('sep', extra='compare')
 
     def _find(self, data, noise, mask, kernel, position):
         try:
@@ -153,26 +96,26 @@ class SEPFluxEstimator(AutoFluxEstimator):
         sep = import_optional('sep', extra='compare')
         objects, labels = sep.extract(
             data,
-            self.nsigma,
+            self.finder.n_sigma,
             err=noise,
             mask=mask,
-            minarea=int(self.npixels),
+            minarea=int(self.finder.n_pixels),
             filter_kernel=kernel,
             filter_type=self.filter_type,
-            deblend_nthresh=int(self.nlevels),
-            deblend_cont=float(self.contrast) if self.deblend else 1.0,
+            deblend_nthresh=int(self.finder.n_levels),
+            deblend_cont=self._contrast,
             segmentation_map=True,
         )
-        label = find_label(labels, position, self.match_radius)
+        label = find_label(labels, position, self.finder.match_radius)
         found = objects[label - 1 : label]
         # arrays of one value, as not all functions of sep take scalars
         x, y, a, b, theta = (found[name] for name in ('x', 'y', 'a', 'b', 'theta'))
 
         unusable = np.zeros(data.shape, bool) if mask is None else mask
-        if self.neighbours != 'none':
+        if self.neighbors != 'none':
             unusable = unusable | ((labels != 0) & (labels != label))
         data, noise = (
-            _fill(image, unusable, x[0], y[0], self.neighbours) for image in (data, noise)
+            _fill(image, unusable, x[0], y[0], self.neighbors) for image in (data, noise)
         )
         factor, least = self.auto_params
         kron_radius, _ = sep.kron_radius(data, x, y, a, b, theta, _KRON_EXTENT)
@@ -193,12 +136,12 @@ class SEPFluxEstimator(AutoFluxEstimator):
         return AutoSource(*numbers, flags=flags, labels=labels, label=label)
 
 
-def _fill(image, unusable, x, y, neighbours):
+def _fill(image, unusable, x, y, neighbors):
     """Replace unusable pixels by those opposite, or by 0 where these are unusable, too."""
     if not unusable.any():
         return image
     image = np.where(unusable, 0.0, image)
-    if neighbours != 'correct':
+    if neighbors != 'correct':
         return image
     ny, nx = image.shape
     rows, columns = np.nonzero(unusable)

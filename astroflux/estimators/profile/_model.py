@@ -18,31 +18,14 @@ _MAX_ELLIPTICITY = 0.95
 
 @dataclass(frozen=True)
 class Component:
-    """
-    A Sersic profile, or an exponential disc.
+    """A Sersic profile, or an exponential disc."""
 
-    Attributes
-    ----------
-    flux : float
-        Out to infinity.
-    radius : float
-        Half-light radius along the major axis, in pixels.
-    ellipticity : float
-        One minus the axis ratio.
-    angle : float
-        Of the major axis, in degrees anticlockwise from the x axis.
-    index : float
-        1 for a disc.
-    is_disc : bool
-        Whether the index is fixed.
-    """
-
-    flux: float
-    radius: float
+    flux: float  # out to infinity
+    radius: float  # half-light radius along the major axis, in pixels
     ellipticity: float
-    angle: float
+    angle: float  # of the major axis, in degrees anticlockwise from the x axis
     index: float = 1.0
-    is_disc: bool = False
+    is_disc: bool = False  # the index is fixed
 
     @property
     def axis_ratio(self):
@@ -177,18 +160,7 @@ def b_n(index):
 
 
 def sersic_flux(brightness, radius, index, axis_ratio):
-    """
-    Flux of a Sersic profile out to infinity.
-
-    Parameters
-    ----------
-    brightness : float
-        Surface brightness at the half-light radius.
-    radius : float
-        Half-light radius along the major axis.
-    index, axis_ratio : float
-        Sersic index and axis ratio.
-    """
+    """Flux out to infinity of a Sersic profile with a brightness at its half-light radius."""
     b = b_n(index)
     # Graham & Driver (2005), equation 4; the gamma function alone would overflow
     shape = index * math.exp(b - 2 * index * math.log(b) + gammaln(2 * index))

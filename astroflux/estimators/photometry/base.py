@@ -1,16 +1,19 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""What aperture-like methods share: one cutout at a time, one correction to learn, JSON files."""
+"""A base for methods that measure one cutout at a time and have one number to learn."""
 
 from abc import abstractmethod
 
 import numpy as np
 from sklearn.base import clone
 
+from astroflux._optional import import_optional
+from astroflux.estimators._checks import check_values
+from astroflux.estimators._docs import share_docs
 from astroflux.estimators._save import read_estimator, write_estimator
-from astroflux.estimators.base import FluxEstimator, check_flux
+from astroflux.estimators.base import FluxEstimator, check_flux, true_flux
 from astroflux.flags import MeasurementFlag
 
-__all__ = ['MeasurementError', 'PhotometricEstimator']
+__all__ = ['MeasurementError', 'PhotometricFluxEstimator']
 
 # below this signal-to-noise ratio a row is flagged
 LOW_SNR = 5.0
@@ -38,19 +41,65 @@ class MeasurementError(Exception):
         self.flag = flag
 
 
-class PhotometricEstimator(FluxEstimator):
+@share_docs
+class PhotometricFluxEstimator(FluxEstimator):
     """
-    Base class of methods that sum pixels, over photutils.
+    Base class of methods that measure one cutout after the other.
 
-    A subclass defines ``_measure_one``.
+    A subclass stores its arguments in the constructor and defines ``_measure_one``; `fit`,
+    `save` and `load` come with this class.
 
     Attributes
     ----------
-    aperture_correction_ : float
-        True flux over measured flux, learned by `fit`; fluxes and errors are multiplied by it.
+    {aperture_correction}
+
+    Notes
+    -----
+    What a subclass may set, besides what `~astroflux.estimators.FluxEstimator` names:
+
+    - ``_checks``: dict of the names of parameters and, for each, a pair of a function, which
+      tells whether a value is good, and a text that says what is wanted;
+    - ``_needs``: name of an optional package of the extra ``compare``, without which a call
+      raises `ImportError`;
+    - ``_unsaved``: names of parameters that `save` leaves out and `load` refuses.
+
+    Exceptions that the pixels of a cutout may cause (`ValueError`, `ArithmeticError`,
+    `LookupError`, `RuntimeError`) cost its row, with the flag FAILED; others are raised.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astroflux.estimators import PhotometricFluxEstimator
+    >>> class StampSum(PhotometricFluxEstimator):
+    ...     _extra_units = {'n_pixels': None}
+    ...     _descriptions = {'n_pixels': 'how many pixels were summed'}
+    ...
+    ...     def _measure_one(self, cutout):
+    ...         good = ~cutout.mask
+    ...         return {
+    ...             'flux': cutout.data[good].sum(),
+    ...             'flux_err': np.sqrt(np.sum(cutout.noise[good] ** 2)),
+    ...             'flags': 0,
+    ...             'n_pixels': good.sum(),
+    ...         }
+    >>> image = np.random.default_rng(0).normal(10, 1, size=(31, 31))
+    >>> StampSum().measure(image)['n_pixels'][0]
+    np.float64(961.0)
     """
 
     _packages = ('photutils',)
+    _checks = {}
+    _needs = None
+    _unsaved = ()
+
+    def _check_params(self):
+        check_values(self._checks, self)
+        for part in self.get_params(deep=False).values():
+            if hasattr(part, '_check_params'):
+                part._check_params()
+        if self._needs:
+            # here, so that a missing package is told once, and not in every row
+            import_optional(self._needs, extra='compare')
 
     @abstractmethod
     def _measure_one(self, cutout):
@@ -101,22 +150,12 @@ class PhotometricEstimator(FluxEstimator):
         rows['flux_err'] *= correction
         return rows | {'flags': flags, 'messages': messages}
 
-    def __sklearn_is_fitted__(self):
-        # it measures without having learned anything
-        return True
-
-    def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+    @share_docs
+    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
         """
         Learn one aperture correction: the median of true over measured flux.
 
-        Parameters
-        ----------
-        cutouts, psf, psf_fwhm, positions
-            As for `predict`.
-
-        flux : `~astropy.units.Quantity` or array_like, shape (n,)
-            True total flux of each cutout, positive; without a unit only if the cutouts have
-            none.
+        {known_galaxies}
 
         Returns
         -------
@@ -133,6 +172,7 @@ class PhotometricEstimator(FluxEstimator):
         `~astropy.units.UnitsError`
             If the unit of ``flux`` is incompatible with that of the cutouts.
         """
+        flux = true_flux(flux, y)
         # a clone has no correction, so that fitting twice gives the same as once
         rows = clone(self)._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
         truth = check_flux(flux, rows.unit, rows.n_rows)
@@ -145,37 +185,21 @@ class PhotometricEstimator(FluxEstimator):
         self.aperture_correction_ = float(np.median(truth[usable] / measured[usable]))
         return self
 
+    @share_docs
     def save(self, path):
         """
         Write the estimator, with what it has learned, to a JSON file.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file; it is overwritten.
+        {save}
         """
         write_estimator(self, path, fitted=('aperture_correction_',))
 
     @classmethod
+    @share_docs
     def load(cls, path):
         """
         Read an estimator that `save` wrote.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file.
-
-        Returns
-        -------
-        estimator : same class
-
-        Raises
-        ------
-        ValueError
-            If the file does not hold an estimator of this class.
-
-        OSError
-            If the file cannot be read.
+        {load}
         """
         return read_estimator(cls, path, fitted=('aperture_correction_',))

@@ -2,16 +2,16 @@
 """Flux of a Sersic profile, or of a bulge and a disc, fitted to the image."""
 
 import math
-from numbers import Integral
 
 import numpy as np
 
-from astroflux._optional import import_optional
-from astroflux.estimators._imfit import FIT_TOLERANCE, Stamp, central_part, find_psf
-from astroflux.estimators._photometric import MeasurementError, PhotometricEstimator
-from astroflux.estimators._profile_model import Limits
-from astroflux.estimators._profile_search import search_one, search_two
-from astroflux.estimators._profile_source import find_source, find_window
+from astroflux.estimators._checks import POSITIVE_INTEGER, one_of
+from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
+from astroflux.estimators.profile._imfit import FIT_TOLERANCE, Stamp, central_part, find_psf
+from astroflux.estimators.profile._model import Limits
+from astroflux.estimators.profile._search import search_one, search_two
+from astroflux.estimators.profile._source import find_source, find_window
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['SersicFluxEstimator']
@@ -28,7 +28,8 @@ _MIN_RADIUS = 0.1
 _NEIGHBOUR_RADIUS = 3.0
 
 
-class SersicFluxEstimator(PhotometricEstimator):
+@share_docs
+class SersicFluxEstimator(PhotometricFluxEstimator):
     """
     Flux of a Sersic profile [1]_ fitted to the image, by imfit [2]_.
 
@@ -44,24 +45,23 @@ class SersicFluxEstimator(PhotometricEstimator):
     n_starts : int, optional
         From how many starting points the minimum is sought; the best one found is taken.
 
-    sersic_index : tuple of float, optional
+    sersic_index_bounds : tuple of float, optional
         Limits of the index of a single profile.
 
-    bulge_index : tuple of float, optional
+    bulge_index_bounds : tuple of float, optional
         Limits of the index of a bulge.
 
     max_radius : float, optional
         Largest half-light radius along the major axis, in pixels; by default half the longer
         side of the stamp.
 
-    mask_neighbours : bool, optional
+    mask_neighbors : bool, optional
         Whether to leave out the pixels of other sources detected on the stamp, which are not
         modelled.
 
     Attributes
     ----------
-    aperture_correction_ : float
-        True flux over measured flux, learned by `fit`.
+    {aperture_correction}
 
     Notes
     -----
@@ -87,12 +87,8 @@ class SersicFluxEstimator(PhotometricEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    {gaussian}
     >>> from astroflux import SersicFluxEstimator
-    >>> y, x = np.mgrid[-20:21, -20:21]
-    >>> image = 500 * np.exp(-0.5 * (x**2 + y**2) / 3**2) / (2 * np.pi * 3**2)
-    >>> ccd = CCDData(image, unit='adu', uncertainty=StdDevUncertainty(np.full((41, 41), 0.1)))
     >>> SersicFluxEstimator().predict(ccd).round(0)
     <Quantity 500. adu>
     """
@@ -105,33 +101,38 @@ class SersicFluxEstimator(PhotometricEstimator):
         'bulge_to_total': None,
         'reduced_chi2': None,
     }
+    _descriptions = {
+        'half_light_radius': 'half-light radius, circularized, without the PSF',
+        'sersic_index': 'Sersic index, of the bulge if there are two components',
+        'axis_ratio': 'minor over major axis, of the disc if there are two components',
+        'position_angle': 'position angle of the major axis, anticlockwise from the x axis',
+        'bulge_to_total': 'flux of the bulge over the total flux',
+        'reduced_chi2': 'chi2 of the fit over its degrees of freedom',
+    }
     _packages = ('pyimfit', 'photutils')
+    _needs = 'pyimfit'
+    _checks = {'n_components': one_of(1, 2), 'n_starts': POSITIVE_INTEGER}
 
     def __init__(
         self,
         *,
         n_components=1,
         n_starts=2,
-        sersic_index=(0.3, 8.0),
-        bulge_index=(1.5, 8.0),
+        sersic_index_bounds=(0.3, 8.0),
+        bulge_index_bounds=(1.5, 8.0),
         max_radius=None,
-        mask_neighbours=True,
+        mask_neighbors=True,
     ):
         self.n_components = n_components
         self.n_starts = n_starts
-        self.sersic_index = sersic_index
-        self.bulge_index = bulge_index
+        self.sersic_index_bounds = sersic_index_bounds
+        self.bulge_index_bounds = bulge_index_bounds
         self.max_radius = max_radius
-        self.mask_neighbours = mask_neighbours
+        self.mask_neighbors = mask_neighbors
 
     def _check_params(self):
-        if self.n_components not in (1, 2):
-            msg = f'n_components must be 1 or 2, got {self.n_components!r}'
-            raise ValueError(msg)
-        if not isinstance(self.n_starts, Integral) or self.n_starts < 1:
-            msg = f'n_starts must be a positive integer, got {self.n_starts!r}'
-            raise ValueError(msg)
-        for name in ('sersic_index', 'bulge_index'):
+        super()._check_params()
+        for name in ('sersic_index_bounds', 'bulge_index_bounds'):
             limits = getattr(self, name)
             # imfit's approximation of b_n holds in this range
             if np.shape(limits) != (2,) or not 0.2 <= limits[0] < limits[1] <= 20:
@@ -140,23 +141,20 @@ class SersicFluxEstimator(PhotometricEstimator):
         if self.max_radius is not None and not self.max_radius >= 1:
             msg = f'max_radius must be at least 1 pixel, got {self.max_radius!r}'
             raise ValueError(msg)
-        # here, so that a missing package is told once, and not in every row
-        import_optional('pyimfit', extra='compare')
 
     def _measure_one(self, cutout):
         _check_position(cutout)
         # In units of the noise, so that any unit of the data will do. In single precision, so
         # that rounding cannot send the solver another way in another unit.
-        reference = float(np.median(cutout.noise))
-        data = (cutout.data / reference).astype(np.float32).astype(float)
-        noise = (cutout.noise / reference).astype(np.float32).astype(float)
+        data, noise, reference = cutout.in_noise_units()
+        data, noise = (image.astype(np.float32).astype(float) for image in (data, noise))
         source, neighbours = find_source(data, noise, cutout)
-        bad = cutout.mask | neighbours if self.mask_neighbours else cutout.mask
+        bad = cutout.mask | neighbours if self.mask_neighbors else cutout.mask
         limits = Limits(
             centre=cutout.position,
             radius=(_MIN_RADIUS, float(self.max_radius or max(data.shape) / 2)),
-            sersic_index=self.sersic_index,
-            bulge_index=self.bulge_index,
+            sersic_index=self.sersic_index_bounds,
+            bulge_index=self.bulge_index_bounds,
         )
         psf = find_psf(cutout)
         rough = Stamp(

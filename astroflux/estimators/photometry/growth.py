@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from photutils.aperture import CircularAperture, EllipticalAperture
+from photutils.segmentation import SourceCatalog
 
-from astroflux.estimators._photometric import MeasurementError, PhotometricEstimator
-from astroflux.estimators._photutils import segment_ellipse
-from astroflux.estimators._segments import (
-    check_params,
-    detect,
-    detection_params,
-    neighbour_flag,
-)
+from astroflux.estimators._checks import POSITIVE, one_of
+from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
+from astroflux.estimators.photometry.finder import SourceFinder, neighbor_flag
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['CurveOfGrowthFluxEstimator']
@@ -31,7 +28,8 @@ _LEAST_POINTS = 4
 _MOST_EXTRAPOLATION = 0.5
 
 
-class CurveOfGrowthFluxEstimator(PhotometricEstimator):
+@share_docs
+class CurveOfGrowthFluxEstimator(PhotometricFluxEstimator):
     """
     Flux at infinite radius, extrapolated from the curve of growth.
 
@@ -53,33 +51,11 @@ class CurveOfGrowthFluxEstimator(PhotometricEstimator):
     extrapolate : bool, optional
         Whether to extrapolate; otherwise the flux is that in the largest aperture.
 
-    nsigma : float, optional
-        Detection threshold in units of the noise of a pixel (of the image before smoothing, as
-        is the custom).
-
-    npixels : int, optional
-        How many connected pixels above the threshold make a source.
-
-    deblend : bool, optional
-        Whether to split the segment into several sources.
-
-    nlevels : int, optional
-        Number of levels of the deblending.
-
-    contrast : float, optional
-        Fraction of the flux of the segment that a part must have to become a source.
-
-    kernel_fwhm : float, optional
-        FWHM of the smoothing kernel in pixels; by default that of the PSF, or 3 if unknown.
-        0 for no smoothing.
-
-    match_radius : float, optional
-        If no segment covers the position, the nearest one within this many pixels is taken.
+    {finder}
 
     Attributes
     ----------
-    aperture_correction_ : float
-        True flux over measured flux, learned by `fit`.
+    {aperture_correction}
 
     Notes
     -----
@@ -110,51 +86,29 @@ class CurveOfGrowthFluxEstimator(PhotometricEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    {gaussian}
     >>> from astroflux import CurveOfGrowthFluxEstimator
-    >>> y, x = np.mgrid[-30:31, -30:31]
-    >>> image = 500 * np.exp(-0.5 * (x**2 + y**2) / 3**2) / (2 * np.pi * 3**2)
-    >>> ccd = CCDData(image, unit='adu', uncertainty=StdDevUncertainty(np.full((61, 61), 0.1)))
     >>> CurveOfGrowthFluxEstimator().predict(ccd).round(1)
     <Quantity 501. adu>
     """
 
     _extra_units = {'max_radius': 'pix', 'axis_ratio': None, 'extrapolation': None}
+    _descriptions = {
+        'max_radius': 'semimajor axis of the largest aperture',
+        'axis_ratio': 'minor over major axis of the apertures',
+        'extrapolation': 'total flux over that in the largest aperture, minus 1',
+    }
+    _checks = {'aperture': one_of('elliptical', 'circular'), 'min_snr': POSITIVE}
 
-    def __init__(
-        self,
-        *,
-        aperture='elliptical',
-        min_snr=2.0,
-        extrapolate=True,
-        nsigma=1.5,
-        npixels=5,
-        deblend=True,
-        nlevels=32,
-        contrast=0.001,
-        kernel_fwhm=None,
-        match_radius=5.0,
-    ):
+    def __init__(self, *, aperture='elliptical', min_snr=2.0, extrapolate=True, finder=None):
         self.aperture = aperture
         self.min_snr = min_snr
         self.extrapolate = extrapolate
-        self.nsigma = nsigma
-        self.npixels = npixels
-        self.deblend = deblend
-        self.nlevels = nlevels
-        self.contrast = contrast
-        self.kernel_fwhm = kernel_fwhm
-        self.match_radius = match_radius
-
-    def _check_params(self):
-        check_params(self)
+        self.finder = SourceFinder() if finder is None else finder
 
     def _measure_one(self, cutout):
-        found = detect(cutout, **detection_params(self))
-        x, y, a, b, theta = segment_ellipse(
-            found.smooth, found.segmentation, found.label, mask=found.mask
-        )
+        found = self.finder.find(cutout)
+        x, y, a, b, theta = _segment_ellipse(found)
         axis_ratio = b / a
         if not (np.isfinite([x, y, theta]).all() and axis_ratio > 0):
             msg = 'the second moments of the source make no ellipse'
@@ -168,7 +122,7 @@ class CurveOfGrowthFluxEstimator(PhotometricEstimator):
         inner = float(curve.flux[-1])
         flux, gradient = line or (inner, np.ones(len(curve.radii)))
         largest = _aperture((x, y), curve.radii[-1], axis_ratio, theta)
-        flags = neighbour_flag(largest, found.segmentation.data, found.label)
+        flags = neighbor_flag(largest, found.segmentation.data, found.label)
         with np.errstate(divide='ignore', invalid='ignore'):
             extrapolation = np.float64(flux) / inner - 1
         too_far = not abs(extrapolation) <= _MOST_EXTRAPOLATION
@@ -186,60 +140,17 @@ class CurveOfGrowthFluxEstimator(PhotometricEstimator):
 
 @dataclass(slots=True, eq=False)
 class _Curve:
-    """
-    A curve of growth.
+    """A curve of growth; lengths in pixels."""
 
-    Attributes
-    ----------
-    radii : `~numpy.ndarray`, shape (n,)
-        The semimajor axes of the apertures, in pixels.
-    rings : `~numpy.ndarray`, shape (n,)
-        The flux between each aperture and the one before.
-    variances : `~numpy.ndarray`, shape (n,)
-        The variance of ``rings``.
-    weights : list of `~numpy.ndarray`, shape (ny, nx)
-        The weight of each pixel in each ring.
-    variance : `~numpy.ndarray`, shape (ny, nx)
-        The variance of the pixels.
-    """
-
-    radii: np.ndarray
-    rings: np.ndarray
-    variances: np.ndarray
-    weights: list
-    variance: np.ndarray
+    radii: np.ndarray  # semimajor axes of the apertures
+    rings: np.ndarray  # flux between each aperture and the one before
+    variances: np.ndarray  # of the rings
+    weights: list  # weight of each pixel in each ring
+    variance: np.ndarray  # of each pixel
 
     @classmethod
     def follow(cls, found, centre, axis_ratio, theta, *, min_snr, least_radius):
-        """
-        Follow the curve outwards until the signal ends.
-
-        Parameters
-        ----------
-        found : `~astroflux.estimators._segments.Segments`
-            The cutout.
-
-        centre : tuple of float
-            The ``(x, y)`` of the centre.
-
-        axis_ratio, theta : float
-            Axis ratio and angle in radians.
-
-        min_snr : float
-            The curve ends at the first ring with less.
-
-        least_radius : float
-            But not before this radius.
-
-        Returns
-        -------
-        curve : `_Curve`
-
-        Raises
-        ------
-        MeasurementError
-            If no ring has enough good pixels.
-        """
+        """Follow the curve of `Segments` outwards until the signal ends."""
         good = ~found.unusable
         shape = found.data.shape
         variance = found.noise**2
@@ -279,18 +190,7 @@ class _Curve:
         return np.cumsum(self.rings)
 
     def error(self, gradient):
-        """
-        Error of what is linear in the flux of the rings.
-
-        Parameters
-        ----------
-        gradient : `~numpy.ndarray`, shape (n,)
-            The factor on each ring.
-
-        Returns
-        -------
-        error : float
-        """
+        """Error of what is linear in the flux of the rings, with a factor on each."""
         # by pixel, as neighbouring rings share pixels
         total = sum(factor * ring for factor, ring in zip(gradient, self.weights, strict=True))
         return float(np.sqrt(np.sum(total**2 * self.variance)))
@@ -300,22 +200,8 @@ def _extrapolate(curve):
     """
     Flux at zero slope, by a straight line through the outer part of the curve.
 
-    Parameters
-    ----------
-    curve : `_Curve`
-        The curve.
-
-    Returns
-    -------
-    flux : float
-        The total flux.
-
-    gradient : `~numpy.ndarray`, shape (n,)
-        Its derivative by the flux of each ring.
-
-    Notes
-    -----
-    `None` is returned instead if there are too few points or the line does not fall.
+    Returns that flux and its derivative by the flux of each ring; `None` instead if there are
+    too few points or the line does not fall.
     """
     n_rings = len(curve.radii)
     if n_rings < _LEAST_POINTS:
@@ -345,6 +231,15 @@ def _extrapolate(curve):
     by_slope[outer] = -weight * (incline + slope_mean * (flux_off - 2 * incline * slope_off) / norm)
     gradient = np.cumsum(by_flux[::-1])[::-1] - by_flux / 2 + by_slope / widths
     return float(flux_mean - incline * slope_mean), gradient
+
+
+def _segment_ellipse(found):
+    """Centroid, semiaxes and angle of the ellipse that has the second moments of the segment."""
+    catalog = SourceCatalog(found.smooth, found.segmentation, mask=found.mask)
+    source = catalog.select_label(found.label)
+    x, y = source.centroid
+    a, b = source.semimajor_axis.value, source.semiminor_axis.value
+    return float(x), float(y), float(a), float(b), float(source.orientation.to_value('rad'))
 
 
 def _aperture(centre, radius, axis_ratio, theta):

@@ -13,8 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from astroflux.estimators._features import FEATURES, design
-from astroflux.estimators._training_table import achievable_scatter
+from astroflux.estimators.regression._features import FEATURES, design
+from astroflux.estimators.regression._training_table import achievable_scatter
 
 __all__ = ['MODELS', 'Regression', 'train']
 

@@ -1,38 +1,37 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Classical regressions on features of the light profile, to compare the network with."""
 
-import warnings
 from itertools import islice
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
-from sklearn.exceptions import NotFittedError
 
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
-from astroflux.estimators._features import join_features, measure_features
-from astroflux.estimators._regression_models import MODELS, train
-from astroflux.estimators._training_table import (
+from astroflux.estimators._docs import share_docs
+from astroflux.estimators._pretrained import (
+    PretrainedFluxEstimator,
+    count_usable,
+    detection_flags,
+    messages_of_missed,
+)
+from astroflux.estimators.base import check_flux, true_flux
+from astroflux.estimators.regression._features import join_features, measure_features
+from astroflux.estimators.regression._models import MODELS, train
+from astroflux.estimators.regression._training_table import (
     TrainingTable,
     achievable_scatter,
     locate_table,
     read_table,
     write_table,
 )
-from astroflux.estimators.base import FluxEstimator, check_flux
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
 __all__ = ['RegressionFluxEstimator']
 
-# As for the network: below the first S/N of the best filter there is nothing
-# to measure, and below the second one the training had few examples.
-DETECTION_SNR = 2.5
-LOW_SNR = 5.0
-
 MINIMUM_FIT = 20
 
 
-class RegressionFluxEstimator(FluxEstimator):
+class RegressionFluxEstimator(PretrainedFluxEstimator):
     """
     Total flux by a classical regression on twenty-six features of the light profile.
 
@@ -45,7 +44,7 @@ class RegressionFluxEstimator(FluxEstimator):
     model : {'boosting', 'forest', 'linear'}, optional
         Gradient-boosted trees, a random forest, or a linear regression.
 
-    weights : str, path-like or None, optional
+    training_table : str, path-like or None, optional
         Name of a training table in the package (``'simulated-3'``, of simulated
         galaxies), or the path of a file that `save` wrote. `None`: untrained, for
         `fit`.
@@ -81,19 +80,19 @@ class RegressionFluxEstimator(FluxEstimator):
     """
 
     _packages = ('sklearn',)
+    _source = 'training_table'
 
-    def __init__(self, model='boosting', *, weights='simulated-3', batch_size=256, random_state=0):
+    def __init__(
+        self, model='boosting', *, training_table='simulated-3', batch_size=256, random_state=0
+    ):
         self.model = model
-        self.weights = weights
+        self.training_table = training_table
         self.batch_size = batch_size
         self.random_state = random_state
 
-    def __sklearn_is_fitted__(self):
-        return self.weights is not None or hasattr(self, 'fitted_')
-
     def _check_params(self):
         self._check_model()
-        self._table_in_use()
+        super()._check_params()
 
     def _check_model(self):
         if self.model not in MODELS:
@@ -101,27 +100,11 @@ class RegressionFluxEstimator(FluxEstimator):
             msg = f'model must be one of {known}, got {self.model!r}'
             raise ValueError(msg)
 
-    def _table_in_use(self):
-        if hasattr(self, 'fitted_'):
-            return self.fitted_
-        if self.weights is None:
-            msg = (
-                'RegressionFluxEstimator(weights=None) is untrained: call fit first, or name '
-                'weights'
-            )
-            raise NotFittedError(msg)
-        # Keyed by what it was loaded from: set_params may change it.
-        key = str(self.weights)
-        if getattr(self, '_loaded', (None, None))[0] != key:
-            self._loaded = (key, read_table(locate_table(self.weights))[0])
-        return self._loaded[1]
-
-    def _more_meta(self):
-        table = self._table_in_use()
-        return {'weights': table.name, 'weights_sha256': table.sha256}
+    def _load(self, source):
+        return read_table(locate_table(source))[0]
 
     def _measure_batch(self, cutouts):
-        table = self._table_in_use()
+        table = self._in_use()
         regression = train(table, self.model, self.random_state)
         canvases = Canvases(cutouts)
         features = measure_features(canvases.image, canvases.valid, canvases.psf)
@@ -129,27 +112,18 @@ class RegressionFluxEstimator(FluxEstimator):
         flux = np.exp(features.ln_reference + ln_ratio) * canvases.scale
         lower, upper = flux * np.exp(-spread), flux * np.exp(spread)
         flags = self._flags(canvases, features.snr, table.metadata)
-        missed = flags & int(MeasurementFlag.NOT_DETECTED) != 0
         return {
             'flux': flux,
             'flux_err': (upper - lower) / 2,
             'flux_lower': lower,
             'flux_upper': upper,
             'flags': flags,
-            'messages': [
-                f'no source at the position: S/N {snr:.1f} of the best matched filter'
-                if m
-                else None
-                for m, snr in zip(missed, features.snr, strict=True)
-            ],
+            'messages': messages_of_missed(flags, features.snr),
         }
 
     @staticmethod
     def _flags(canvases, snr, metadata):
-        flags = np.zeros(len(snr), np.int64)
-        flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
-        flags[snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
-        flags[snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
+        flags = detection_flags(canvases, snr)
         if trained := metadata.get('psf_fwhm_range'):
             # Comparisons with NaN, the unknown width, are false.
             fwhm = canvases.psf[:, 0]
@@ -157,20 +131,15 @@ class RegressionFluxEstimator(FluxEstimator):
             flags[outside] |= int(MeasurementFlag.OUT_OF_RANGE)
         return flags
 
-    def fit(self, cutouts, flux, *, psf=None, psf_fwhm=None, positions=None):
+    @share_docs
+    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
         """
         Train on cutouts of known flux, and on nothing else.
 
         The cutouts are read a batch at a time. One that cannot be measured is left out with a
         warning. Hundreds are needed for trees to be of use.
 
-        Parameters
-        ----------
-        cutouts, psf, psf_fwhm, positions
-            As for `predict`.
-
-        flux : `~astropy.units.Quantity` or array_like, shape (n,)
-            True total flux of each cutout; without a unit only if the cutouts have none.
+        {known_galaxies}
 
         Returns
         -------
@@ -186,12 +155,12 @@ class RegressionFluxEstimator(FluxEstimator):
             If the units of fluxes and cutouts do not agree.
         """
         self._check_model()
+        flux = true_flux(flux, y)
         stream = iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
         parts, scales, usable, unit = [], [], [], None
         while batch := list(islice(stream, self.batch_size)):
-            good = np.array([not cutout.flags & FATAL_FLAGS for cutout in batch])
-            usable.append(good)
-            kept = [cutout for cutout, keep in zip(batch, good, strict=True) if keep]
+            kept = [cutout for cutout in batch if not cutout.flags & FATAL_FLAGS]
+            usable += [not cutout.flags & FATAL_FLAGS for cutout in batch]
             if kept:
                 unit = unit or kept[0].unit
                 canvases = Canvases(kept)
@@ -200,16 +169,8 @@ class RegressionFluxEstimator(FluxEstimator):
         if not parts:
             msg = f'fit needs at least {MINIMUM_FIT} usable cutouts, got none'
             raise ValueError(msg)
-        usable = np.concatenate(usable)
         values = check_flux(flux, unit, len(usable))[usable]
-        if len(values) < MINIMUM_FIT:
-            n_usable = f'{len(values)} of {len(usable)}'
-            msg = f'fit needs at least {MINIMUM_FIT} usable cutouts, got {n_usable}'
-            raise ValueError(msg)
-        if not usable.all():
-            n_left_out = f'{(~usable).sum()} of {len(usable)}'
-            msg = f'{n_left_out} cutouts cannot be measured and are left out of fit'
-            warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+        count_usable(usable, MINIMUM_FIT)
         features = join_features(parts)
         table = TrainingTable.from_features(
             features,
@@ -220,42 +181,26 @@ class RegressionFluxEstimator(FluxEstimator):
             metadata={'n_fitted': len(values)},
         )
         train(table, self.model, self.random_state)
-        self.fitted_ = table
+        self._keep(table)
         return self
 
+    @share_docs
     def save(self, path):
         """
         Write the training table in use to a safetensors file.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            The file; it is overwritten.
+        {save}
         """
         params = {'model': self.model, 'random_state': self.random_state}
-        write_table(path, self._table_in_use(), params=params)
+        write_table(path, self._in_use(), params=params)
 
     @classmethod
+    @share_docs
     def load(cls, path):
         """
-        Return an estimator with the model and training table of a file.
+        Return an estimator with the model and training table of a file that `save` wrote.
 
-        Parameters
-        ----------
-        path : str or `~pathlib.Path`
-            A file that `save` wrote.
-
-        Returns
-        -------
-        estimator : `RegressionFluxEstimator`
-
-        Raises
-        ------
-        ValueError
-            If the file is not such a file, or is damaged.
-
-        FileNotFoundError
-            If there is none.
+        {load}
         """
         _, params = read_table(path)
-        return cls(**params, weights=path)
+        return cls(**params, training_table=path)

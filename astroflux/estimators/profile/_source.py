@@ -8,13 +8,13 @@ import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
 from scipy.ndimage import binary_dilation, gaussian_filter, maximum
 
-from astroflux.estimators._photutils import deblend, detect
-from astroflux.estimators._profile_model import MAX_SHIFT
+from astroflux.estimators.photometry.finder import detect_segments, split_segment
+from astroflux.estimators.profile._model import MAX_SHIFT
 
 __all__ = ['Source', 'find_source', 'find_window']
 
 # Detection: threshold in units of the noise of a pixel, connected pixels, and the deblending.
-_NSIGMA = 1.5
+_N_SIGMA = 1.5
 _N_PIXELS = 5
 _N_LEVELS = 32
 _CONTRAST = 0.005
@@ -28,60 +28,28 @@ _DEFAULT_FWHM = 3.0
 
 @dataclass(frozen=True)
 class Source:
-    """
-    What the light looks like, to begin with.
+    """What the light looks like, to begin with; lengths in pixels."""
 
-    Attributes
-    ----------
-    x, y : float
-        Centroid in pixels.
-    width : float
-        Standard deviation in pixels without the PSF, geometric mean of the axes.
-    ellipticity : float
-        Without the PSF.
-    angle : float
-        In degrees anticlockwise from the x axis.
-    extent : float
-        Standard deviation along the major axis, with the PSF.
-    """
-
-    x: float
+    x: float  # centroid
     y: float
-    width: float
-    ellipticity: float
-    angle: float
-    extent: float
+    width: float  # standard deviation without the PSF, geometric mean of the axes
+    ellipticity: float  # without the PSF
+    angle: float  # in degrees anticlockwise from the x axis
+    extent: float  # standard deviation along the major axis, with the PSF
 
 
 def find_source(data, noise, cutout):
-    """
-    Detect sources.
-
-    Returns
-    -------
-    source : `Source`
-        That at the position; of the width of the PSF if there is none.
-    neighbours : `~numpy.ndarray` of bool
-        The pixels of the others.
-    """
+    """Return the `Source` at the position (a PSF if there is none), and the pixels of others."""
     fwhm = cutout.psf_fwhm if math.isfinite(cutout.psf_fwhm) else _DEFAULT_FWHM
     sigma = fwhm * gaussian_fwhm_to_sigma
     smooth = gaussian_filter(data, sigma)
-    mask = cutout.mask if cutout.mask.any() else None
-    segmentation = detect(smooth, _NSIGMA * noise, _N_PIXELS, mask=mask)
+    segmentation = detect_segments(smooth, _N_SIGMA * noise, _N_PIXELS, cutout.ignored)
     x, y = cutout.position
     if segmentation is None:
         return Source(x, y, sigma, 0.2, 0.0, sigma), np.zeros(data.shape, dtype=bool)
     label = _label_at(segmentation.data, x, y)
     if label:
-        segmentation = deblend(
-            smooth,
-            segmentation,
-            _N_PIXELS,
-            labels=[label],
-            n_levels=_N_LEVELS,
-            contrast=_CONTRAST,
-        )
+        segmentation = split_segment(smooth, segmentation, label, _N_PIXELS, _N_LEVELS, _CONTRAST)
         label = _label_at(segmentation.data, x, y)
     own = segmentation.data == label if label else np.zeros(data.shape, dtype=bool)
     peaks = maximum(smooth / noise, segmentation.data, segmentation.labels)

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from photutils.aperture import CircularAperture, EllipticalAperture
 
-from astroflux.estimators._photometric import MeasurementError, PhotometricEstimator
-from astroflux.estimators._segments import check_params, gaussian_kernel, neighbour_flag
+from astroflux.estimators._checks import NOT_NEGATIVE, numbers, one_of
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
+from astroflux.estimators.photometry.finder import (
+    KRON_DESCRIPTIONS,
+    KRON_UNITS,
+    SourceFinder,
+    gaussian_kernel,
+    neighbor_flag,
+)
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['AutoFluxEstimator', 'AutoSource']
@@ -36,70 +43,44 @@ class AutoSource:
     label: int
 
 
-class AutoFluxEstimator(PhotometricEstimator):
-    """What the two implementations share."""
+class AutoFluxEstimator(PhotometricFluxEstimator):
+    """What the two implementations share: all but finding and measuring the source."""
 
-    _extra_units = {'kron_radius': None, 'semimajor_axis': 'pix', 'axis_ratio': None}
+    _extra_units = KRON_UNITS
+    _descriptions = KRON_DESCRIPTIONS
+    _checks = {
+        'auto_params': numbers(2, 'two'),
+        'min_radius': NOT_NEGATIVE,
+        'neighbors': one_of('correct', 'mask', 'none'),
+    }
 
-    def __init__(
-        self,
-        *,
-        nsigma=1.5,
-        npixels=5,
-        deblend=True,
-        nlevels=32,
-        contrast=0.005,
-        auto_params=(2.5, 3.5),
-        min_radius=1.75,
-        neighbours='correct',
-        kernel_fwhm=None,
-        match_radius=5.0,
-    ):
-        self.nsigma = nsigma
-        self.npixels = npixels
-        self.deblend = deblend
-        self.nlevels = nlevels
-        self.contrast = contrast
+    def __init__(self, finder, auto_params, min_radius, neighbors):
+        self.finder = SourceFinder(contrast=0.005) if finder is None else finder
         self.auto_params = auto_params
         self.min_radius = min_radius
-        self.neighbours = neighbours
-        self.kernel_fwhm = kernel_fwhm
-        self.match_radius = match_radius
-
-    def _check_params(self):
-        check_params(self)
+        self.neighbors = neighbors
 
     @abstractmethod
     def _find(self, data, noise, mask, kernel, position):
         """
-        Find and measure the source at the position.
+        Find the `AutoSource` at the position and measure it.
 
-        Parameters
-        ----------
-        data, noise : `~numpy.ndarray`, shape (ny, nx)
-            The image and its noise in units of the median noise.
-
-        mask : `~numpy.ndarray` of bool or None
-            `True` for pixels to ignore.
-
-        kernel : `~numpy.ndarray` or None
-            The filter of the detection.
-
-        position : tuple of float
-            Where.
-
-        Returns
-        -------
-        source : `AutoSource`
+        The image and its noise are in units of the median noise; the mask and the kernel of the
+        filter may be `None`.
         """
+
+    @property
+    def _contrast(self):
+        """Of the deblending, as either implementation takes it."""
+        return float(self.finder.contrast) if self.finder.deblend else 1.0
 
     def _measure_one(self, cutout):
         # in units of the noise, so that the unit and the scale of the data do not matter
-        reference = float(np.median(cutout.noise))
+        data, noise, reference = cutout.in_noise_units()
         source = self._find(
-            np.ascontiguousarray(cutout.data / reference),
-            np.ascontiguousarray(cutout.noise / reference),
-            cutout.mask if cutout.mask.any() else None,
+            np.ascontiguousarray(data),
+            np.ascontiguousarray(noise),
+            cutout.ignored,
             self._kernel(cutout.psf_fwhm),
             cutout.position,
         )
@@ -116,7 +97,7 @@ class AutoFluxEstimator(PhotometricEstimator):
         return {
             'flux': source.flux * reference,
             'flux_err': source.flux_err * reference,
-            'flags': source.flags | neighbour_flag(aperture, source.labels, source.label),
+            'flags': source.flags | neighbor_flag(aperture, source.labels, source.label),
             'kron_radius': source.radius / self.auto_params[0],
             'semimajor_axis': major,
             'axis_ratio': minor / major,
@@ -127,7 +108,7 @@ class AutoFluxEstimator(PhotometricEstimator):
         return radius * np.sqrt(a * b) < self.min_radius
 
     def _kernel(self, psf_fwhm):
-        fwhm = self.kernel_fwhm
+        fwhm = self.finder.kernel_fwhm
         if fwhm == 0:
             return None
         if fwhm is None and not np.isfinite(psf_fwhm):

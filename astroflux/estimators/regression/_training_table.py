@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import astroflux
-from astroflux.estimators._features import FEATURES
+from astroflux._work import write_whole
+from astroflux.estimators.regression._features import FEATURES
 
 __all__ = ['TrainingTable', 'achievable_scatter', 'locate_table', 'read_table', 'write_table']
 
@@ -24,50 +25,24 @@ SCATTER_FLOOR = 0.004
 
 @dataclass(frozen=True, eq=False)
 class TrainingTable:
-    """
-    Galaxies of known flux as a regression sees them.
+    """Galaxies of known flux as a regression sees them."""
 
-    Attributes
-    ----------
-    features : `~numpy.ndarray`
-        ``(n, 26)`` float16, which is finer than a boosting's bins.
-    target : `~numpy.ndarray`
-        ``(n,)`` float32, ln of the true flux over the reference.
-    scatter : `~numpy.ndarray`
-        ``(n,)`` float32, roughly the error of ln flux that any method makes;
-        the smaller, the more a galaxy weighs.
-    group : `~numpy.ndarray`
-        ``(n,)`` int32, the same for observations of the same galaxy.
-    name : str
-        Name of the table.
-    metadata : dict
-        What can be written as JSON about its making.
-    """
-
-    features: np.ndarray
-    target: np.ndarray
+    features: np.ndarray  # (n, 26) float16, which is finer than a boosting's bins
+    target: np.ndarray  # (n,) float32, ln of the true flux over the reference
+    # (n,) float32, roughly the error of ln flux that any method makes; the smaller, the more a
+    # galaxy weighs
     scatter: np.ndarray
-    group: np.ndarray
+    group: np.ndarray  # (n,) int32, the same for observations of the same galaxy
     name: str
-    metadata: dict
+    metadata: dict  # what can be written as JSON about its making
 
     @classmethod
     def from_features(cls, features, ln_flux, *, scatter, group, name, metadata=None):
         """
         Make a table, each number in the precision that files have.
 
-        Parameters
-        ----------
-        features : `~astroflux.estimators._features.Features`
-            Of all galaxies.
-        ln_flux : array_like
-            True ln flux in units of the noise.
-        scatter, group, name, metadata
-            As the attributes.
-
-        Returns
-        -------
-        table : `TrainingTable`
+        The true ln flux of each galaxy is in units of the noise; the others are as the
+        attributes.
         """
         return cls(
             np.asarray(features.values, np.float16),
@@ -101,34 +76,12 @@ class TrainingTable:
 
 
 def achievable_scatter(snr, floor=SCATTER_FLOOR):
-    """
-    Return roughly the scatter of ln flux that is achievable at a given S/N.
-
-    Parameters
-    ----------
-    snr, floor : array_like
-        As for `astroflux.networks.profile_net.achievable_scatter`, which takes tensors.
-
-    Returns
-    -------
-    scatter : `~numpy.ndarray`
-    """
+    """Return roughly the scatter of ln flux that is achievable at a given S/N."""
     return np.hypot(1.5 / np.asarray(snr, float), floor)
 
 
 def write_table(path, table, *, params=None):
-    """
-    Write a training table to a safetensors file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file; it is overwritten.
-    table : `TrainingTable`
-        The table.
-    params : dict, optional
-        Parameters of the estimator that uses it.
-    """
+    """Write a training table, and the parameters of the estimator that uses it, to safetensors."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in table.arrays.items()}
@@ -141,32 +94,16 @@ def write_table(path, table, *, params=None):
         'metadata': json.dumps(table.metadata),
         'params': json.dumps(params or {}),
     }
-    # Made in full before the file is touched, so that a failure leaves no half of it.
-    Path(path).write_bytes(save(arrays, metadata=header))
+    with write_whole(path) as part:
+        part.write_bytes(save(arrays, metadata=header))
 
 
 def read_table(path):
     """
-    Read a training table that `write_table` wrote.
+    Return the training table of a file, and the parameters of the estimator that wrote it.
 
-    Parameters
-    ----------
-    path : path-like
-        The file.
-
-    Returns
-    -------
-    table : `TrainingTable`
-    params : dict
-        The parameters of the estimator that wrote it.
-
-    Raises
-    ------
-    ValueError
-        If the file is not such a table, is damaged, or has the features of
-        another version.
-    FileNotFoundError
-        If there is none.
+    Raises a `ValueError` if the file is no such table, is damaged, or has the features of another
+    version, and a `FileNotFoundError` if there is none.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -205,13 +142,15 @@ def read_table(path):
     return table, params
 
 
-def locate_table(weights):
+def locate_table(name):
     """Return the path of a training table given by name or path."""
-    if isinstance(weights, str) and weights in SHIPPED:
-        return resources.files('astroflux') / 'data' / 'regression' / f'{weights}.safetensors'
-    path = Path(weights)
+    if isinstance(name, str) and name in SHIPPED:
+        return resources.files('astroflux') / 'data' / 'regression' / f'{name}.safetensors'
+    path = Path(name)
     if path.is_file():
         return path
-    known = ', '.join(repr(name) for name in SHIPPED)
-    msg = f'unknown weights {str(weights)!r}: want {known}, or the path of a file that save wrote'
+    known = ', '.join(repr(shipped) for shipped in SHIPPED)
+    msg = (
+        f'unknown training table {str(name)!r}: want {known}, or the path of a file that save wrote'
+    )
     raise ValueError(msg)

@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from astropy.io import fits
 
-from astroflux.estimators._flux_auto import AutoFluxEstimator, AutoSource
-from astroflux.estimators._photometric import MeasurementError
-from astroflux.estimators._segments import find_label
+from astroflux.estimators._docs import share_docs
 from astroflux.estimators.methods import SEXTRACTOR_PROGRAMS
+from astroflux.estimators.photometry._auto import AutoFluxEstimator, AutoSource
+from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.photometry.finder import find_label
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['SExtractorFluxEstimator']
@@ -36,6 +37,7 @@ _COLUMNS = (
 )
 
 
+@share_docs
 class SExtractorFluxEstimator(AutoFluxEstimator):
     """
     FLUX_AUTO [1]_ [2]_ of the galaxy, by the program SExtractor.
@@ -47,48 +49,18 @@ class SExtractorFluxEstimator(AutoFluxEstimator):
 
     Parameters
     ----------
-    nsigma : float, optional
-        Detection threshold in units of the noise of a pixel (DETECT_THRESH, ANALYSIS_THRESH).
+    {auto_finder}
 
-    npixels : int, optional
-        How many connected pixels above the threshold make a source (DETECT_MINAREA).
-
-    deblend : bool, optional
-        Whether to split sources.
-
-    nlevels : int, optional
-        Number of levels of the deblending (DEBLEND_NTHRESH).
-
-    contrast : float, optional
-        Fraction of the flux that a part must have to become a source (DEBLEND_MINCONT).
-
-    auto_params : tuple of float, optional
-        Factor on the Kron radius, and the least radius after that, in units of the semimajor
-        axis (PHOT_AUTOPARAMS).
-
-    min_radius : float, optional
-        An ellipse whose mean radius is smaller than this many pixels is replaced by a circle of
-        this radius (half of the second of PHOT_AUTOAPERS).
-
-    neighbours : {'correct', 'mask', 'none'}, optional
-        What becomes of the pixels of other sources within the ellipse: replaced by those
-        opposite, left out, or summed all the same (MASK_TYPE CORRECT, BLANK, NONE).
-
-    kernel_fwhm : float, optional
-        FWHM of the Gaussian filter of the detection in pixels (10 at most); by default that of
-        the PSF, or SExtractor's default filter of 3 by 3 pixels if it is unknown. 0 for none.
-
-    match_radius : float, optional
-        If no source covers the position, the nearest one within this many pixels is taken.
+    {auto_params}
 
     executable : str, optional
         Name or path of the program; by default ``source-extractor`` or ``sex``, whichever is
-        found first on the PATH.
+        found first on the PATH. `save` leaves it out, as a file that is loaded must not say
+        which program to run.
 
     Attributes
     ----------
-    aperture_correction_ : float
-        True flux over measured flux, learned by `fit`.
+    {aperture_correction}
 
     Notes
     -----
@@ -98,13 +70,11 @@ class SExtractorFluxEstimator(AutoFluxEstimator):
     treated as those of neighbours are; the filter fits the PSF, where that is known, as the
     manual advises.
 
-    `measure` adds the columns ``kron_radius`` (in units of the semimajor axis of the source's
-    second moments), ``semimajor_axis`` (of the aperture) and ``axis_ratio``.
+    {kron_columns}
 
     References
     ----------
-    .. [1] Bertin, E. & Arnouts, S. 1996, A&AS, 117, 393
-    .. [2] Kron, R. G. 1980, ApJS, 43, 305
+    {auto_references}
 
     Examples
     --------
@@ -113,33 +83,18 @@ class SExtractorFluxEstimator(AutoFluxEstimator):
     >>> estimator.measure(cutouts)  # doctest: +SKIP
     """
 
+    _unsaved = ('executable',)
+
     def __init__(
         self,
         *,
-        nsigma=1.5,
-        npixels=5,
-        deblend=True,
-        nlevels=32,
-        contrast=0.005,
+        finder=None,
         auto_params=(2.5, 3.5),
         min_radius=1.75,
-        neighbours='correct',
-        kernel_fwhm=None,
-        match_radius=5.0,
+        neighbors='correct',
         executable=None,
     ):
-        super().__init__(
-            nsigma=nsigma,
-            npixels=npixels,
-            deblend=deblend,
-            nlevels=nlevels,
-            contrast=contrast,
-            auto_params=auto_params,
-            min_radius=min_radius,
-            neighbours=neighbours,
-            kernel_fwhm=kernel_fwhm,
-            match_radius=match_radius,
-        )
+        super().__init__(finder, auto_params, min_radius, neighbors)
         self.executable = executable
 
     def _check_params(self):
@@ -171,7 +126,7 @@ class SExtractorFluxEstimator(AutoFluxEstimator):
                 raise MeasurementError(MeasurementFlag.FAILED, msg)
             labels = fits.getdata(folder / 'labels.fits')
             catalog = fits.getdata(folder / 'catalog.fits')
-        label = find_label(labels, position, self.match_radius)
+        label = find_label(labels, position, self.finder.match_radius)
         row = catalog[catalog['NUMBER'] == label][0]
 
         bits, flags = int(row['FLAGS']), 0
@@ -201,16 +156,16 @@ class SExtractorFluxEstimator(AutoFluxEstimator):
             'CATALOG_TYPE': 'FITS_1.0',
             'PARAMETERS_NAME': 'columns.param',
             'DETECT_TYPE': 'CCD',
-            'DETECT_MINAREA': self.npixels,
-            'DETECT_THRESH': self.nsigma,
-            'ANALYSIS_THRESH': self.nsigma,
+            'DETECT_MINAREA': self.finder.n_pixels,
+            'DETECT_THRESH': self.finder.n_sigma,
+            'ANALYSIS_THRESH': self.finder.n_sigma,
             'FILTER': 'N' if kernel is None else 'Y',
             'FILTER_NAME': 'filter.conv',
-            'DEBLEND_NTHRESH': self.nlevels,
-            'DEBLEND_MINCONT': self.contrast if self.deblend else 1.0,
+            'DEBLEND_NTHRESH': self.finder.n_levels,
+            'DEBLEND_MINCONT': self._contrast,
             'CLEAN': 'Y',
             'CLEAN_PARAM': 1.0,
-            'MASK_TYPE': mask_type[self.neighbours],
+            'MASK_TYPE': mask_type[self.neighbors],
             'WEIGHT_TYPE': 'MAP_RMS',
             'WEIGHT_IMAGE': 'rms.fits',
             # a masked pixel is not to be filled from those beside it before the detection
@@ -238,14 +193,7 @@ def _format_kernel(kernel):
 
 
 def _find_program(executable):
-    """
-    Path of the program.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not installed.
-    """
+    """Path of the program, or a `FileNotFoundError` that says how to install it."""
     names = SEXTRACTOR_PROGRAMS if executable is None else (executable,)
     for name in names:
         if path := shutil.which(name):

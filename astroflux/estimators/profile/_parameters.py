@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from astroflux.estimators._profile_model import MAX_SHIFT, Component, Model, sersic_flux
+from astroflux.estimators.profile._model import MAX_SHIFT, Component, Model, sersic_flux
 
 __all__ = ['PEDESTAL', 'describe', 'from_imfit', 'to_imfit']
 

@@ -6,13 +6,16 @@ from astropy import units as u
 from astropy.stats import sigma_clipped_stats
 from photutils.aperture import CircularAnnulus, CircularAperture
 
-from astroflux.estimators._photometric import MeasurementError, PhotometricEstimator
+from astroflux.estimators._checks import one_of
+from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['ApertureFluxEstimator']
 
 
-class ApertureFluxEstimator(PhotometricEstimator):
+@share_docs
+class ApertureFluxEstimator(PhotometricFluxEstimator):
     """
     Flux in a circular aperture of fixed radius, by photutils.
 
@@ -36,20 +39,17 @@ class ApertureFluxEstimator(PhotometricEstimator):
 
     Attributes
     ----------
-    aperture_correction_ : float
-        True flux over measured flux, learned by `fit`.
+    {aperture_correction}
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    {gaussian}
     >>> from astroflux import ApertureFluxEstimator
-    >>> y, x = np.mgrid[-20:21, -20:21]
-    >>> image = 100 * np.exp(-0.5 * (x**2 + y**2) / 3**2) / (2 * np.pi * 3**2)
-    >>> ccd = CCDData(image, unit='adu', uncertainty=StdDevUncertainty(np.full((41, 41), 0.1)))
-    >>> ApertureFluxEstimator(radius=12).predict(ccd).round(2)
-    <Quantity 99.96 adu>
+    >>> ApertureFluxEstimator(radius=12).predict(ccd).round(1)
+    <Quantity 499.8 adu>
     """
+
+    _checks = {'background': one_of('none', 'annulus')}
 
     def __init__(self, *, radius=15.0, background='none', annulus=(30.0, 40.0)):
         self.radius = radius
@@ -57,9 +57,7 @@ class ApertureFluxEstimator(PhotometricEstimator):
         self.annulus = annulus
 
     def _check_params(self):
-        if self.background not in ('none', 'annulus'):
-            msg = f"background must be 'none' or 'annulus', got {self.background!r}"
-            raise ValueError(msg)
+        super()._check_params()
         _check_length('radius', self.radius)
         if self.background == 'annulus':
             if len(self.annulus) != 2:

@@ -8,13 +8,10 @@ import numpy as np
 from photutils.aperture import CircularAperture, EllipticalAperture
 
 from astroflux._optional import import_optional
-from astroflux.estimators._photometric import MeasurementError, PhotometricEstimator
-from astroflux.estimators._segments import (
-    check_params,
-    detect,
-    detection_params,
-    neighbour_flag,
-)
+from astroflux.estimators._checks import POSITIVE, one_of
+from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
+from astroflux.estimators.photometry.finder import SourceFinder, neighbor_flag
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['PetrosianFluxEstimator']
@@ -55,7 +52,8 @@ _SKIPPED = (
 )
 
 
-class PetrosianFluxEstimator(PhotometricEstimator):
+@share_docs
+class PetrosianFluxEstimator(PhotometricFluxEstimator):
     """
     Flux within two Petrosian radii [1]_ of the galaxy, by statmorph [2]_.
 
@@ -64,8 +62,7 @@ class PetrosianFluxEstimator(PhotometricEstimator):
 
     Parameters
     ----------
-    aperture : {'elliptical', 'circular'}, optional
-        Shape of the aperture.
+    {aperture}
 
     eta : float, optional
         The ratio of the surface brightness at the Petrosian radius to its mean within.
@@ -73,33 +70,11 @@ class PetrosianFluxEstimator(PhotometricEstimator):
     extent : float, optional
         Radius of the aperture in units of the Petrosian radius.
 
-    nsigma : float, optional
-        Detection threshold in units of the noise of a pixel (of the image before smoothing, as
-        is the custom).
-
-    npixels : int, optional
-        How many connected pixels above the threshold make a source.
-
-    deblend : bool, optional
-        Whether to split the segment into several sources.
-
-    nlevels : int, optional
-        Number of levels of the deblending.
-
-    contrast : float, optional
-        Fraction of the flux of the segment that a part must have to become a source.
-
-    kernel_fwhm : float, optional
-        FWHM of the smoothing kernel in pixels; by default that of the PSF, or 3 if unknown.
-        0 for no smoothing.
-
-    match_radius : float, optional
-        If no segment covers the position, the nearest one within this many pixels is taken.
+    {finder}
 
     Attributes
     ----------
-    aperture_correction_ : float
-        True flux over measured flux, learned by `fit`.
+    {aperture_correction}
 
     Notes
     -----
@@ -126,50 +101,34 @@ class PetrosianFluxEstimator(PhotometricEstimator):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    {gaussian}
     >>> from astroflux import PetrosianFluxEstimator
-    >>> y, x = np.mgrid[-30:31, -30:31]
-    >>> image = 500 * np.exp(-0.5 * (x**2 + y**2) / 3**2) / (2 * np.pi * 3**2)
-    >>> ccd = CCDData(image, unit='adu', uncertainty=StdDevUncertainty(np.full((61, 61), 0.1)))
     >>> PetrosianFluxEstimator().predict(ccd).round(1)
     <Quantity 500. adu>
     """
 
     _packages = ('photutils', 'statmorph')
+    _needs = 'statmorph'
     _extra_units = {'petrosian_radius': 'pix', 'axis_ratio': None, 'concentration': None}
+    _descriptions = {
+        'petrosian_radius': 'Petrosian radius, along the major axis of an elliptical aperture',
+        'axis_ratio': 'minor over major axis of the galaxy, by its second moments',
+        'concentration': '5 log10(r80 / r20)',
+    }
+    _checks = {
+        'aperture': one_of('elliptical', 'circular'),
+        'eta': (lambda value: 0 < value < 1, 'must be between 0 and 1'),
+        'extent': POSITIVE,
+    }
 
-    def __init__(
-        self,
-        *,
-        aperture='elliptical',
-        eta=0.2,
-        extent=2.0,
-        nsigma=1.5,
-        npixels=5,
-        deblend=True,
-        nlevels=32,
-        contrast=0.001,
-        kernel_fwhm=None,
-        match_radius=5.0,
-    ):
+    def __init__(self, *, aperture='elliptical', eta=0.2, extent=2.0, finder=None):
         self.aperture = aperture
         self.eta = eta
         self.extent = extent
-        self.nsigma = nsigma
-        self.npixels = npixels
-        self.deblend = deblend
-        self.nlevels = nlevels
-        self.contrast = contrast
-        self.kernel_fwhm = kernel_fwhm
-        self.match_radius = match_radius
-
-    def _check_params(self):
-        check_params(self)
-        import_optional('statmorph', extra='compare')
+        self.finder = SourceFinder() if finder is None else finder
 
     def _measure_one(self, cutout):
-        found = detect(cutout, **detection_params(self))
+        found = self.finder.find(cutout)
         morphology = self._measure_morphology(found)
         centre = (morphology.xc_asymmetry, morphology.yc_asymmetry)
         if self.aperture == 'elliptical':
@@ -181,7 +140,7 @@ class PetrosianFluxEstimator(PhotometricEstimator):
         else:
             flux, radius = morphology.flux_circ, morphology.rpetro_circ
             aperture = CircularAperture(centre, r=self.extent * radius)
-        flags = neighbour_flag(aperture, found.segmentation.data, found.label)
+        flags = neighbor_flag(aperture, found.segmentation.data, found.label)
         if morphology.flag >= _BAD:
             flags |= int(MeasurementFlag.OUT_OF_RANGE)
 

@@ -10,8 +10,8 @@ from scipy.fft import next_fast_len
 from scipy.optimize import nnls
 
 from astroflux._optional import import_optional
-from astroflux.estimators._imfit_parameters import PEDESTAL, describe, from_imfit, to_imfit
-from astroflux.estimators._photometric import MeasurementError
+from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.profile._parameters import PEDESTAL, describe, from_imfit, to_imfit
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['FIT_TOLERANCE', 'SEARCH_TOLERANCE', 'Stamp', 'central_part', 'find_psf']
@@ -38,16 +38,8 @@ class Stamp:
     """
     The pixels to fit, and imfit's models of them.
 
-    Parameters
-    ----------
-    data, noise, bad : `~numpy.ndarray`, shape (ny, nx)
-        Pixels and their noise in units of the median noise, and which to leave out.
-    psf : `~numpy.ndarray` or None
-        PSF without the pixel, of odd sides, its centre in the middle.
-    limits : `Limits`
-        What the parameters may be.
-    window : tuple of slice, optional
-        The part of the stamp to use, in y and x.
+    Pixels and their noise are in units of the median noise; the PSF is without the pixel, of odd
+    sides, its centre in the middle; the window is the part of the stamp to use, in y and x.
     """
 
     def __init__(self, data, noise, bad, psf, limits, window=(slice(0, None), slice(0, None))):
@@ -106,15 +98,7 @@ class Stamp:
         return float((self.weights * (self.data - sky) ** 2).sum())
 
     def solve(self, model, images):
-        """
-        The fluxes and the sky that fit best, with components as in the images of flux 1.
-
-        Returns
-        -------
-        chi2 : float
-        model : `Model`
-            With fluxes that are not negative.
-        """
+        """Return chi2 and a model with the best sky and (not negative) fluxes of unit images."""
         means = [np.average(image, weights=self.weights) for image in (self.data, *images)]
         root = np.sqrt(self.weights)
         data, *columns = (
@@ -130,19 +114,7 @@ class Stamp:
         return norm**2, replace(model, sky=sky, components=components)
 
     def fit(self, model, tolerance):
-        """
-        Fit from a model to start with.
-
-        Returns
-        -------
-        model : `Model`
-        chi2 : float
-
-        Raises
-        ------
-        MeasurementError
-            If imfit fails or does not converge.
-        """
+        """Return the model that fits best, sought from a model, and its chi2."""
         fitter = self._load(self.limits.start(model))
         with _failure_of_imfit():
             result = fitter.doFit(solver='LM', ftol=tolerance)

@@ -4,9 +4,9 @@
 import math
 from dataclasses import replace
 
-from astroflux.estimators._imfit import SEARCH_TOLERANCE
-from astroflux.estimators._photometric import MeasurementError
-from astroflux.estimators._profile_model import Component, Model
+from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.profile._imfit import SEARCH_TOLERANCE
+from astroflux.estimators.profile._model import Component, Model
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['search_one', 'search_two']
