@@ -22,7 +22,7 @@ import torch
 from report import rst_table
 from torch import nn
 
-from astroflux.networks import ProfileNet
+from astroflux.networks import ProfileNet, default_weights
 from astroflux.networks.orientation import Orientation
 from astroflux.training.configuration import read_configuration
 from astroflux.training.loop import Trainer

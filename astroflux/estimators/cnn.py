@@ -203,15 +203,18 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
             start = self._pretrained()
             name = f'{start.name}, fine-tuned'
         network = self._method(start).network_to_fit
-        canvases, ln_flux = self._training_arrays(
-            cutouts, flux, psf=psf, psf_fwhm=psf_fwhm, positions=positions
-        )
+        items = list(iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions))
+        usable = np.array([not item.flags & FATAL_FLAGS for item in items], bool)
+        count_usable(usable, MINIMUM_FIT)
+        kept = [item for item, good in zip(items, usable, strict=True) if good]
+        canvases = Canvases(kept)
+        values = check_flux(flux, kept[0].unit, len(items))[usable]
         network = refine(
             network,
             canvases.image,
             canvases.weight,
             canvases.psf,
-            ln_flux,
+            np.log(values / canvases.scale),
             epochs=self.epochs,
             batch_size=min(self.batch_size, 128),
             learning_rate=self.learning_rate,
@@ -220,19 +223,9 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         )
         # what is seen in blocks of pixels is not trained
         sha256 = hash_of_tensors(tensors_of(network, start.blocks))
-        metadata = {**start.metadata, 'n_fitted': len(ln_flux)}
+        metadata = {**start.metadata, 'n_fitted': len(kept)}
         self._keep(Weights(network, name, sha256, metadata, start.blocks))
         return self
-
-    def _training_arrays(self, cutouts, flux, **keywords):
-        """Return the usable cutouts' canvases and their ln flux in units of the noise."""
-        items = list(iter_cutouts(cutouts, **keywords))
-        usable = np.array([not c.flags & FATAL_FLAGS for c in items], bool)
-        count_usable(usable, MINIMUM_FIT)
-        kept = [c for c, good in zip(items, usable, strict=True) if good]
-        values = check_flux(flux, kept[0].unit, len(items))[usable]
-        canvases = Canvases(kept)
-        return canvases, np.log(values / canvases.scale)
 
     @share_docs
     def save(self, path):
