@@ -1,0 +1,148 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What a stage of the study found, on disk: numbers as JSON, tables as CSV, figures as PNG."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from astroflux._work import write_whole
+
+__all__ = [
+    'STUDY_NAME',
+    'comparison_row',
+    'fit_for_json',
+    'read_json',
+    'read_study',
+    'write_figure',
+    'write_json',
+    'write_outputs',
+    'write_table',
+]
+
+# All that a run found, in one file.
+STUDY_NAME = 'study.json'
+
+DPI = 110
+
+
+def comparison_row(what, published, ours):
+    """Put what was published beside what was found here: numbers, text, or `None` for neither."""
+    return {'what': what, 'published': published, 'ours': ours}
+
+
+def write_outputs(folder, tables, figures):
+    """
+    Write the tables and figures of a stage.
+
+    Parameters
+    ----------
+    folder : `~pathlib.Path`
+        Of the stage.
+    tables : dict of str to `~pandas.DataFrame`
+        By the names of their files.
+    figures : dict of str to `~matplotlib.axes.Axes`
+        By the names of their files; those of a figure with several panels in an array.
+
+    Returns
+    -------
+    names : dict
+        ``tables`` and ``figures``, the names of the files: two of a stage's results.
+    """
+    return {
+        'tables': [write_table(table, folder / name) for name, table in tables.items()],
+        'figures': [write_figure(axes, folder / name) for name, axes in figures.items()],
+    }
+
+
+def write_table(table, path):
+    """Write a `~pandas.DataFrame` as CSV, without its index; return the name of the file."""
+    with write_whole(path) as part:
+        table.to_csv(part, index=False)
+    return path.name
+
+
+def write_figure(axes, path):
+    """Write the figure of axes, or of an array of them, as PNG; return the name of the file."""
+    figure = np.ravel(axes)[0].figure
+    with write_whole(path) as part:
+        figure.savefig(part, dpi=DPI, format='png')
+    return path.name
+
+
+def write_json(content, path):
+    """Write what is fit for JSON, see `fit_for_json`."""
+    with write_whole(path) as part:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n', encoding='utf-8')
+
+
+def read_json(path):
+    """Read a file that `write_json` has written."""
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as exc:
+        msg = f'{path} is damaged: {exc}'
+        raise ValueError(msg) from None
+
+
+def fit_for_json(value):
+    """
+    Make plain values of what a stage returned: numbers that are not finite become `None`.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, text, and sequences and mappings of them; those of numpy too.
+
+    Returns
+    -------
+    value : object
+        Fit for JSON.
+
+    Raises
+    ------
+    TypeError
+        If it holds anything else.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(name): fit_for_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [fit_for_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    msg = f'want numbers, text, and lists and dicts of them, got {type(value).__name__}: {value!r}'
+    raise TypeError(msg)
+
+
+def read_study(directory):
+    """
+    Read all that a run found.
+
+    Parameters
+    ----------
+    directory : path-like
+        Folder of the run.
+
+    Returns
+    -------
+    study : dict
+        ``settings``, ``machine`` and ``stages``: what each stage returned, its ``seconds``, and
+        the ``version`` of this package that it ran with.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run of which a stage is done.
+    ValueError
+        If the file is damaged.
+    """
+    path = Path(directory) / STUDY_NAME
+    if not path.is_file():
+        msg = f'{directory} holds no run of the study: it has no {STUDY_NAME}'
+        raise FileNotFoundError(msg)
+    return read_json(path)
