@@ -28,7 +28,7 @@ PAIRS = (('Bt', 'total_flux'), ('R_e', 'total_flux'), ('Bt', 'R_e'))
 LINEAR_MSE = {'all columns': 0.17889, 'R_e and Bt': 0.17867}
 LINEAR_R2 = {'all columns': -0.001504, 'R_e and Bt': -0.000351}
 ACCURACY = 0.34
-FAVOURITE_CLASS = {'logistic': 'medium', 'forest': 'high'}
+FAVORITE_CLASS = {'logistic': 'medium', 'forest': 'high'}
 
 # Train and test loss of its networks after the last epoch.
 PUBLISHED_LOSSES = {

@@ -9,17 +9,7 @@ import numpy as np
 
 from astroflux._work import write_whole
 
-__all__ = [
-    'STUDY_NAME',
-    'comparison_row',
-    'fit_for_json',
-    'read_json',
-    'read_study',
-    'write_figure',
-    'write_json',
-    'write_outputs',
-    'write_table',
-]
+__all__ = ['read_study']
 
 # All that a run found, in one file.
 STUDY_NAME = 'study.json'
@@ -33,23 +23,7 @@ def comparison_row(what, published, ours):
 
 
 def write_outputs(folder, tables, figures):
-    """
-    Write the tables and figures of a stage.
-
-    Parameters
-    ----------
-    folder : `~pathlib.Path`
-        Of the stage.
-    tables : dict of str to `~pandas.DataFrame`
-        By the names of their files.
-    figures : dict of str to `~matplotlib.axes.Axes`
-        By the names of their files; those of a figure with several panels in an array.
-
-    Returns
-    -------
-    names : dict
-        ``tables`` and ``figures``, the names of the files: two of a stage's results.
-    """
+    """Write tables as CSV, axes' figures as PNG, both by their files' names; return the names."""
     return {
         'tables': [write_table(table, folder / name) for name, table in tables.items()],
         'figures': [write_figure(axes, folder / name) for name, axes in figures.items()],
@@ -77,34 +51,17 @@ def write_json(content, path):
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n', encoding='utf-8')
 
 
-def read_json(path):
-    """Read a file that `write_json` has written."""
+def read_json(path, hint=''):
+    """Read a file that `write_json` has written; the hint follows the message if it is damaged."""
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as exc:
-        msg = f'{path} is damaged: {exc}'
+        msg = f'{path} is damaged: {exc}{hint}'
         raise ValueError(msg) from None
 
 
 def fit_for_json(value):
-    """
-    Make plain values of what a stage returned: numbers that are not finite become `None`.
-
-    Parameters
-    ----------
-    value : object
-        Numbers, text, and sequences and mappings of them; those of numpy too.
-
-    Returns
-    -------
-    value : object
-        Fit for JSON.
-
-    Raises
-    ------
-    TypeError
-        If it holds anything else.
-    """
+    """Make plain values of numbers (of numpy too), text, lists and dicts; `None` of NaN."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, dict):
