@@ -12,18 +12,7 @@ from scipy.special import gammainc, gammaincinv
 from astroflux.simulation.surveys import get_survey
 from astroflux.study import published
 
-__all__ = [
-    'COLUMNS',
-    'FEATURES',
-    'IMAGE_SIZE',
-    'MAX_FLUX',
-    'MIN_FLUX',
-    'StudySettings',
-    'check_table',
-    'draw_catalogue',
-    'image_model_truth',
-    'read_table',
-]
+__all__ = ['COLUMNS', 'StudySettings', 'draw_catalogue']
 
 # Side in pixels to which images are cropped when they are read; on disk they are larger.
 IMAGE_SIZE = published.IMAGE_SIDE
@@ -362,10 +351,9 @@ def check_table(table):
     if len(table) < 5:
         msg = f'want at least 5 galaxies to check their distributions, got {len(table)}'
         raise ValueError(msg)
-    kinds = (_identity, _ranges, _sums, _spread, _log_flux, _independence)
     return [
         {'name': name, 'wanted': wanted, 'found': found, 'passed': bool(passed)}
-        for kind in kinds
+        for kind in (_counts, _ranges, _sums, _evenness, _log_flux, _independence)
         for name, wanted, found, passed in kind(table)
     ]
 
@@ -375,8 +363,7 @@ def correlation(one, other):
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _identity(table):
-    """Check what there is to be of each galaxy."""
+def _counts(table):
     n_columns = len(table.columns)
     yield 'number of columns', f'{len(COLUMNS)}', n_columns, n_columns == len(COLUMNS)
     named = table['file_name'] == [f'{number}.fits' for number in table['img_number']]
@@ -389,7 +376,6 @@ def _identity(table):
 
 
 def _ranges(table):
-    """Check that all values are where they may be."""
     for name, (low, high) in {**RANGES, 'total_flux': (MIN_FLUX, MAX_FLUX)}.items():
         found = [float(table[name].min()), float(table[name].max())]
         inside = low - ROUNDING <= found[0] and found[1] <= high + ROUNDING
@@ -406,7 +392,6 @@ def _ranges(table):
 
 
 def _sums(table):
-    """Check the columns that follow from others."""
     total = table['flux_frac_d'] + table['flux_frac_b'] - 1
     same = table['Bt'] - table['flux_frac_b']
     log = np.log10(table['total_flux']) - table['log_total_flux']
@@ -419,8 +404,8 @@ def _sums(table):
         yield name, '0', found, found <= largest
 
 
-def _spread(table):
-    """Check that values are spread evenly; an index is one of few, so its mean has to do."""
+def _evenness(table):
+    """Test that values are spread evenly; an index is one of few, so its mean has to do."""
     table = table.assign(**{'PA_b - PA_d': table['PA_b'] - table['PA_d']})
     ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, 'PA_b - PA_d': (-MAX_TWIST, MAX_TWIST)}
     # one less flux_frac_b
@@ -438,7 +423,6 @@ def _spread(table):
 
 
 def _log_flux(table):
-    """Check the moments of the logarithm of the flux."""
     skewness = float(stats.skew(table['log_total_flux']))
     wanted = f'-2 if the flux is flat, and < {LARGEST_SKEWNESS:g}'
     name = 'skewness of log_total_flux (left-skewed)'
@@ -450,7 +434,6 @@ def _log_flux(table):
 
 
 def _independence(table):
-    """Check that the flux follows from no other column."""
     largest = N_SIGMA / math.sqrt(len(table))
     for flux in ('total_flux', 'log_total_flux'):
         for name in ('R_e', 'Bt'):

@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import import_module, metadata
 from pathlib import Path
@@ -39,9 +39,6 @@ RESULTS_NAME = 'results.json'
 
 # Seconds of each attempt at a stage; none for one that was killed.
 ATTEMPTS_NAME = 'attempts.json'
-
-# Folder of the data set, unless one is given.
-DATA_NAME = 'dataset'
 
 # What numbers depend on, beside this package, whose version each stage tells of itself.
 PACKAGES = ('numpy', 'scipy', 'astropy', 'photutils', 'pandas', 'scikit-learn', 'torch', 'galsim')
@@ -89,7 +86,7 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
     """
     What a stage of the study is given.
@@ -130,10 +127,8 @@ class Context:
 
 def load_stages():
     """Load the functions of all stages, by their names."""
-    return {
-        name: getattr(import_module(f'astroflux.study.{module}'), name)
-        for name, module in STAGES.items()
-    }
+    modules = {name: import_module(f'astroflux.study.{module}') for name, module in STAGES.items()}
+    return {name: getattr(module, name) for name, module in modules.items()}
 
 
 def run_study(
@@ -192,13 +187,21 @@ def run_study(
     name, preset = _find_preset(preset)
     stages = load_stages() if stages is None else stages
     settings = _run_settings(name, preset)
-    data = Path(data) if data else directory / DATA_NAME
+    data = Path(data or directory / 'dataset')
     _check_data(data, preset)
     _prepare_folder(directory, settings, resume=resume)
-    study = {'settings': settings, 'machine': _machine(workers), 'stages': {}}
+    machine = {
+        'workers': workers,
+        'cores': os.cpu_count(),
+        'processor': platform.machine(),
+        'system': platform.system(),
+        'python': platform.python_version(),
+    }
+    study = {'settings': settings, 'machine': machine, 'stages': {}}
     context = Context(preset, data, directory, workers=workers, progress=progress)
     for number, (stage, function) in enumerate(stages.items(), start=1):
-        context = _for_stage(context, directory / stage, study['stages'])
+        # the same for all, so that the images are read once
+        context.folder, context.results = directory / stage, dict(study['stages'])
         title = f'{stage} ({number} of {len(stages)})'
         study['stages'][stage] = _run_stage(function, context, title, tell)
         # after each stage, so that there is a page of what is done
@@ -223,12 +226,11 @@ def _run_settings(name, preset):
     from astroflux.study.cnn import CONFIGURATIONS
     from astroflux.study.tabular import SEED
 
-    seeds = {'models of the table': SEED} | {each.name: each.seed for each in CONFIGURATIONS}
     return {
         'preset': name,
         'sizes': asdict(preset),
         'data': asdict(preset.settings),
-        'seeds': seeds,
+        'seeds': {'models of the table': SEED, **{each.name: each.seed for each in CONFIGURATIONS}},
         'versions': {name: _version(name) for name in PACKAGES},
     }
 
@@ -242,9 +244,8 @@ def _version(package):
 
 def _check_data(data, preset):
     """Refuse a data set that is not the preset's: later stages read it, and do not ask."""
-    if not (data / dataset.SETTINGS_NAME).exists():
-        return
-    if (found := dataset.read_settings(data)) != preset.settings:
+    exists = (data / dataset.SETTINGS_NAME).exists()
+    if exists and (found := dataset.read_settings(data)) != preset.settings:
         msg = f'the data set in {data} is of {found}, want {preset.settings}'
         raise ValueError(msg)
 
@@ -265,26 +266,6 @@ def _prepare_folder(directory, settings, *, resume):
     refuse_other_settings(f'the run in {directory}', read_json(path), settings)
 
 
-def _machine(workers):
-    return {
-        'workers': workers,
-        'cores': os.cpu_count(),
-        'processor': platform.machine(),
-        'system': platform.system(),
-        'python': platform.python_version(),
-    }
-
-
-def _for_stage(context, folder, results):
-    """Return the context of the next stage, with the images if they have been read."""
-    following = replace(context, folder=folder, results=dict(results))
-    for name in ('train', 'test'):
-        # a copy of a frozen instance would read the images again
-        if name in vars(context):
-            vars(following)[name] = vars(context)[name]
-    return following
-
-
 def _run_stage(function, context, title, tell):
     """Run a stage, unless it is done; return what it found."""
     path = context.folder / RESULTS_NAME
@@ -296,10 +277,12 @@ def _run_stage(function, context, title, tell):
     with _timed(context.folder / ATTEMPTS_NAME) as attempts:
         found = fit_for_json({'tables': [], 'figures': [], **function(context)})
         _check_files(found, context.folder)
-    found['version'] = astroflux.__version__
-    found['seconds'] = sum(seconds for seconds in attempts if seconds is not None)
-    found['attempts'] = len(attempts)
-    found['killed'] = attempts.count(None)
+    found |= {
+        'version': astroflux.__version__,
+        'seconds': sum(seconds for seconds in attempts if seconds is not None),
+        'attempts': len(attempts),
+        'killed': attempts.count(None),
+    }
     write_json(found, path)
     tell(f'{title}: done in {found["seconds"]:.0f} s')
     return found

@@ -8,24 +8,13 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.feature_selection import mutual_info_regression
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import (
-    classification_report,
-    confusion_matrix,
-    mean_squared_error,
-    r2_score,
-)
+from sklearn.metrics import classification_report, confusion_matrix, r2_score
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from astroflux.study import figures, published
-from astroflux.study.catalogue import (
-    FEATURES,
-    check_table,
-    column_notes,
-    correlation,
-    published_radii,
-)
+from astroflux.study import catalogue, figures, published
+from astroflux.study.catalogue import FEATURES, correlation
 from astroflux.study.dataset import write_study_dataset
 from astroflux.study.results import comparison_row, write_outputs
 
@@ -60,31 +49,28 @@ def data(context):
     write_study_dataset(context.data, settings, workers=context.workers, progress=context.progress)
     sets = _sets(context)
     table = pd.concat([part.table for part in sets.values()], ignore_index=True)
-    checks, radii = check_table(table), published_radii()
+    checks, radii = catalogue.check_table(table), catalogue.published_radii()
+    n_passed = sum(check['passed'] for check in checks)
     inside = light_inside(context.test)
     flux, log_flux = table['total_flux'], table['log_total_flux']
-    rows = [
-        comparison_row(f'galaxies, {name}', published.N_GALAXIES[name], len(part))
-        for name, part in sets.items()
-    ]
-    for row in (
+    rows = (
+        *((f'galaxies, {k}', published.N_GALAXIES[k], len(part)) for k, part in sets.items()),
         ('columns', published.N_COLUMNS, table.shape[1]),
         ('side of an image in pixels', published.IMAGE_SIDE, context.train.images.shape[1]),
         ('total flux in ADU', '0 to 30,000', f'{flux.min():,.1f} to {flux.max():,.1f}'),
         ('log10 of the flux', '0 to 5', f'{log_flux.min():.2f} to {log_flux.max():.2f}'),
-        ('median S/N of the test images', None, float(np.median(image_snr(context.test)))),
+        ('median S/N of the test images', None, np.median(image_snr(context.test))),
         ('median of the light inside a test image, percent', None, inside and 100 * inside),
-        ('checks of the distributions that pass', None, _passed(checks)),
-    ):
-        rows.append(comparison_row(*row))
+        ('checks of the distributions that pass', None, f'{n_passed} of {len(checks)}'),
+    )
     tables = {
         'training-rows.csv': _ends(context.train.table).round(6).reset_index(names='row'),
-        'columns.csv': column_notes(),
+        'columns.csv': catalogue.column_notes(),
         'checks.csv': pd.DataFrame([_check_as_text(check) for check in checks]),
         'published-radii.csv': radii.round(4),
     }
     return {
-        'rows': rows,
+        'rows': [comparison_row(*row) for row in rows],
         'checks': checks,
         'radii': radii.to_dict('records'),
         **write_outputs(context.folder, tables, {}),
@@ -96,8 +82,10 @@ def exploration(context):
     tables = {name: part.table for name, part in _sets(context).items()}
     rows = []
     for name, table in tables.items():
-        skewness = float(stats.skew(table['log_total_flux']))
-        what = f'skewness of log10 of the flux, {name}'
+        what, skewness = (
+            f'skewness of log10 of the flux, {name}',
+            stats.skew(table['log_total_flux']),
+        )
         rows.append(comparison_row(what, 'left-skewed', skewness))
         for x, y in published.PAIRS:
             found = correlation(table[x], table[y])
@@ -114,41 +102,36 @@ def exploration(context):
 
 def linear(context):
     """Linear regressions of log flux on all other columns, and on R_e and Bt alone."""
-    train, test = context.train, context.test
-    rng = np.random.default_rng(SEED)
+    actual, rng = context.test.log_flux, np.random.default_rng(SEED)
     models, predictions, rows = [], {}, []
     for name, columns in {'all columns': FEATURES, 'R_e and Bt': ['R_e', 'Bt']}.items():
-        x_train, x_test = (part.table[columns].to_numpy(float) for part in (train, test))
-        predicted, r2, (low, high), p_value = regress(
-            x_train, train.log_flux, x_test, test.log_flux, rng
-        )
+        predicted, by_chance = regress(*_values(context, columns), context, rng)
         model = {
-            **judge_regression(name, test.log_flux, predicted),
+            **judge_regression(name, actual, predicted),
             'n_columns': len(columns),
-            'shuffled_r2_low': low,
-            'shuffled_r2_high': high,
-            'r2_p_value': p_value,
+            'shuffled_r2_low': by_chance['shuffled_low'],
+            'shuffled_r2_high': by_chance['shuffled_high'],
+            'r2_p_value': by_chance['p_value'],
         }
         models.append(model)
         predictions[f'linear regression on {name}'] = predicted
         rows.append(comparison_row(f'MSE, {name}', published.LINEAR_MSE[name], model['mse']))
-        rows.append(comparison_row(f'R2, {name}', published.LINEAR_R2[name], r2))
-    information, n_sigma = column_information(train.table[FEATURES], train.log_flux, rng)
-    variance = float(test.log_flux.var())
+        rows.append(comparison_row(f'R2, {name}', published.LINEAR_R2[name], model['r2']))
+    columns = context.train.table[FEATURES]
+    information, n_sigma = column_information(columns, context.train.log_flux, rng)
+    variance = actual.var()
     rows.append(comparison_row('variance of log10 flux, test set', None, variance))
+    tables = {'linear.csv': pd.DataFrame(models), 'linear_information.csv': information}
+    shown = {
+        'linear.png': figures.plot_predictions(actual, predictions),
+        'linear_information.png': figures.plot_information(information),
+    }
     return {
         'rows': rows,
         'models': models,
         'variance': variance,
         'information_n_sigma': n_sigma,
-        **write_outputs(
-            context.folder,
-            {'linear.csv': pd.DataFrame(models), 'linear_information.csv': information},
-            {
-                'linear.png': figures.plot_predictions(test.log_flux, predictions),
-                'linear_information.png': figures.plot_information(information),
-            },
-        ),
+        **write_outputs(context.folder, tables, shown),
     }
 
 
@@ -161,33 +144,27 @@ def logistic(context):
 
 def forest(context):
     """Random forests: a classifier into low, medium and high flux, a regressor of log flux."""
-    train, test = context.train, context.test
-    options = {
-        'n_estimators': context.preset.n_trees,
-        'n_jobs': context.workers,
-        'random_state': SEED,
-    }
-    model, name = RandomForestClassifier(**options), 'random forest regressor'
+    options = {'n_estimators': context.preset.n_trees, 'n_jobs': context.workers}
+    model = RandomForestClassifier(**options, random_state=SEED)
     found, tables, shown = _classify(context, model, 'forest', 'random forest')
-    x_train, x_test = (part.table[FEATURES].to_numpy(float) for part in (train, test))
-    predicted = RandomForestRegressor(**options).fit(x_train, train.log_flux).predict(x_test)
-    judged = judge_regression(name, test.log_flux, predicted)
-    found['rows'] += [
-        comparison_row(f'MSE, {name}', None, judged['mse']),
-        comparison_row(f'R2, {name}', None, judged['r2']),
-    ]
+    x_train, x_test = _values(context, FEATURES)
+    regressor = RandomForestRegressor(**options, random_state=SEED)
+    predicted = regressor.fit(x_train, context.train.log_flux).predict(x_test)
+    actual, name = context.test.log_flux, 'random forest regressor'
+    judged = judge_regression(name, actual, predicted)
+    found['rows'].append(comparison_row(f'MSE, {name}', None, judged['mse']))
+    found['rows'].append(comparison_row(f'R2, {name}', None, judged['r2']))
     tables['forest_regressor.csv'] = pd.DataFrame([judged])
-    shown['forest_regressor.png'] = figures.plot_predictions(test.log_flux, {name: predicted})
+    shown['forest_regressor.png'] = figures.plot_predictions(actual, {name: predicted})
     return {**found, 'regressor': judged, **write_outputs(context.folder, tables, shown)}
 
 
 def components(context):
     """Principal components and factors of the table, and regressions of log flux on them."""
-    train, test = context.train, context.test
     rng = np.random.default_rng(SEED)
-    names = component_columns(train.table)
-    scaler = StandardScaler().fit(train.table[names].to_numpy(float))
-    parts = [scaler.transform(part.table[names].to_numpy(float)) for part in (train, test)]
+    names = component_columns(context.train.table)
+    values = _values(context, names)
+    parts = [StandardScaler().fit(values[0]).transform(part) for part in values]
     pca, scree, n_components = decompose(parts[0], rng)
     n_free = int((scree['eigenvalue'] > SMALLEST).sum())
 
@@ -206,7 +183,7 @@ def components(context):
         'PCA': [pca.transform(part)[:, :n_free] for part in parts],
         'factor analysis': [factors.transform(part[:, distinct]) for part in parts],
     }
-    predicted = predict_by_components(scores, train.log_flux, test.log_flux, rng)
+    predicted = predict_by_components(scores, context, rng)
     tables = {
         'components_scree.csv': scree,
         'components_loadings.csv': loadings['PCA'],
@@ -237,22 +214,20 @@ def _sets(context):
     return {'training': context.train, 'test': context.test}
 
 
+def _values(context, columns):
+    """Return columns of both tables as arrays."""
+    return [part.table[columns].to_numpy(float) for part in (context.train, context.test)]
+
+
 def _ends(table):
     """Return the first and the last rows of a table."""
     return pd.concat([table.head(5), table.tail(5)]) if len(table) > 10 else table
 
 
-def _passed(checks):
-    return f'{sum(check["passed"] for check in checks)} of {len(checks)}'
-
-
 def _check_as_text(check):
-    found = check['found']
-    if isinstance(found, list):
-        text = ' to '.join(f'{value:.6g}' for value in found)
-    else:
-        text = f'{found:.4g}'
-    return {**check, 'found': text, 'passed': 'yes' if check['passed'] else 'no'}
+    low_high = check['found'] if isinstance(check['found'], list) else []
+    found = ' to '.join(f'{value:.6g}' for value in low_high) or f'{check["found"]:.4g}'
+    return {**check, 'found': found, 'passed': 'yes' if check['passed'] else 'no'}
 
 
 def image_snr(study_set):
@@ -284,20 +259,23 @@ def _plot_median_galaxy(train):
     return figures.plot_example(train.images[row], train.noise, title=title)
 
 
-def regress(train, train_target, test, test_target, rng):
+def regress(train, test, context, rng):
     """
-    Regress a target linearly, and compare with regressions that learned from shuffled targets.
+    Regress log flux linearly on the columns of arrays; return the predictions for the test set.
 
-    Returns the predictions for the test set, their R2, where 95 of 100 R2 of shuffled targets
-    lie, and the p value: the truth is one of the orders.
+    And a dict of how they compare with regressions that learned from shuffled fluxes: ``r2``;
+    ``shuffled_low`` and ``shuffled_high``, between which 95 of 100 of these are; and ``p_value``.
     """
-    predicted = LinearRegression().fit(train, train_target).predict(test)
-    r2 = float(r2_score(test_target, predicted))
-    orders = np.array([rng.permutation(train_target) for _ in range(N_SHUFFLES)]).T
+    learned, actual = context.train.log_flux, context.test.log_flux
+    predicted = LinearRegression().fit(train, learned).predict(test)
+    r2 = r2_score(actual, predicted)
+    orders = np.array([rng.permutation(learned) for _ in range(N_SHUFFLES)]).T
     by_chance = LinearRegression().fit(train, orders).predict(test)
-    shuffled = np.array([r2_score(test_target, column) for column in by_chance.T])
-    p_value = float((1 + np.sum(shuffled >= r2)) / (1 + N_SHUFFLES))
-    return predicted, r2, np.quantile(shuffled, [0.025, 0.975]).tolist(), p_value
+    shuffled = np.array([r2_score(actual, column) for column in by_chance.T])
+    low, high = np.quantile(shuffled, [0.025, 0.975])
+    # the truth is one of the orders
+    p_value = (1 + np.sum(shuffled >= r2)) / (1 + N_SHUFFLES)
+    return predicted, {'r2': r2, 'shuffled_low': low, 'shuffled_high': high, 'p_value': p_value}
 
 
 def judge_regression(name, actual, predicted):
@@ -314,13 +292,13 @@ def judge_regression(name, actual, predicted):
     mse = actual.var() + predicted.var() + (actual.mean() - predicted.mean()) ** 2
     return {
         'model': name,
-        'mse': float(mean_squared_error(actual, predicted)),
-        'r2': float(r2_score(actual, predicted)),
+        'mse': np.mean((actual - predicted) ** 2),
+        'r2': r2_score(actual, predicted),
         'correlation': found,
-        'correlation_error': float(error),
-        'p_value': float(2 * stats.norm.sf(abs(found) / error)),
-        'expected_mse': float(mse),
-        'expected_r2': float(1 - mse / actual.var()),
+        'correlation_error': error,
+        'p_value': 2 * stats.norm.sf(abs(found) / error),
+        'expected_mse': mse,
+        'expected_r2': 1 - mse / actual.var(),
     }
 
 
@@ -355,7 +333,7 @@ def column_information(columns, target, rng):
         }
     )
     largest, shuffled = found[0].max(), found[1:].max(axis=1)
-    return table, float((largest - shuffled.mean()) / max(shuffled.std(ddof=1), 1e-12))
+    return table, (largest - shuffled.mean()) / max(shuffled.std(ddof=1), 1e-12)
 
 
 def flux_classes(log_flux, train_log_flux):
@@ -366,14 +344,13 @@ def flux_classes(log_flux, train_log_flux):
 
 def _classify(context, model, stage, label):
     """Train and judge a classifier of fluxes; return its results, tables and figures."""
-    train, test = context.train, context.test
-    actual = flux_classes(test.log_flux, train.log_flux)
-    model.fit(train.table[FEATURES].to_numpy(float), flux_classes(train.log_flux, train.log_flux))
-    predicted = model.predict(test.table[FEATURES].to_numpy(float))
+    x_train, x_test = _values(context, FEATURES)
+    learned = context.train.log_flux
+    model.fit(x_train, flux_classes(learned, learned))
+    actual, predicted = flux_classes(context.test.log_flux, learned), model.predict(x_test)
     judged = judge_classes(actual, predicted)
-    report = classification_report(
-        actual, predicted, labels=CLASSES, output_dict=True, zero_division=0
-    )
+    options = {'labels': CLASSES, 'output_dict': True, 'zero_division': 0}
+    report = classification_report(actual, predicted, **options)
     # the accuracy comes as a bare number
     report = {name: row for name, row in report.items() if isinstance(row, dict)}
     report = pd.DataFrame(report).T.rename_axis('class').reset_index()
@@ -409,13 +386,13 @@ def judge_classes(actual, predicted):
     """
     n, n_right = len(actual), int((actual == predicted).sum())
     chance = sum(np.mean(actual == one) * np.mean(predicted == one) for one in np.unique(actual))
-    error = float(np.sqrt(chance * (1 - chance) / n))
+    error = np.sqrt(chance * (1 - chance) / n)
     return {
         'accuracy': n_right / n,
-        'chance': float(chance),
+        'chance': chance,
         'error': error,
-        'n_sigma': float((n_right / n - chance) / error) if error > 0 else 0.0,
-        'p_value': float(stats.binomtest(n_right, n, float(chance)).pvalue),
+        'n_sigma': (n_right / n - chance) / error if error > 0 else 0.0,
+        'p_value': stats.binomtest(n_right, n, float(chance)).pvalue,
     }
 
 
@@ -472,27 +449,22 @@ def _loadings(names, values, prefix):
     return pd.DataFrame(table)
 
 
-def predict_by_components(scores, train_target, test_target, rng):
-    """Regress the target on the first components of each kind, the first two, and so on."""
+def predict_by_components(scores, context, rng):
+    """Regress log flux on the first component of each kind, the first two, and so on."""
     folds = KFold(N_FOLDS, shuffle=True, random_state=SEED)
-    rows = []
+    rows, learned = [], context.train.log_flux
     for kind, (train, test) in scores.items():
         for n in range(1, train.shape[1] + 1):
-            x_train = train[:, :n]
-            _, r2, (low, high), p_value = regress(
-                x_train, train_target, test[:, :n], test_target, rng
-            )
-            crossed = cross_val_score(LinearRegression(), x_train, train_target, cv=folds)
+            _, found = regress(train[:, :n], test[:, :n], context, rng)
+            crossed = cross_val_score(LinearRegression(), train[:, :n], learned, cv=folds)
             rows.append(
                 {
                     'decomposition': kind,
                     'n_components': n,
-                    'correlation': correlation(train[:, n - 1], train_target),
-                    'r2': r2,
-                    'cross_validated_r2': float(crossed.mean()),
-                    'shuffled_low': low,
-                    'shuffled_high': high,
-                    'p_value': p_value,
+                    'correlation': correlation(train[:, n - 1], learned),
+                    'r2': found.pop('r2'),
+                    'cross_validated_r2': crossed.mean(),
+                    **found,
                 }
             )
     return pd.DataFrame(rows)
