@@ -51,7 +51,7 @@ HIDDEN = {'losses.csv': ('title', 'seed', 'batch_size', 'n_failed', 'bias')}
 
 # Beginning of a table's name -> decimals of its numbers; those of others have four digits.
 DECIMALS = {'samples': 6, 'linear_information': 4}
-DECIMALS |= {'components_flux': 4, 'components': 2}
+DECIMALS |= {'components_flux': 4, 'components_scree': 3, 'components': 2}
 
 
 def write_page(directory):
@@ -117,14 +117,17 @@ def read_table(path, caption):
     errors = [f'{name}_err' for name in data]
     data_columns = data.columns.difference([*errors, *HIDDEN.get(path.name, ())], sort=False)
     decimals = next((DECIMALS[start] for start in DECIMALS if path.name.startswith(start)), None)
-    columns = [Column(_title(name), _is_number(data[name])) for name in data_columns]
+    columns = [_column(name, data[name]) for name in data_columns]
     texts = [_column_texts(data[name], data.get(f'{name}_err'), decimals) for name in data_columns]
     return PageTable(caption, columns, _rows(zip(*texts, strict=True)))
 
 
-def _title(name):
-    title = TITLES.get(name, name.replace('_', ' '))
-    return f'{title} [%]' if name in FRACTIONS and '%' not in title else title
+def _column(name, values):
+    words = name.replace('_', ' ')
+    title = words if pd.api.types.is_string_dtype(values) else TITLES.get(name, words)
+    if name in FRACTIONS and '%' not in title:
+        title += ' [%]'
+    return Column(title, _is_number(values))
 
 
 def _is_number(values):

@@ -182,11 +182,11 @@ def test_pairs_of_published_and_found(what, published, ours, texts):
         ),
         (
             'components_factors.csv',
-            'column,F1\na,-0.001\nb,0.126\n',
-            ['column', 'F1'],
+            'actual,F1\na,-0.001\nb,0.126\n',
+            ['actual', 'F1'],
             [['a', '0.00'], ['b', '0.13']],
         ),
-        ('losses.csv', 'name,bias,seed\na,0.5,1\n', ['name'], [['a']]),
+        ('losses.csv', 'actual,bias\n0.5,1\n', ['actual log10 flux'], [['0.5']]),
         ('data/rows.csv', 'R_e,unit\n1.0500,\n', ['R_e', 'unit'], [['1.0500', '']]),
     ],
 )
