@@ -128,8 +128,8 @@ def table_nodes(content):
     """Make a table of one of a page; long ones are folded."""
     group = nodes.tgroup(cols=len(content.columns))
     group += [nodes.colspec(colwidth=1) for _ in content.columns]
-    head = nodes.thead('', row(column.title for column in content.columns))
-    rows = [row(cell.text for cell in line.cells) for line in content.rows]
+    head = nodes.thead('', row(content.columns, (column.title for column in content.columns)))
+    rows = [row(content.columns, (cell.text for cell in line.cells)) for line in content.rows]
     group += [head, nodes.tbody('', *rows)]
     # as wide as its content
     table = nodes.table(
@@ -145,9 +145,14 @@ def table_nodes(content):
     ]
 
 
-def row(texts):
+def row(columns, texts):
     """Make a row of a table."""
-    return nodes.row('', *(nodes.entry('', nodes.paragraph(text=text)) for text in texts))
+    made = nodes.row()
+    for column, text in zip(columns, texts, strict=True):
+        entry = nodes.entry('', nodes.paragraph(text=text))
+        entry['classes'] += ['number'] * column.is_number
+        made += entry
+    return made
 
 
 def setup(app):

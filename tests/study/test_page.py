@@ -173,7 +173,7 @@ def test_pairs_of_published_and_found(what, published, ours, texts):
                 'method,n,scatter,scatter_err,mse,met,high\n'
                 'a,10,0.005,0.00012,2.5e-5,True,inf\na,20,,,,False,3.0\nb,-3,0.25,,1,True,-inf\n'
             ),
-            ['method', 'galaxies', 'scatter [%]', 'MSE [dex²]', 'met', 'to'],
+            ['method', 'images', 'scatter [%]', 'MSE [dex²]', 'met', 'to'],
             [
                 ['a', '10', '0.500 ± 0.012', '2.5e-05', 'yes', '∞'],
                 ['a', '20', '-', '-', 'no', '3'],
