@@ -52,8 +52,7 @@ def scatter_in_bins(name):
 
 
 def strong(factor):
-    loadings = read('components/components_factors.csv').set_index('column')[factor]
-    return set(loadings.index[loadings.abs() > 0.4])
+    return set(FACTORS.index[FACTORS[factor].abs() > 0.4])
 
 
 EXPLORATION_ROWS = by('what', EXPLORATION['rows'])['ours']
@@ -85,6 +84,7 @@ STUDY_NETWORKS = [f'study CNN {number}' for number in (1, 2, 3)]
 COSTS = by('method', ACCURACY['costs'])
 FITS = COSTS.loc[['Sersic fit', 'bulge + disc fit']]
 SHIPPED_COST = COSTS.loc['shipped network']
+FACTORS = read('components/components_factors.csv').set_index('column')
 FLUX = read('components/components_flux.csv').groupby('decomposition').last()
 
 METHODS = by('method', TODAY['methods'])
@@ -238,6 +238,9 @@ CLAIMS = {
     # future work
     'columns that vary, two follow from others': (
         COMPONENTS['n_columns'] - COMPONENTS['n_free'] == 2
+    ),
+    'The factors leave out ``Bt`` and ``flux_frac_b`` as well': (
+        not {'Bt', 'flux_frac_b'} & set(FACTORS.index) and len(FACTORS) == COMPONENTS['n_free']
     ),
     'is the radius of the disc (``R_e_d``, and with it ``R_e``)': strong('F1') == {'R_e_d', 'R_e'},
     'the second the position angle of both components': strong('F2') == {'PA_d', 'PA_b'},

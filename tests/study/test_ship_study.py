@@ -30,7 +30,7 @@ def tool():
 
 @pytest.fixture
 def run(study_context, tmp_path):
-    from astroflux.study.cnn_results import cnn
+    from astroflux.study.cnn import cnn
 
     folder = tmp_path / 'run'
     (folder / 'cnn').mkdir(parents=True)
