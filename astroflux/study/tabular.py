@@ -44,9 +44,14 @@ SMALLEST = 1e-6
 
 
 def data(context):
-    """Draw the data set, as far as it is not there, and describe it: the report's section 3.1."""
+    """Draw the data set, as far as it is not there, and describe it."""
     settings = context.preset.settings
     write_study_dataset(context.data, settings, workers=context.workers, progress=context.progress)
+    return describe(context)
+
+
+def describe(context):
+    """Describe the data set: its size, rows, units, and whether it is distributed as published."""
     sets = _sets(context)
     table = pd.concat([part.table for part in sets.values()], ignore_index=True)
     checks, radii = catalogue.check_table(table), catalogue.published_radii()
