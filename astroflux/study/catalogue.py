@@ -65,7 +65,7 @@ COLUMN_NOTES = {
 }
 COLUMNS = tuple(COLUMN_NOTES)
 
-# What a flux may be predicted from: all but the flux itself and the name of the file.
+# What a flux may be predicted from.
 FEATURES = [name for name in COLUMNS if name not in ('total_flux', 'log_total_flux', 'file_name')]
 
 # Draws of the catalogue; those of image number k are of [seed, k], and never of three words.
@@ -77,10 +77,6 @@ MAX_OFFSET = 0.5
 # How R_e of the report may be read: as the circle that holds half of the light, with the
 # components' radii taken for geometric means or for major semi-axes; or of round components.
 READINGS = ('circle, geometric means', 'circle, major semi-axes', 'round components')
-
-# Angles in a quarter of the circle, and halvings: both far beyond the decimals kept.
-N_ANGLES = 16
-N_HALVINGS = 30
 
 # Of a Kolmogorov-Smirnov test: a table of the right distribution fails one of the eight tests in
 # a thousand trials.
@@ -114,8 +110,7 @@ class StudySettings:
     seed : int
         Of the catalogue, and with its number of each image.
     image_size : int
-        Side of an image in pixels: odd, so that cropping keeps its centre, and
-        not less than 143.
+        Side of an image in pixels: odd, so that cropping keeps its centre; at least 143.
     psf_fwhm : float
         Full width at half maximum of the Kolmogorov PSF of all images, in arcsec.
     survey : str
@@ -168,16 +163,8 @@ def draw_catalogue(settings):
     Returns
     -------
     table : `pandas.DataFrame`
-        The columns `COLUMNS`, with the units of `COLUMN_NOTES`. The first
-        ``n_train`` rows are to train with, the others to test. Image numbers
-        are shuffled.
-
-    Notes
-    -----
-    Radii are circularised: GalSim's shear keeps the area. The position angle
-    of a bulge is not wrapped, so that the difference of the two columns is the
-    angle between the components. The fluxes are spread evenly over (1, 30000]
-    ADU, rounded to a thousandth.
+        The columns `COLUMNS`. The first ``n_train`` rows are to train with, the others to test.
+        Image numbers are shuffled. Fluxes are spread evenly over (1, 30000] ADU.
     """
     n = settings.n_train + settings.n_test
     rng = np.random.default_rng([settings.seed, *CATALOGUE_STREAM])
@@ -233,7 +220,8 @@ def half_light_radius_in_circle(fraction, sersic_index, half_light_radius, axis_
     Driver 2005, PASA 22, 118, equation 2). Position angles do not matter. All arguments are
     ``(n_components, n_galaxies)``; radii are geometric means of the semi-axes.
     """
-    phi = (np.arange(N_ANGLES) + 0.5) / N_ANGLES * np.pi / 2
+    # so many angles, and halvings below, are far beyond the decimals kept
+    phi = (np.arange(16) + 0.5) / 16 * np.pi / 2
     ratio, index = axis_ratio[..., None], sersic_index[..., None]
     stretch = np.sqrt(ratio * np.cos(phi) ** 2 + np.sin(phi) ** 2 / ratio)
     relative = stretch / half_light_radius[..., None]
@@ -247,7 +235,7 @@ def half_light_radius_in_circle(fraction, sersic_index, half_light_radius, axis_
     widest = np.sqrt(axis_ratio.min(0))
     low = np.log(half_light_radius.min(0) * widest)
     high = np.log(half_light_radius.max(0) / widest)
-    for _ in range(N_HALVINGS):
+    for _ in range(30):
         middle = (low + high) / 2
         too_small = enclosed(np.exp(middle)) < 0.5
         low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
@@ -353,7 +341,7 @@ def check_table(table):
         raise ValueError(msg)
     return [
         {'name': name, 'wanted': wanted, 'found': found, 'passed': bool(passed)}
-        for kind in (_counts, _ranges, _sums, _evenness, _log_flux, _independence)
+        for kind in (_check_counts, _check_ranges, _check_sums, _check_spread, _check_flux)
         for name, wanted, found, passed in kind(table)
     ]
 
@@ -363,19 +351,18 @@ def correlation(one, other):
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _counts(table):
-    n_columns = len(table.columns)
+def _check_counts(table):
+    n_columns, named = len(table.columns), [f'{number}.fits' for number in table['img_number']]
     yield 'number of columns', f'{len(COLUMNS)}', n_columns, n_columns == len(COLUMNS)
-    named = table['file_name'] == [f'{number}.fits' for number in table['img_number']]
     for name, bad in (
         ('image numbers that are there twice', table['img_number'].duplicated()),
-        ('files not named by their number', ~named),
+        ('files not named by their number', table['file_name'] != named),
         ('galaxies without two components', table['num_components'] != 2),
     ):
         yield name, 'none', int(bad.sum()), not bad.any()
 
 
-def _ranges(table):
+def _check_ranges(table):
     for name, (low, high) in {**RANGES, 'total_flux': (MIN_FLUX, MAX_FLUX)}.items():
         found = [float(table[name].min()), float(table[name].max())]
         inside = low - ROUNDING <= found[0] and found[1] <= high + ROUNDING
@@ -386,12 +373,12 @@ def _ranges(table):
     # the circle may be larger than both ellipses, not than their longest axes
     widest = np.sqrt(table[['axis_ratio_d', 'axis_ratio_b']].min(axis=1))
     radii = table[['R_e_d', 'R_e_b']]
-    low, high = radii.min(axis=1) * widest, radii.max(axis=1) / widest
-    outside = int(((table['R_e'] < low - 1e-6) | (table['R_e'] > high + 1e-6)).sum())
+    low, high = radii.min(axis=1) * widest - 1e-6, radii.max(axis=1) / widest + 1e-6
+    outside = int((~table['R_e'].between(low, high)).sum())
     yield 'R_e not between the axes of the components', 'none', outside, outside == 0
 
 
-def _sums(table):
+def _check_sums(table):
     total = table['flux_frac_d'] + table['flux_frac_b'] - 1
     same = table['Bt'] - table['flux_frac_b']
     log = np.log10(table['total_flux']) - table['log_total_flux']
@@ -404,12 +391,12 @@ def _sums(table):
         yield name, '0', found, found <= largest
 
 
-def _evenness(table):
-    """Test that values are spread evenly; an index is one of few, so its mean has to do."""
+def _check_spread(table):
     table = table.assign(**{'PA_b - PA_d': table['PA_b'] - table['PA_d']})
     ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, 'PA_b - PA_d': (-MAX_TWIST, MAX_TWIST)}
     # one less flux_frac_b
     del ranges['flux_frac_d']
+    # one of few values, so that the mean has to do
     indices = {name: ranges.pop(name) for name in ('sersic_idx_d', 'sersic_idx_b')}
     for name, (low, high) in ranges.items():
         p_value = float(stats.kstest(table[name], 'uniform', args=(low, high - low)).pvalue)
@@ -422,7 +409,7 @@ def _evenness(table):
         yield f'mean of {name}', f'{middle:g} +- {error:.2g}', mean, abs(mean - middle) < error
 
 
-def _log_flux(table):
+def _check_flux(table):
     skewness = float(stats.skew(table['log_total_flux']))
     wanted = f'-2 if the flux is flat, and < {LARGEST_SKEWNESS:g}'
     name = 'skewness of log_total_flux (left-skewed)'
@@ -431,9 +418,6 @@ def _log_flux(table):
     error = N_SIGMA * math.sqrt((EXPONENTIAL_KURTOSIS - 1) / len(table)) * FLAT_LOG_VARIANCE
     passed = abs(variance - FLAT_LOG_VARIANCE) < error
     yield 'variance of log_total_flux', f'{FLAT_LOG_VARIANCE:.4f} +- {error:.2g}', variance, passed
-
-
-def _independence(table):
     largest = N_SIGMA / math.sqrt(len(table))
     for flux in ('total_flux', 'log_total_flux'):
         for name in ('R_e', 'Bt'):

@@ -20,29 +20,14 @@ from tqdm import tqdm
 from astroflux._work import PART_SUFFIX, refuse_other_settings, spawn_pool, write_whole
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.simulation.surveys import HSC_WIDE
-from astroflux.study.catalogue import (
-    IMAGE_SIZE,
-    StudySettings,
-    column_notes,
-    draw_catalogue,
-    draw_offset,
-    few_rows,
-    image_generator,
-    image_model_truth,
-    read_table,
-)
+from astroflux.study import catalogue
+from astroflux.study.catalogue import IMAGE_SIZE, StudySettings
 from astroflux.study.results import read_json, write_json, write_table
 
-__all__ = [
-    'StudySet',
-    'load_set',
-    'read_settings',
-    'write_study_dataset',
-]
+__all__ = ['StudySet', 'load_set', 'write_study_dataset']
 
 SETTINGS_NAME = 'settings.json'
 PSF_NAME = 'psf.fits'
-UNITS_NAME = 'columns.csv'
 IMAGE_FOLDER = 'images'
 TABLE_NAMES = {'train': 'gal_morph_train_val.csv', 'test': 'gal_morph_test.csv'}
 
@@ -104,21 +89,15 @@ def write_study_dataset(directory, settings, *, workers=2, resume=True, progress
     directory = Path(directory)
     images = directory / IMAGE_FOLDER
     _prepare(directory, settings, resume=resume)
-    table = draw_catalogue(settings)
+    table = catalogue.draw_catalogue(settings)
     rows = table.to_dict('records')
     wanted = [row for row in rows if not _is_whole(images / row['file_name'], row, settings)]
     _warn_of_torn([row['file_name'] for row in wanted if (images / row['file_name']).exists()])
-    bar = tqdm(
-        total=len(rows),
-        initial=len(rows) - len(wanted),
-        desc='draw',
-        unit='image',
-        disable=not progress,
-    )
-    with bar:
+    n, n_done = len(rows), len(rows) - len(wanted)
+    with tqdm(total=n, initial=n_done, desc='draw', unit='image', disable=not progress) as bar:
         _draw_all(images, wanted, settings, workers, bar)
     _write_psf(directory / PSF_NAME, settings)
-    write_table(column_notes(), directory / UNITS_NAME)
+    write_table(catalogue.column_notes(), directory / 'columns.csv')
     write_table(table[: settings.n_train], directory / TABLE_NAMES['train'])
     write_table(table[settings.n_train :], directory / TABLE_NAMES['test'])
     return table
@@ -168,7 +147,6 @@ def _is_whole(path, row, settings):
 
 
 def _warn_of_torn(names):
-    """Name the images that are there, but not as they should be."""
     if names:
         few = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
         msg = f'{len(names)} images are torn or not of this data set, and drawn again: {few}'
@@ -217,18 +195,13 @@ def _write_hdu(hdu, path):
 
 def draw_image(row, settings):
     """Draw the image of the galaxy in a row of the catalogue: float32, in ADU, with noise."""
-    survey = settings.constants
-    truth = image_model_truth(row, settings)
-    shape = (settings.image_size, settings.image_size)
-    rng = image_generator(settings, row['img_number'])
-    image = draw_galaxy(
-        galaxy_profile(truth) * truth['flux'],
-        psf_profile(truth),
-        shape,
-        survey.pixel_scale,
-        offset=tuple(draw_offset(rng)),
-        accuracy=ACCURACY,
-    )
+    survey, shape = settings.constants, (settings.image_size, settings.image_size)
+    truth = catalogue.image_model_truth(row, settings)
+    rng = catalogue.image_generator(settings, row['img_number'])
+    offset = tuple(catalogue.draw_offset(rng))
+    galaxy, psf = galaxy_profile(truth) * truth['flux'], psf_profile(truth)
+    scale = survey.pixel_scale
+    image = draw_galaxy(galaxy, psf, shape, scale, offset=offset, accuracy=ACCURACY)
     return (image + survey.noise * rng.standard_normal(shape)).astype(np.float32)
 
 
@@ -366,7 +339,6 @@ def load_set(directory, which, *, progress=False):
     Returns
     -------
     study_set : `StudySet`
-        Image by image the rows of the table, in its order.
 
     Raises
     ------
@@ -386,7 +358,7 @@ def load_set(directory, which, *, progress=False):
         if not needed.is_file():
             msg = f'{directory} is half written: it has no {needed.name}. {FINISH}'
             raise FileNotFoundError(msg)
-    table = read_table(path)
+    table = catalogue.read_table(path)
     wanted = getattr(settings, f'n_{which}')
     if len(table) != wanted:
         msg = f'{path} has {len(table)} rows, but the settings of the data set say {wanted}'
@@ -407,7 +379,7 @@ def _read_images(folder, table, progress, which):
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     missing = [row for row, name in enumerate(table['file_name']) if name not in present]
     if missing:
-        few = few_rows(missing, table['file_name'].iloc[missing])
+        few = catalogue.few_rows(missing, table['file_name'].iloc[missing])
         msg = f'{folder} lacks {len(missing)} of {len(table)} images: {few}. {FINISH}'
         raise FileNotFoundError(msg)
     images = np.empty((len(table), IMAGE_SIZE, IMAGE_SIZE), np.float32)
@@ -421,10 +393,8 @@ def _read_images(folder, table, progress, which):
 def _read_image(path, number, flux):
     """Read one image, cropped, after comparing its header with the table."""
     data, header = _read_fits(path)
-    for keyword, column, wanted in (
-        ('IMGNUM', 'img_number', number),
-        ('TOTFLUX', 'total_flux', flux),
-    ):
+    wanted_cards = (('IMGNUM', 'img_number', number), ('TOTFLUX', 'total_flux', flux))
+    for keyword, column, wanted in wanted_cards:
         found = header.get(keyword)
         if not isinstance(found, int | float) or not math.isclose(found, wanted, rel_tol=1e-6):
             msg = f'{path} has {keyword} {found} in its header, but the table has {column} {wanted}'
@@ -437,7 +407,6 @@ def _read_image(path, number, flux):
 
 
 def _read_fits(path):
-    """Read image and header of a FITS file."""
     try:
         with warnings.catch_warnings():
             # a torn file is an error, below
@@ -450,7 +419,6 @@ def _read_fits(path):
 
 
 def _read_psf(path):
-    """Read the PSF, with a sum of one."""
     psf = _read_fits(path)[0]
     if psf is None or psf.ndim != 2 or not np.isfinite(psf).all() or not psf.sum() > 0:
         msg = f'{path} must hold a 2-d image with a positive sum'
