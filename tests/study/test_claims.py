@@ -66,8 +66,8 @@ PUBLISHED = pd.DataFrame(PUBLISHED_LOSSES, index=['train', 'test']).T
 TRAININGS = by('name', CNN['trainings'])
 DROPOUT_ON, DROPOUT_OFF = (TRAININGS[f'train_loss_dropout_{end}'] for end in ('on', 'off'))
 SAMPLES, PUBLISHED_SAMPLES = (
-    {name: pd.DataFrame(samples) for name, samples in CNN[key].items()}
-    for key in ('samples', 'published_samples')
+    {name: read(f'cnn/samples-{name}{end}.csv') for name in PUBLISHED_LOSSES}
+    for end in ('', '-published')
 )
 FAINT_SQUARES = PUBLISHED_SAMPLES['cnn-3'].sort_values('actual')['difference'] ** 2
 
