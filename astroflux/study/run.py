@@ -88,30 +88,16 @@ PRESETS = {
 
 @dataclass
 class Context:
-    """
-    What a stage of the study is given.
-
-    Attributes
-    ----------
-    preset : `Preset`
-        How large the run is.
-    data : `~pathlib.Path`
-        Folder of the data set.
-    folder : `~pathlib.Path`
-        Where the stage writes; it exists. The other stages' are beside it.
-    workers : int
-        Number of processes.
-    progress : bool
-        Whether to show progress bars.
-    results : dict of str to dict
-        What the earlier stages returned, by their names.
-    """
+    """What a stage of the study is given."""
 
     preset: Preset
+    #: Folder of the data set.
     data: Path
+    #: Where the stage writes; it exists. The other stages' are beside it.
     folder: Path
     workers: int = 2
     progress: bool = True
+    #: What the earlier stages returned, by their names.
     results: dict = field(default_factory=dict)
 
     @cached_property
@@ -183,11 +169,15 @@ def run_study(
     if workers < 1:
         msg = f'workers must be at least 1, got {workers}'
         raise ValueError(msg)
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            msg = f'preset must be one of {", ".join(PRESETS)}, got {preset!r}'
+            raise ValueError(msg)
+        preset = PRESETS[preset]
     directory = Path(directory)
-    name, preset = _find_preset(preset)
-    stages = load_stages() if stages is None else stages
-    settings = _run_settings(name, preset)
     data = Path(data or directory / 'dataset')
+    stages = load_stages() if stages is None else stages
+    settings = _run_settings(preset)
     _check_data(data, preset)
     _prepare_folder(directory, settings, resume=resume)
     machine = {
@@ -209,25 +199,14 @@ def run_study(
     return study
 
 
-def _find_preset(preset):
-    """Return the name and the sizes of a preset, given either."""
-    if not isinstance(preset, str):
-        names = [name for name, other in PRESETS.items() if other == preset]
-        return (names[0] if names else 'of its own'), preset
-    if preset not in PRESETS:
-        msg = f'preset must be one of {", ".join(PRESETS)}, got {preset!r}'
-        raise ValueError(msg)
-    return preset, PRESETS[preset]
-
-
-def _run_settings(name, preset):
+def _run_settings(preset):
     """Collect what the numbers of a run depend on."""
     # torch and scikit-learn are slow to load: not before they are wanted
     from astroflux.study.cnn import CONFIGURATIONS
     from astroflux.study.tabular import SEED
 
     return {
-        'preset': name,
+        'preset': next((k for k, other in PRESETS.items() if other == preset), 'of its own'),
         'sizes': asdict(preset),
         'data': asdict(preset.settings),
         'seeds': {'models of the table': SEED, **{each.name: each.seed for each in CONFIGURATIONS}},

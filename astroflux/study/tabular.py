@@ -87,14 +87,10 @@ def exploration(context):
     tables = {name: part.table for name, part in _sets(context).items()}
     rows = []
     for name, table in tables.items():
-        what, skewness = (
-            f'skewness of log10 of the flux, {name}',
-            stats.skew(table['log_total_flux']),
-        )
-        rows.append(comparison_row(what, 'left-skewed', skewness))
+        what, found = f'skewness of log10 of the flux, {name}', stats.skew(table['log_total_flux'])
+        rows.append(comparison_row(what, 'left-skewed', found))
         for x, y in published.PAIRS:
-            found = correlation(table[x], table[y])
-            what = f'correlation of {x} and {y}, {name}'
+            what, found = f'correlation of {x} and {y}, {name}', correlation(table[x], table[y])
             rows.append(comparison_row(what, 'no clear correlation', found))
     shown = {
         'example.png': _plot_median_galaxy(context.train),
