@@ -88,19 +88,12 @@ class TestFiles:
     def test_image(self, study_folder, table):
         row = table.iloc[7]
         path = study_folder / 'images' / row['file_name']
-        with fits.open(path) as hdus:
-            header = hdus[0].header
-            assert hdus[0].data.shape == (151, 151)
-            assert hdus[0].data.dtype == np.dtype('>f4')
-        for keyword, value in {
-            'IMGNUM': row['img_number'],
-            'TOTFLUX': row['total_flux'],
-            'SEED': 5,
-            'BUNIT': 'adu',
-            'NOISE': 0.05,
-            'ZEROPT': 27.0,
-        }.items():
-            assert header[keyword] == value
+        data, header = fits.getdata(path, header=True)
+        assert data.shape == (151, 151)
+        assert data.dtype == np.dtype('>f4')
+        wanted = {'IMGNUM': row['img_number'], 'TOTFLUX': row['total_flux'], 'SEED': 5}
+        wanted |= {'BUNIT': 'adu', 'NOISE': 0.05, 'ZEROPT': 27.0}
+        assert {keyword: header[keyword] for keyword in wanted} == wanted
         np.testing.assert_allclose(3600 * proj_plane_pixel_scales(WCS(header)), 0.168)
         ccd = read_cutout(path)
         assert ccd.unit == u.adu
@@ -117,12 +110,16 @@ class TestFiles:
 
 class TestTruth:
     @pytest.fixture
-    def row(self, table):
-        return table.iloc[table['total_flux'].argmax()]
+    def row(self, train):
+        return int(train.table['total_flux'].argmax())
 
-    def test_model_is_the_image(self, study_folder, study_settings, row):
-        truth = image_model_truth(row, study_settings)
-        data = fits.getdata(study_folder / 'images' / row['file_name']).astype(float)
+    @pytest.mark.parametrize('margin', [0, 4])
+    def test_model_is_the_image_and_its_middle(
+        self, study_settings, study_folder, train, row, margin
+    ):
+        truth = image_model_truth(train.table.iloc[row], study_settings)
+        data = fits.getdata(study_folder / 'images' / train.table['file_name'][row]).astype(float)
+        data = data[margin : len(data) - margin, margin : len(data) - margin]
         model = ImageModel(truth, data.shape, 0.168)
         residuals = (data - model.image) / 0.05
         spread = np.sqrt(2 * data.size)
@@ -135,16 +132,16 @@ class TestTruth:
         flux = (data * model.image).sum() / (model.image**2).sum() * truth['flux']
         flux_err = 0.05 * truth['flux'] / np.sqrt((model.image**2).sum())
         assert flux_err < 1e-3 * truth['flux']
-        assert abs(flux - row['total_flux']) < 4 * flux_err
+        assert abs(flux - train.flux[row]) < 4 * flux_err
 
-    def test_noise_is_that_of_the_number(self, study_folder, study_settings, row):
-        data = fits.getdata(study_folder / 'images' / row['file_name'])
-        rng = image_generator(study_settings, row['img_number'])
-        truth = image_model_truth(row, study_settings)
+    def test_noise_is_that_of_the_number(self, study_folder, study_settings, train, row):
+        galaxy = train.table.iloc[row]
+        data = fits.getdata(study_folder / 'images' / galaxy['file_name'])
+        rng = image_generator(study_settings, galaxy['img_number'])
+        truth = image_model_truth(galaxy, study_settings)
         assert tuple(draw_offset(rng)) == (truth['x_offset'], truth['y_offset'])
         # far from the centre hardly any light is left, and no noise
-        galaxy = data - 0.05 * rng.standard_normal(data.shape)
-        assert galaxy[:5].std() < 0.02
+        assert (data - 0.05 * rng.standard_normal(data.shape))[:5].std() < 0.02
 
     def test_offsets_differ(self, study_settings, table):
         truths = [image_model_truth(row, study_settings) for _, row in table.iterrows()]
@@ -153,23 +150,12 @@ class TestTruth:
         assert max(np.abs(offsets)) <= 0.5
         assert np.std(offsets) == pytest.approx(1 / np.sqrt(12), abs=0.1)
 
-    def test_crop_keeps_the_centre(self, train, study_settings):
-        row = int(train.table['total_flux'].argmax())
-        truth = image_model_truth(train.table.iloc[row], study_settings)
-        offset = (truth['x_offset'], truth['y_offset'])
-        galaxy, psf = galaxy_profile(truth), psf_profile(truth)
-        image = draw_galaxy(galaxy, psf, (143, 143), 0.168, offset=offset)
-        residuals = (train.images[row] - truth['flux'] * image) / 0.05
-        assert abs((residuals**2).mean() - 1) < 6 * np.sqrt(2 / image.size)
-        cropped = crop_centre(np.arange(151 * 145.0).reshape(151, 145))
-        assert cropped[71, 71] == 75 * 145 + 72
-
-    def test_drawn_accurately_enough(self, study_settings, row):
+    def test_drawn_accurately_enough(self, study_settings, train, row):
         # the wings of a small bulge reach farther than GalSim would look
-        disc, bulge = {'sersic_index_1': 1.0, 'half_light_radius_1': 3.0}, {'bulge_to_total': 0.98}
-        bulge |= {'sersic_index_2': 4.0, 'half_light_radius_2': 0.5}
-        truth = {**image_model_truth(row, study_settings), **disc, **bulge}
-        truth |= {'axis_ratio_1': 1.0, 'axis_ratio_2': 1.0}
+        truth = image_model_truth(train.table.iloc[row], study_settings) | {'bulge_to_total': 0.98}
+        for part, values in {1: (1.0, 3.0, 1.0), 2: (4.0, 0.5, 1.0)}.items():
+            names = ('sersic_index', 'half_light_radius', 'axis_ratio')
+            truth |= {f'{name}_{part}': value for name, value in zip(names, values, strict=True)}
 
         def draw(accuracy):
             # a profile keeps the accuracy that it was first drawn with
@@ -273,6 +259,7 @@ class TestSet:
         assert train.images.shape == (len(train), 143, 143) == (30, 143, 143)
         assert train.images.dtype == np.float32
         assert tuple(train.table.columns) == COLUMNS
+        assert crop_centre(np.arange(151 * 145.0).reshape(151, 145))[71, 71] == 75 * 145 + 72
         for row in (0, 11, 29):
             whole = fits.getdata(study_folder / 'images' / train.table['file_name'].iloc[row])
             np.testing.assert_array_equal(train.images[row], whole[4:147, 4:147])
