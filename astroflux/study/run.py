@@ -25,12 +25,12 @@ STAGES = {
     'linear': 'tabular',
     'logistic': 'tabular',
     'forest': 'tabular',
-    'cnn': 'cnn_results',
-    'explanations': 'explanations',
-    'joined': 'joined',
+    'cnn': 'cnn',
+    'explanations': 'cnn',
+    'joined': 'cnn',
     'components': 'tabular',
     'today': 'today',
-    'accuracy': 'accuracy',
+    'accuracy': 'today',
 }
 STAGE_NAMES = tuple(STAGES)
 
