@@ -71,8 +71,7 @@ def test_stages_run_in_order(tmp_path, stages):
     assert study['stages']['second']['figures'] == []
     settings = json.loads((folder / 'settings.json').read_text())
     assert settings == study['settings']
-    assert settings['preset'] == 'of its own'
-    assert settings['sizes']['n_train'] == 30
+    assert (settings['preset'], settings['sizes']['n_train']) == ('of its own', 30)
     assert settings['data']['seed'] == PRESET.settings.seed
     assert settings['versions']['numpy'] == np.__version__
     assert settings['seeds']['cnn-1'] == 1
