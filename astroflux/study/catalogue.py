@@ -100,29 +100,17 @@ LOG_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class StudySettings:
-    """
-    Settings of the study's data set.
-
-    Attributes
-    ----------
-    n_train, n_test : int
-        Number of galaxies to train and to test with.
-    seed : int
-        Of the catalogue, and with its number of each image.
-    image_size : int
-        Side of an image in pixels: odd, so that cropping keeps its centre; at least 143.
-    psf_fwhm : float
-        Full width at half maximum of the Kolmogorov PSF of all images, in arcsec.
-    survey : str
-        Where pixel scale, noise and zero point come from: a name that
-        `~astroflux.simulation.get_survey` knows.
-    """
+    """Settings of the study's data set: how many galaxies to train and to test with, and what."""
 
     n_train: int = 30_000
     n_test: int = 10_000
+    #: Of the catalogue, and with its number of each image.
     seed: int = 2024
+    #: Side of an image in pixels: odd, so that cropping keeps its centre; at least 143.
     image_size: int = 151
+    #: Full width at half maximum of the Kolmogorov PSF of all images, in arcsec.
     psf_fwhm: float = 0.7
+    #: Where pixel scale, noise and zero point come from, see `~astroflux.simulation.get_survey`.
     survey: str = 'hsc-wide'
 
     def __post_init__(self):
@@ -153,18 +141,10 @@ class StudySettings:
 
 def draw_catalogue(settings):
     """
-    Draw the galaxies of the study.
+    Draw the galaxies of the study: a `~pandas.DataFrame` with the columns `COLUMNS`.
 
-    Parameters
-    ----------
-    settings : `StudySettings`
-        How many, and the seed.
-
-    Returns
-    -------
-    table : `pandas.DataFrame`
-        The columns `COLUMNS`. The first ``n_train`` rows are to train with, the others to test.
-        Image numbers are shuffled. Fluxes are spread evenly over (1, 30000] ADU.
+    The first ``n_train`` rows are to train with, the others to test. Image numbers are shuffled.
+    Fluxes are spread evenly over (1, 30000] ADU.
     """
     n = settings.n_train + settings.n_test
     rng = np.random.default_rng([settings.seed, *CATALOGUE_STREAM])

@@ -92,7 +92,11 @@ def write_study_dataset(directory, settings, *, workers=2, resume=True, progress
     table = catalogue.draw_catalogue(settings)
     rows = table.to_dict('records')
     wanted = [row for row in rows if not _is_whole(images / row['file_name'], row, settings)]
-    _warn_of_torn([row['file_name'] for row in wanted if (images / row['file_name']).exists()])
+    torn = [row['file_name'] for row in wanted if (images / row['file_name']).exists()]
+    if torn:
+        few = ', '.join(torn[:5]) + (', ...' if len(torn) > 5 else '')
+        msg = f'{len(torn)} images are torn or not of this data set, and drawn again: {few}'
+        warnings.warn(msg, AstropyUserWarning, stacklevel=2)
     n, n_done = len(rows), len(rows) - len(wanted)
     with tqdm(total=n, initial=n_done, desc='draw', unit='image', disable=not progress) as bar:
         _draw_all(images, wanted, settings, workers, bar)
@@ -133,24 +137,12 @@ def _prepare(directory, settings, *, resume):
 
 def _is_whole(path, row, settings):
     """Whether a file has the length of an image, and the header of this one."""
-    size = settings.image_size**2 * np.dtype('>f4').itemsize
-    data_size = -(-size // FITS_BLOCK) * FITS_BLOCK
-    try:
-        length = path.stat().st_size
-        if length <= data_size or length % FITS_BLOCK:
-            return False
-        with path.open('rb') as file:
-            head = file.read(length - data_size)
-    except OSError:
+    head = image_header(row, settings).tostring().encode()
+    n_blocks = -(-(settings.image_size**2) * np.dtype('>f4').itemsize // FITS_BLOCK)
+    if not path.is_file() or path.stat().st_size != len(head) + n_blocks * FITS_BLOCK:
         return False
-    return head == image_header(row, settings).tostring().encode()
-
-
-def _warn_of_torn(names):
-    if names:
-        few = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
-        msg = f'{len(names)} images are torn or not of this data set, and drawn again: {few}'
-        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+    with path.open('rb') as file:
+        return file.read(len(head)) == head
 
 
 def _draw_all(images, rows, settings, workers, bar):
@@ -259,30 +251,19 @@ def crop_centre(image):
 
 @dataclass(frozen=True)
 class StudySet:
-    """
-    The galaxies to train with, or those to test with.
+    """The galaxies to train with, or those to test with."""
 
-    Attributes
-    ----------
-    table : `pandas.DataFrame`
-        The columns of the catalogue, one row per image.
-    images : 3D `~numpy.ndarray` of float32
-        ``(n, 143, 143)``, in ADU.
-    psf : 2D `~numpy.ndarray`
-        Of all images, pixel included, with a sum of one.
-    noise : float
-        Standard deviation per pixel, in ADU.
-    pixel_scale : float
-        In arcsec per pixel.
-    zeropoint : float
-        AB magnitude of 1 ADU.
-    """
-
+    #: The columns of the catalogue, one row per image.
     table: pd.DataFrame
+    #: ``(n, 143, 143)`` of float32, in ADU.
     images: np.ndarray
+    #: Of all images, pixel included, with a sum of one.
     psf: np.ndarray
+    #: Standard deviation per pixel, in ADU.
     noise: float
+    #: In arcsec per pixel.
     pixel_scale: float = HSC_WIDE.pixel_scale
+    #: AB magnitude of 1 ADU.
     zeropoint: float = HSC_WIDE.zeropoint
 
     def __len__(self):

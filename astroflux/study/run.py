@@ -46,31 +46,19 @@ PACKAGES = ('numpy', 'scipy', 'astropy', 'photutils', 'pandas', 'scikit-learn', 
 
 @dataclass(frozen=True)
 class Preset:
-    """
-    How large a run of the study is.
-
-    Attributes
-    ----------
-    n_train, n_test : int
-        Number of images.
-    max_epochs : int or None
-        Trainings are cut to so many epochs; `None`: as published.
-    n_seeds : int
-        Trainings of the first configuration, each of another seed.
-    n_joined_seeds : int
-        Trainings of each joined network.
-    n_profile_fits : int
-        Images that light-profile fits are timed on.
-    n_trees : int
-        Trees of a forest.
-    """
+    """How large a run of the study is: how many images it trains and tests with, and more."""
 
     n_train: int
     n_test: int
+    #: Trainings are cut to so many epochs; `None`: as published.
     max_epochs: int | None = None
+    #: Trainings of the first configuration, each of another seed.
     n_seeds: int = 5
+    #: Trainings of each joined network.
     n_joined_seeds: int = 3
+    #: Images that light-profile fits are timed on.
     n_profile_fits: int = 20
+    #: Trees of a forest.
     n_trees: int = 100
 
     @property
@@ -255,7 +243,10 @@ def _run_stage(function, context, title, tell):
     context.folder.mkdir(exist_ok=True)
     with _timed(context.folder / ATTEMPTS_NAME) as attempts:
         found = fit_for_json({'tables': [], 'figures': [], **function(context)})
-        _check_files(found, context.folder)
+        for name in (*found['tables'], *found['figures']):
+            if not (context.folder / name).is_file():
+                msg = f'the stage {context.folder.name!r} names the file {name}, which is not there'
+                raise FileNotFoundError(msg)
     found |= {
         'version': astroflux.__version__,
         'seconds': sum(seconds for seconds in attempts if seconds is not None),
@@ -278,11 +269,3 @@ def _timed(path):
     finally:
         attempts[-1] = time.monotonic() - started
         write_json({'seconds': attempts}, path)
-
-
-def _check_files(found, folder):
-    """Refuse results that name files which were not written."""
-    for name in (*found['tables'], *found['figures']):
-        if not (folder / name).is_file():
-            msg = f'the stage {folder.name!r} names the file {name}, which is not in {folder}'
-            raise FileNotFoundError(msg)
