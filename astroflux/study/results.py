@@ -78,25 +78,11 @@ def fit_for_json(value):
 
 def read_study(directory):
     """
-    Read all that a run found.
+    Read all that a run of the study found from its folder.
 
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the run.
-
-    Returns
-    -------
-    study : dict
-        ``settings``, ``machine`` and ``stages``: what each stage returned, its ``seconds``, and
-        the ``version`` of this package that it ran with.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds no run of which a stage is done.
-    ValueError
-        If the file is damaged.
+    It is a dict of ``settings``, ``machine`` and ``stages``: what each stage returned, its
+    ``seconds``, and the ``version`` of this package that it ran with. A folder without a stage
+    that is done raises a `FileNotFoundError`.
     """
     path = Path(directory) / STUDY_NAME
     if not path.is_file():

@@ -163,7 +163,9 @@ def forest(context):
 def components(context):
     """Principal components and factors of the table, and regressions of log flux on them."""
     rng = np.random.default_rng(SEED)
-    names = component_columns(context.train.table)
+    # those that vary, without the number of the image, which is a name
+    varies = np.ptp(context.train.table[FEATURES].to_numpy(float), axis=0) > 0
+    names = [name for name in np.array(FEATURES)[varies].tolist() if name != 'img_number']
     values = _values(context, names)
     parts = [StandardScaler().fit(values[0]).transform(part) for part in values]
     pca, scree, n_components = decompose(parts[0], rng)
@@ -360,14 +362,11 @@ def _classify(context, model, stage, label):
     favorite = max(shares, key=shares.get)
     matrix = pd.DataFrame(counts, columns=[f'predicted {name}' for name in CLASSES])
     matrix.insert(0, 'actual', CLASSES)
-    found = {
-        'rows': [
-            comparison_row(f'accuracy, {label}', published.ACCURACY, judged['accuracy']),
-            comparison_row('class predicted most often', published.FAVORITE_CLASS[stage], favorite),
-        ],
-        'chance': judged,
-        'predicted_shares': shares,
-    }
+    rows = [
+        comparison_row(f'accuracy, {label}', published.ACCURACY, judged['accuracy']),
+        comparison_row('class predicted most often', published.FAVORITE_CLASS[stage], favorite),
+    ]
+    found = {'rows': rows, 'chance': judged, 'predicted_shares': shares}
     tables = {
         f'{stage}_report.csv': report.astype({'support': int}),
         f'{stage}_confusion.csv': matrix,
@@ -397,20 +396,10 @@ def judge_classes(actual, predicted):
     }
 
 
-def component_columns(table):
-    """Columns that components are made of: properties that vary, without the image's number."""
-    names = [name for name in FEATURES if name != 'img_number']
-    return [name for name in names if np.ptp(table[name].to_numpy(float)) > 0]
-
-
 def distinct_columns(values):
     """Numbers of the columns that are no earlier one, but for a factor and a constant."""
-    found = np.abs(np.corrcoef(values, rowvar=False))
-    return [
-        column
-        for column in range(values.shape[1])
-        if not (found[column, :column] > 1 - SMALLEST).any()
-    ]
+    same = np.abs(np.corrcoef(values, rowvar=False)) > 1 - SMALLEST
+    return np.flatnonzero(~np.tril(same, -1).any(axis=1)).tolist()
 
 
 def decompose(values, rng):
