@@ -23,7 +23,7 @@ ROOMS = (
     'cli',
 )
 # Small helpers that any room may use, and that use none.
-HELPERS = ('_optional', '_table_files', '_version')
+HELPERS = ('_optional', '_table_files', '_version', '_work')
 
 PACKAGE = Path(astroflux.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if path != PACKAGE / '__init__.py')

@@ -272,10 +272,6 @@ class TestClasses:
 
 
 class TestComponents:
-    def test_distinct_columns(self, rng):
-        one, two = rng.normal(size=(2, 100))
-        assert tabular.distinct_columns(np.stack([one, two, 1 - 3 * one, two], axis=1)) == [0, 1]
-
     def test_decomposition_counts_what_is_no_chance(self, rng):
         values = np.repeat(rng.normal(size=(2000, 2)), 4, axis=1) + rng.normal(size=(2000, 8))
         _, scree, n_kept = tabular.decompose(StandardScaler().fit_transform(values), rng)
