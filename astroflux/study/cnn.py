@@ -48,20 +48,28 @@ JOINED = {
     'image, all columns': ('all-columns', tuple(FEATURES)),
 }
 
+SEEDS = ('first', 'first scaled', 'third')
+
 # Columns of the tables of trainings, from `_describe`.
-DROPOUT = ('train_loss_dropout_on', 'train_loss_dropout_off')
-DROPOUT_COLUMNS = (
-    *('name', 'published_train_loss', 'published_test_loss'),
-    *('train_loss', *DROPOUT, 'test_loss'),
+LOSSES_COLUMNS = (
+    *('name', 'title', 'learning_rate', 'epochs', 'seed', 'batch_size', 'published_train_loss'),
+    *('train_loss', 'published_test_loss', 'test_loss', 'train_loss_dropout_on'),
+    *('train_loss_dropout_off', 'n_failed', 'constant_share', 'median_difference'),
+    *('within_narrow', 'within_wide', 'bias', 'faint_share', 'seconds'),
 )
 SEED_COLUMNS = (
     *('seed', 'epochs', 'train_loss', 'test_loss'),
     *('constant_share', 'constant', 'median_prediction'),
 )
+DROPOUT_COLUMNS = (
+    *('name', 'published_train_loss', 'published_test_loss', 'train_loss'),
+    *('train_loss_dropout_on', 'train_loss_dropout_off', 'test_loss'),
+)
+
+VARIANCE = 'variance of log10 flux, test set'
 
 # Of the ten test images that are shown for each network.
-SAMPLE_SEED = 10
-N_SAMPLES = 10
+SAMPLE_SEED, N_SAMPLES = 10, 10
 
 # The report prints six decimals.
 DECIMALS = 6
@@ -69,18 +77,10 @@ DECIMALS = 6
 
 def plan_trainings(context):
     """
-    Return all trainings, in groups by what they show.
+    Return all trainings, in groups by what they show; a training may be in several.
 
-    Parameters
-    ----------
-    context : `~astroflux.study.run.Context`
-        What a stage is given.
-
-    Returns
-    -------
-    plan : dict of str to dict
-        The folders and configurations of each group; a training may be in several. A folder is in
-        that of the stage which trains it, and epochs are cut to the preset's ``max_epochs``.
+    Of each group the folders and configurations. A folder is in that of the stage which trains it,
+    and epochs are cut to the preset's ``max_epochs``.
     """
     preset = context.preset
     seeds = range(SECOND.seed, SECOND.seed + preset.n_joined_seeds)
@@ -89,19 +89,15 @@ def plan_trainings(context):
     twins = {2: ('cnn', SECOND), 3: ('cnn', THIRD), 4: ('explanations', OTHER_THIRD)}
     changes = {name: change for name, (_, change) in VARIANTS.items()}
     changes['second-asinh'] = changes['second-asinh'] | {'scale': context.train.noise}
-    others = [
-        ('explanations', _again(FIRST, 'first', FIRST.seed + k)) for k in range(1, preset.n_seeds)
-    ]
+    others = [_again(FIRST, 'first', FIRST.seed + k) for k in range(1, preset.n_seeds)]
+    varied = [replace(SHORT, name=name, **change) for name, change in changes.items()]
     plan = {
         'published': [('cnn', one) for one in CONFIGURATIONS],
-        'first': [('cnn', FIRST), *others],
+        'first': [('cnn', FIRST), *(('explanations', one) for one in others)],
         'first scaled': [('explanations', replace(FIRST, name='first-scaled', scale=100.0))],
         'third': [('cnn', THIRD), ('explanations', OTHER_THIRD)],
         IMAGE_ONLY: [twins.get(seed, ('joined', _again(SHORT, 'second', seed))) for seed in seeds],
-        'second': [
-            ('explanations', replace(SHORT, name=name, **change))
-            for name, change in changes.items()
-        ],
+        'second': [('explanations', one) for one in varied],
     }
     for what, (name, columns) in JOINED.items():
         plan[what] = [('joined', _again(SHORT, name, seed, columns=columns)) for seed in seeds]
@@ -134,30 +130,25 @@ def _train(context, *groups):
 
 def _describe(trained, actual):
     """Return all numbers of a training; tables hold some of them."""
-    one, last = trained.configuration, trained.history.iloc[-1]
-    judged = judge_predictions(actual, trained.predictions)
+    one = trained.configuration
     published = PUBLISHED_LOSSES.get(one.name, (None, None))
+    judged = judge_predictions(actual, trained.predictions)
+    label = one.name.replace('cnn-', 'CNN ')
     return {
-        'name': one.name,
-        'title': f'{one.name.replace("cnn-", "CNN ")}: rate {one.learning_rate:g}, '
-        f'{one.epochs} epochs',
-        'learning_rate': one.learning_rate,
-        'epochs': one.epochs,
-        'seed': one.seed,
-        'batch_size': one.batch_size,
+        **vars(one),
+        **trained.history.iloc[-1].to_dict(),
+        **trained.summary,
         'published_train_loss': published[0],
-        'train_loss': float(last['train_loss']),
         'published_test_loss': published[1],
-        'test_loss': float(last['test_loss']),
-        **{name: trained.summary[name] for name in DROPOUT},
         **judged,
-        'seconds': trained.summary['seconds'],
+        'title': f'{label}: rate {one.learning_rate:g}, {one.epochs} epochs',
         'constant': judged['constant_share'] > 0.5,
         'median_prediction': float(np.median(trained.predictions)),
     }
 
 
-def _pick(rows, columns):
+def _pick(context, trained, columns):
+    rows = [_describe(one, context.test.log_flux) for one in trained]
     return [{name: row[name] for name in columns} for row in rows]
 
 
@@ -165,18 +156,9 @@ def judge_predictions(actual, predicted):
     """
     Return numbers on predictions; those that failed count as wrong.
 
-    Parameters
-    ----------
-    actual, predicted : 1D `~numpy.ndarray`
-        log10 of fluxes.
-
-    Returns
-    -------
-    numbers : dict
-        ``n_failed`` (not finite), ``constant_share``, ``median_difference`` (absolute, in dex),
-        ``within_narrow`` and ``within_wide`` (shares within 0.1 and 0.3 dex; the report judges by
-        the latter), ``bias`` (median, in dex), and ``faint_share``: what the faintest tenth
-        contributes to the squared error.
+    The medians and the shares within 0.1 and 0.3 dex are of the absolute differences in dex; the
+    report judges by the latter. ``faint_share`` is what the faintest tenth contributes to the
+    squared error.
     """
     error = np.asarray(predicted, float) - actual
     good = np.isfinite(error)
@@ -209,23 +191,19 @@ def cnn(context):
     test = context.test
     trained = _train(context, 'published')['published']
     predictions = {one.configuration.name: one.predictions for one in trained}
-    rows = [_describe(one, test.log_flux) for one in trained]
+    rows = _pick(context, trained, LOSSES_COLUMNS)
     samples = _draw_samples(test, predictions)
     variance = float(np.var(test.log_flux))
     everything = {'img_number': test.table['img_number'], 'actual': test.log_flux, **predictions}
     write_table(pd.DataFrame(everything), context.folder / 'predictions.csv')
-    columns = [name for name in rows[0] if name not in ('constant', 'median_prediction')]
-    tables = {'losses.csv': pd.DataFrame(rows)[columns]}
+    tables = {'losses.csv': pd.DataFrame(rows)}
     for name, table in samples.items():
         tables[f'samples-{name}.csv'] = table.round(DECIMALS)
         tables[f'samples-{name}-published.csv'] = pd.DataFrame(published_samples(name))
     best = min(rows, key=lambda row: np.nan_to_num(row['test_loss'], nan=np.inf))
     return {
-        'rows': [
-            *_cnn_rows(rows),
-            comparison_row('variance of log10 flux, test set', None, variance),
-        ],
-        'trainings': _pick(rows, columns),
+        'rows': [*_cnn_rows(rows), comparison_row(VARIANCE, None, variance)],
+        'trainings': rows,
         'variance': variance,
         'best': best['name'],
         'n_parameters': trained[0].network.n_parameters,
@@ -253,18 +231,12 @@ def _draw_samples(test, predictions):
     """Return the ten samples of each network, of the same images."""
     rng = np.random.default_rng(SAMPLE_SEED)
     rows = rng.choice(len(test), min(N_SAMPLES, len(test)), replace=False)
-    actual, files = test.log_flux[rows], test.table['file_name'].to_numpy()[rows]
-    return {
-        name: pd.DataFrame(
-            {
-                'file_name': files,
-                'predicted': predicted[rows],
-                'actual': actual,
-                'difference': np.abs(predicted[rows] - actual),
-            }
-        )
-        for name, predicted in predictions.items()
-    }
+    table = pd.DataFrame({'file_name': test.table['file_name'].to_numpy()[rows]})
+    samples = {}
+    for name, predicted in predictions.items():
+        two = {'predicted': predicted[rows], 'actual': test.log_flux[rows]}
+        samples[name] = table.assign(**two, difference=np.abs(two['predicted'] - two['actual']))
+    return samples
 
 
 def _cnn_figures(test, trained, rows):
@@ -310,16 +282,9 @@ def _layers(network):
 
 def explanations(context):
     """Train with other seeds, input scalings, noise and batches, and see what that changes."""
-    own = ('published', 'first', 'first scaled', 'third', IMAGE_ONLY, 'second')
-    groups = _train(context, *own)
-    numbers = {
-        name: [_describe(one, context.test.log_flux) for one in group]
-        for name, group in groups.items()
-    }
-    first, scaled, third = (
-        _pick(numbers[name], SEED_COLUMNS) for name in ('first', 'first scaled', 'third')
-    )
-    dropout = _pick(numbers['published'], DROPOUT_COLUMNS)
+    groups = _train(context, *SEEDS, 'published', IMAGE_ONLY, 'second')
+    first, scaled, third = (_pick(context, groups[name], SEED_COLUMNS) for name in SEEDS)
+    dropout = _pick(context, groups['published'], DROPOUT_COLUMNS)
     n_epochs = _cut(context, SHORT).epochs
     seeds = {str(one.configuration.seed): one.loss_after(n_epochs) for one in groups[IMAGE_ONLY]}
     variants = {one.configuration.name: one.loss_after(n_epochs) for one in groups['second']}
@@ -335,12 +300,15 @@ def explanations(context):
     }
     variance = float(np.var(context.test.log_flux))
     drawn = {
-        'seeds.png': figures.plot_curves(_seed_panels(groups), variance=variance),
-        'variants.png': figures.plot_curves(
-            [_panel(SECOND, 'second', groups[IMAGE_ONLY], groups['second'], n_epochs)],
-            variance=variance,
-        ),
+        'seeds.png': [
+            _panel(FIRST, 'first', groups['first'], groups['first scaled']),
+            _panel(THIRD, 'third', groups['third']),
+        ],
+        'variants.png': [
+            _panel(SECOND, 'second', groups[IMAGE_ONLY], groups['second'], n_epochs),
+        ],
     }
+    drawn = {name: figures.plot_curves(one, variance=variance) for name, one in drawn.items()}
     tables = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     return {
         'rows': [*_explanation_rows(first, scaled[0], third, second, n_epochs)],
@@ -367,28 +335,21 @@ def _explanation_rows(first, scaled, third, second, n_epochs):
         yield comparison_row(what, None, loss)
 
 
-def _seed_panels(groups):
-    """Return the curves of the first and the third configuration, with the published losses."""
-    return [
-        _panel(one, which, groups[which], scaled)
-        | {'published': (one.epochs, PUBLISHED_LOSSES[one.name][1])}
-        for one, which, scaled in (
-            (FIRST, 'first', groups['first scaled']),
-            (THIRD, 'third', []),
-        )
-    ]
-
-
-def _panel(configuration, which, seeds, others, n_epochs=None):
-    """Return a panel with the test losses of several seeds, and of what is varied otherwise."""
+def _panel(configuration, which, seeds, others=(), n_epochs=None):
+    """Return test losses of several seeds and of what is varied, or the published one."""
     curves = {
         f'seed {one.configuration.seed}': one.history['test_loss'][:n_epochs] for one in seeds
     }
     for one in others:
         label = VARIANTS.get(one.configuration.name, (SCALED,))[0]
         curves[label] = one.history['test_loss']
-    title = f'{which} configuration, rate {configuration.learning_rate:g}'
-    return {'title': title, 'curves': curves}
+    panel = {
+        'title': f'{which} configuration, rate {configuration.learning_rate:g}',
+        'curves': curves,
+    }
+    if n_epochs is None:
+        panel['published'] = configuration.epochs, PUBLISHED_LOSSES[configuration.name][1]
+    return panel
 
 
 # -- networks that see more than the image -----------------------------------------------------
@@ -403,36 +364,28 @@ def joined(context):
     """
     groups = _train(context, IMAGE_ONLY, *JOINED)
     n_epochs = _cut(context, SHORT).epochs
-    losses = {what: [one.loss_after(n_epochs) for one in group] for what, group in groups.items()}
-    table = [
-        {
-            'input': what,
-            'seed': one.configuration.seed,
-            'epochs': n_epochs,
-            'test_loss': one.loss_after(n_epochs),
-        }
-        for what, group in groups.items()
-        for one in group
-    ]
+    table = pd.DataFrame(
+        [
+            (what, one.configuration.seed, n_epochs, one.loss_after(n_epochs))
+            for what, group in groups.items()
+            for one in group
+        ],
+        columns=['input', 'seed', 'epochs', 'test_loss'],
+    )
+    losses = table.groupby('input', sort=False)['test_loss'].apply(list).to_dict()
     gains = {what: gain_of(losses[IMAGE_ONLY], losses[what]) for what in JOINED}
-    rows = {
-        f'{what}: test loss after {n_epochs} epochs, mean of seeds': float(gmean(values))
-        for what, values in losses.items()
-    } | {
-        f'{what}: factor by which the loss is lower than of the image only': gain['factor']
-        for what, gain in gains.items()
-    }
+    after = f'test loss after {n_epochs} epochs, mean of seeds'
+    rows = {f'{what}: {after}': float(gmean(values)) for what, values in losses.items()}
+    for what, gain in gains.items():
+        rows[f'{what}: factor by which the loss is lower than of the image only'] = gain['factor']
+    drawn = {'joined.png': figures.plot_joined(losses, n_epochs=n_epochs)}
     return {
         'rows': [comparison_row(what, None, value) for what, value in rows.items()],
         'losses': losses,
         'gains': gains,
         'epochs': n_epochs,
         'columns': {what: list(columns) for what, (_, columns) in JOINED.items()},
-        **write_outputs(
-            context.folder,
-            {'joined.csv': pd.DataFrame(table)},
-            {'joined.png': figures.plot_joined(losses, n_epochs=n_epochs)},
-        ),
+        **write_outputs(context.folder, {'joined.csv': table}, drawn),
     }
 
 
@@ -440,17 +393,9 @@ def gain_of(alone, together):
     """
     Compare the losses of two groups of networks with the scatter of their seeds.
 
-    Parameters
-    ----------
-    alone, together : array_like
-        Test losses without and with the columns, one per seed.
-
-    Returns
-    -------
-    gain : dict
-        ``factor``, geometric mean of the losses alone over that together (above one if the
-        columns help); ``low`` and ``high``, its 95 % interval; ``p_value``, two-sided (Welch's
-        test of the logarithms; all three NaN for a single seed, or if a training diverged).
+    The factor is the geometric mean of the losses alone over that together (above one if the
+    columns help), with its 95 % interval. Welch's test of the logarithms gives the two-sided
+    p-value; it is NaN for a single seed, or if a training diverged.
     """
     one, other = (np.log(np.asarray(values, float)) for values in (alone, together))
     factor = float(np.exp(one.mean() - other.mean()))
