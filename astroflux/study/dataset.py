@@ -114,7 +114,7 @@ def read_settings(directory):
         msg = f'{directory} holds no data set of the study: it has no {SETTINGS_NAME}'
         raise FileNotFoundError(msg)
     try:
-        return StudySettings(**read_json(path))
+        return StudySettings(**read_json(path, hint=''))
     except (TypeError, ValueError) as exc:
         msg = f'{path} does not hold settings of the study: {exc}'
         raise ValueError(msg) from None

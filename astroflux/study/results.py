@@ -51,8 +51,8 @@ def write_json(content, path):
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n', encoding='utf-8')
 
 
-def read_json(path, hint=''):
-    """Read a file that `write_json` has written; the hint follows the message if it is damaged."""
+def read_json(path, hint='. Without it, its numbers are made again'):
+    """Read a file that `write_json` has written; the hint ends the message if it is damaged."""
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as exc:

@@ -168,14 +168,7 @@ def run_study(
     settings = _run_settings(preset)
     _check_data(data, preset)
     _prepare_folder(directory, settings, resume=resume)
-    machine = {
-        'workers': workers,
-        'cores': os.cpu_count(),
-        'processor': platform.machine(),
-        'system': platform.system(),
-        'python': platform.python_version(),
-    }
-    study = {'settings': settings, 'machine': machine, 'stages': {}}
+    study = {'settings': settings, 'machine': _machine(workers), 'stages': {}}
     context = Context(preset, data, directory, workers=workers, progress=progress)
     for number, (stage, function) in enumerate(stages.items(), start=1):
         # the same for all, so that the images are read once
@@ -209,6 +202,16 @@ def _version(package):
         return 'not installed'
 
 
+def _machine(workers):
+    return {
+        'workers': workers,
+        'cores': os.cpu_count(),
+        'processor': platform.machine(),
+        'system': platform.system(),
+        'python': platform.python_version(),
+    }
+
+
 def _check_data(data, preset):
     """Refuse a data set that is not the preset's: later stages read it, and do not ask."""
     exists = (data / dataset.SETTINGS_NAME).exists()
@@ -230,7 +233,7 @@ def _prepare_folder(directory, settings, *, resume):
     if not resume:
         msg = f'{directory} holds a run of the study: resume it, or name another folder'
         raise FileExistsError(msg)
-    refuse_other_settings(f'the run in {directory}', read_json(path), settings)
+    refuse_other_settings(f'the run in {directory}', read_json(path, hint=''), settings)
 
 
 def _run_stage(function, context, title, tell):
@@ -238,7 +241,7 @@ def _run_stage(function, context, title, tell):
     path = context.folder / RESULTS_NAME
     if path.exists():
         tell(f'{title}: done before')
-        return read_json(path, hint='. Without it, its numbers are made again')
+        return read_json(path)
     tell(f'{title} ...')
     context.folder.mkdir(exist_ok=True)
     with _timed(context.folder / ATTEMPTS_NAME) as attempts:
