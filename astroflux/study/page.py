@@ -21,14 +21,7 @@ from astroflux.evaluation._page import (
 )
 from astroflux.study.results import read_study
 
-__all__ = [
-    'PAGE_NAME',
-    'comparison_table',
-    'read_table',
-    'summary_table',
-    'times_table',
-    'write_page',
-]
+__all__ = ['PAGE_NAME', 'write_page']
 
 PAGE_NAME = 'index.html'
 
@@ -93,21 +86,7 @@ def write_page(directory):
 
 
 def read_table(path, caption):
-    """
-    Read a table that a stage wrote, as a page shows it.
-
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-        A CSV file in the folder of the stage.
-    caption : str
-        Of the table.
-
-    Returns
-    -------
-    table : ``PageTable``
-        A column and that of its errors, whose name ends in ``_err``, are one.
-    """
+    """Read a table that a stage wrote; a column and that of its errors (``_err``) are one."""
     data = pd.read_csv(path)
     # what describes the data set is shown as it is in the file
     if path.parent.name == 'data':
@@ -165,38 +144,14 @@ def _rows(lines):
 
 
 def comparison_table(stage, begin=''):
-    """
-    Make the table that sets what was published beside what a stage found.
-
-    Parameters
-    ----------
-    stage : dict
-        What the stage found.
-    begin : str, optional
-        How the rows that are wanted begin.
-
-    Returns
-    -------
-    table : ``PageTable``
-    """
+    """Set what was published beside what a stage found, in rows that begin as told."""
     rows = [row for row in stage['rows'] if row['what'].startswith(begin)]
     lines = [(row['what'], *_pair_texts(**row)) for row in rows]
     return PageTable('Published and found here', COMPARISON, _rows(lines))
 
 
 def summary_table(stages):
-    """
-    Make the table of all that the report published of its models.
-
-    Parameters
-    ----------
-    stages : dict
-        What each stage found, by its name.
-
-    Returns
-    -------
-    table : ``PageTable``
-    """
+    """Set all that the report published of its models beside what was found."""
     lines = [
         (name, row['what'], *_pair_texts(**row))
         for name in ('linear', 'logistic', 'forest', 'cnn')
@@ -230,18 +185,7 @@ def _found_text(value, decimals):
 
 
 def times_table(stages):
-    """
-    Make the table of the time that each stage took, and the version that ran it.
-
-    Parameters
-    ----------
-    stages : dict
-        What each stage found, by its name.
-
-    Returns
-    -------
-    table : ``PageTable``
-    """
+    """Tell the time that each stage took, and the version that ran it."""
     total = {name: sum(found[name] for found in stages.values()) for name in ('seconds', 'killed')}
     found = {**stages, 'all': {**total, 'attempts': '', 'version': ''}}
     columns = [Column('stage', False), Column('time'), Column('attempts'), Column('version', False)]

@@ -22,30 +22,24 @@ VOID = {'meta', 'img'}
 
 
 class Page(HTMLParser):
-    """What a page holds: images, anchors, links and the text of its elements."""
+    """What a page holds: the attributes and the texts of its elements."""
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.images, self.ids, self.links, self.texts = [], [], [], [], {}
+        self.open, self.attributes, self.texts = [], {}, {}
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.ids += [attrs['id']] if 'id' in attrs else []
-        self.links += [attrs['href']] if tag == 'a' else []
-        self.images += [attrs] if tag == 'img' else []
-        if tag not in VOID:
-            self.open.append(tag)
-            self.texts.setdefault(tag, []).append('')
+        self.attributes.setdefault(tag, []).append(dict(attrs))
+        self.open += [tag] * (tag not in VOID)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open:
-            self.texts[self.open[-1]][-1] += data
+        self.texts.setdefault(self.open[-1] if self.open else '', []).append(data)
 
 
 @pytest.fixture
@@ -64,20 +58,20 @@ def test_all_is_shown_in_the_order_of_the_report(run):
     page = Page(write_page(run).read_text(encoding='utf-8'))
     stages = read_study(run)['stages'].items()
     figures = [f'{stage}/{name}' for stage, found in stages for name in found['figures']]
-    assert sorted(image['src'] for image in page.images) == sorted(figures)
-    assert all(len(image['alt']) > 30 for image in page.images)
-    links = [link for link in page.links if link.startswith('#')]
-    assert [link[1:] for link in links] == [name for name in page.ids if name != 'contents']
+    images, links = page.attributes['img'], [link['href'] for link in page.attributes['a']]
+    assert sorted(image['src'] for image in images) == sorted(figures)
+    assert all(len(image['alt']) > 30 for image in images)
+    anchors = [heading['id'] for heading in page.attributes['h2']]
+    files = [link for link in links if not link.startswith('#')]
+    assert links == [f'#{anchor}' for anchor in anchors if anchor != 'contents'] + files
     numbers = [heading.split()[0] for heading in page.texts['h2'] if heading[0].isdigit()]
     assert ' '.join(numbers) == '3.1 3.2 3.3 3.4 3.5 3.6 4 5.2 5.2.1 5.2.2 5.2.3 6'
-    heads = page.texts['th']
     for _, found in stages:
-        assert {row['what'] for row in found['rows']} <= set(heads)
+        assert {row['what'] for row in found['rows']} <= {*page.texts['th']}
     n_tables = sum(len(found['tables']) for _, found in stages)
-    files = [link for link in page.links if not link.startswith('#')]
     assert files == ['exploration/correlations.csv', 'accuracy/accuracy_fits.csv']
     # beside what stages wrote: comparisons, two of exploration, the summary and the times
-    assert len(page.texts['table']) == n_tables - len(files) + len(STAGE_NAMES) + 3
+    assert len(page.attributes['table']) == n_tables - len(files) + len(STAGE_NAMES) + 3
     published = {'0.17889', '-0.001504', '34 %', '0.1844', '0.0388', '4.026822', '30,000'}
     assert published <= {text.translate(HYPHENS) for text in page.texts['td']}
 
