@@ -194,7 +194,7 @@ def times_table(stages):
         for name, stage in found.items()
     ]
     return PageTable(
-        'Time that each stage took, and its version of astroflux', columns, _rows(lines)
+        'Time that each stage took, and the version that ran it', columns, _rows(lines)
     )
 
 
