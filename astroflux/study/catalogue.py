@@ -319,11 +319,10 @@ def check_table(table):
     if len(table) < 5:
         msg = f'want at least 5 galaxies to check their distributions, got {len(table)}'
         raise ValueError(msg)
-    return [
-        {'name': name, 'wanted': wanted, 'found': found, 'passed': bool(passed)}
-        for kind in (_check_counts, _check_ranges, _check_sums, _check_spread, _check_flux)
-        for name, wanted, found, passed in kind(table)
-    ]
+    table = table.assign(twist=table['PA_b'] - table['PA_d'])
+    keys = ('name', 'wanted', 'found', 'passed')
+    checks = (*_check_columns(table), *_check_spread(table), *_check_flux(table))
+    return [dict(zip(keys, check, strict=True)) for check in checks]
 
 
 def correlation(one, other):
@@ -331,76 +330,74 @@ def correlation(one, other):
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _check_counts(table):
-    n_columns, named = len(table.columns), [f'{number}.fits' for number in table['img_number']]
+def _check_columns(table):
+    """Check the values of single galaxies."""
+    n_columns, named = table.shape[1] - 1, [f'{number}.fits' for number in table['img_number']]
     yield 'number of columns', f'{len(COLUMNS)}', n_columns, n_columns == len(COLUMNS)
-    for name, bad in (
-        ('image numbers that are there twice', table['img_number'].duplicated()),
-        ('files not named by their number', table['file_name'] != named),
-        ('galaxies without two components', table['num_components'] != 2),
-    ):
-        yield name, 'none', int(bad.sum()), not bad.any()
-
-
-def _check_ranges(table):
+    yield _none('image numbers that are there twice', table['img_number'].duplicated())
+    yield _none('files not named by their number', table['file_name'] != named)
+    yield _none('galaxies without two components', table['num_components'] != 2)
     for name, (low, high) in {**RANGES, 'total_flux': (MIN_FLUX, MAX_FLUX)}.items():
         found = [float(table[name].min()), float(table[name].max())]
         inside = low - ROUNDING <= found[0] and found[1] <= high + ROUNDING
         yield f'range of {name}', f'{low:g} to {high:g}', found, inside
-    name = 'largest angle between the bulge and the disc'
-    twist = float((table['PA_b'] - table['PA_d']).abs().max())
-    yield name, f'at most {MAX_TWIST:g} deg', twist, twist <= MAX_TWIST + ROUNDING
+    name, wanted = 'largest angle between the bulge and the disc', f'at most {MAX_TWIST:g} deg'
+    yield _smallest(name, table['twist'], MAX_TWIST + ROUNDING, wanted)
     # the circle may be larger than both ellipses, not than their longest axes
     widest = np.sqrt(table[['axis_ratio_d', 'axis_ratio_b']].min(axis=1))
     radii = table[['R_e_d', 'R_e_b']]
     low, high = radii.min(axis=1) * widest - 1e-6, radii.max(axis=1) / widest + 1e-6
-    outside = int((~table['R_e'].between(low, high)).sum())
-    yield 'R_e not between the axes of the components', 'none', outside, outside == 0
-
-
-def _check_sums(table):
+    yield _none('R_e not between the axes of the components', ~table['R_e'].between(low, high))
     total = table['flux_frac_d'] + table['flux_frac_b'] - 1
+    yield _smallest('flux fractions: largest difference of the sum from 1', total, ROUNDING)
     same = table['Bt'] - table['flux_frac_b']
+    yield _smallest('Bt: largest difference from flux_frac_b', same, ROUNDING)
     log = np.log10(table['total_flux']) - table['log_total_flux']
-    for name, difference, largest in (
-        ('flux fractions: largest difference of the sum from 1', total, ROUNDING),
-        ('Bt: largest difference from flux_frac_b', same, ROUNDING),
-        ('log_total_flux: largest difference from log10(total_flux)', log, LOG_TOLERANCE),
-    ):
-        found = float(difference.abs().max())
-        yield name, '0', found, found <= largest
+    name = 'log_total_flux: largest difference from log10(total_flux)'
+    yield _smallest(name, log, LOG_TOLERANCE)
 
 
 def _check_spread(table):
-    table = table.assign(**{'PA_b - PA_d': table['PA_b'] - table['PA_d']})
-    ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, 'PA_b - PA_d': (-MAX_TWIST, MAX_TWIST)}
+    """Test that values are spread evenly; an index is one of few, so its mean has to do."""
+    ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, 'twist': (-MAX_TWIST, MAX_TWIST)}
     # one less flux_frac_b
     del ranges['flux_frac_d']
-    # one of few values, so that the mean has to do
     indices = {name: ranges.pop(name) for name in ('sersic_idx_d', 'sersic_idx_b')}
-    for name, (low, high) in ranges.items():
-        p_value = float(stats.kstest(table[name], 'uniform', args=(low, high - low)).pvalue)
-        wanted = f'> {SMALLEST_P:g}'
-        yield f'{name} is spread evenly: p value', wanted, p_value, p_value > SMALLEST_P
-    for name, (low, high) in indices.items():
+    for column, (low, high) in ranges.items():
+        p_value = float(stats.kstest(table[column], 'uniform', args=(low, high - low)).pvalue)
+        name = f'{column.replace("twist", "PA_b - PA_d")} is spread evenly: p value'
+        yield name, f'> {SMALLEST_P:g}', p_value, p_value > SMALLEST_P
+    for column, (low, high) in indices.items():
         # of evenly spaced values the scatter is slightly larger than of a flat density
-        error = N_SIGMA * (high - low) / math.sqrt(12 * len(table)) * 1.06
-        mean, middle = float(table[name].mean()), (low + high) / 2
-        yield f'mean of {name}', f'{middle:g} +- {error:.2g}', mean, abs(mean - middle) < error
+        error = (high - low) / math.sqrt(12 * len(table)) * 1.06
+        middle = (low + high) / 2
+        yield _near(f'mean of {column}', table[column].mean(), middle, error, f'{middle:g}')
 
 
 def _check_flux(table):
-    skewness = float(stats.skew(table['log_total_flux']))
+    """Check the moments of the logarithm of the flux, and that it follows from no column."""
+    name, skewness = 'skewness of log_total_flux (left-skewed)', stats.skew(table['log_total_flux'])
     wanted = f'-2 if the flux is flat, and < {LARGEST_SKEWNESS:g}'
-    name = 'skewness of log_total_flux (left-skewed)'
-    yield name, wanted, skewness, skewness < LARGEST_SKEWNESS
-    variance = float(np.var(table['log_total_flux']))
-    error = N_SIGMA * math.sqrt((EXPONENTIAL_KURTOSIS - 1) / len(table)) * FLAT_LOG_VARIANCE
-    passed = abs(variance - FLAT_LOG_VARIANCE) < error
-    yield 'variance of log_total_flux', f'{FLAT_LOG_VARIANCE:.4f} +- {error:.2g}', variance, passed
-    largest = N_SIGMA / math.sqrt(len(table))
+    yield name, wanted, float(skewness), bool(skewness < LARGEST_SKEWNESS)
+    variance, wanted = np.var(table['log_total_flux']), f'{FLAT_LOG_VARIANCE:.4f}'
+    error = math.sqrt((EXPONENTIAL_KURTOSIS - 1) / len(table)) * FLAT_LOG_VARIANCE
+    yield _near('variance of log_total_flux', variance, FLAT_LOG_VARIANCE, error, wanted)
     for flux in ('total_flux', 'log_total_flux'):
-        for name in ('R_e', 'Bt'):
-            found = correlation(table[flux], table[name])
-            wanted = f'0 +- {largest:.2g}'
-            yield f'correlation of {flux} with {name}', wanted, found, abs(found) < largest
+        for column in ('R_e', 'Bt'):
+            found = correlation(table[flux], table[column])
+            name = f'correlation of {flux} with {column}'
+            yield _near(name, found, 0, 1 / math.sqrt(len(table)), '0')
+
+
+def _none(name, bad):
+    return name, 'none', int(bad.sum()), not bad.any()
+
+
+def _smallest(name, values, largest, wanted='0'):
+    found = float(values.abs().max())
+    return name, wanted, found, found <= largest
+
+
+def _near(name, found, middle, error, text):
+    error = N_SIGMA * error
+    return name, f'{text} +- {error:.2g}', float(found), bool(abs(found - middle) < error)
