@@ -68,9 +68,6 @@ DROPOUT_COLUMNS = (
 
 VARIANCE = 'variance of log10 flux, test set'
 
-# Of the ten test images that are shown for each network.
-SAMPLE_SEED, N_SAMPLES = 10, 10
-
 # The report prints six decimals.
 DECIMALS = 6
 
@@ -229,8 +226,8 @@ def _cnn_rows(rows):
 
 def _draw_samples(test, predictions):
     """Return the ten samples of each network, of the same images."""
-    rng = np.random.default_rng(SAMPLE_SEED)
-    rows = rng.choice(len(test), min(N_SAMPLES, len(test)), replace=False)
+    rng = np.random.default_rng(10)
+    rows = rng.choice(len(test), min(10, len(test)), replace=False)
     table = pd.DataFrame({'file_name': test.table['file_name'].to_numpy()[rows]})
     samples = {}
     for name, predicted in predictions.items():

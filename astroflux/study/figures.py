@@ -229,15 +229,7 @@ TRAIN, TEST, GREY = '#d55e00', BLUE, '0.45'
 LINE_COLORS = (BLUE, TRAIN, '#009e73', '#cc79a7', '#e69f00', '#56b4e9', 'black', '#999999')
 TRUE_FLUX_LABEL = 'true flux [ADU]'
 
-# Percent: linear to the first, and no farther than the second.
-LINEAR_PERCENT = 0.1
 LARGEST_PERCENT = 1000.0
-
-
-def _use_epochs(ax, n_epochs):
-    ax.set_xlabel('epoch')
-    ax.set_xlim(0.6, n_epochs + 0.4)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 
 def _use_log_loss(ax):
@@ -254,39 +246,47 @@ def _use_plain_numbers(*axes):
         axis.set_minor_formatter(NullFormatter())
 
 
-def plot_losses(histories, *, variance):
+def _plot_training(ax, title, curves, marks, variance):
+    """Plot losses by epoch (label, color, losses) and single ones (and a marker; epoch, loss)."""
+    ax.axhline(variance, color=GREY, linewidth=1.2, linestyle=':', label='variance of log flux')
+    for label, color, losses in curves:
+        ax.plot(np.arange(len(losses)) + 1, losses, '.-', color=color, label=label)
+    for label, color, marker, epoch, loss in marks:
+        size = 8 if marker == 'x' else 7
+        ax.plot(epoch, loss, marker, color=color, mfc='none', markersize=size, label=label)
+    n_epochs = max([len(losses) for *_, losses in curves] + [epoch for *_, epoch, _ in marks])
+    ax.set_title(title, fontsize=10)
+    ax.set(xlabel='epoch', xlim=(0.6, n_epochs + 0.4))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    _use_log_loss(ax)
+
+
+def plot_losses(networks, *, variance):
     """
     Plot train and test loss against the epoch, a panel for each network.
 
-    Parameters
-    ----------
-    histories : list of dict
-        Of each ``title``; ``history``, with ``epoch``, ``train_loss`` and ``test_loss``;
-        ``dropout_off``, the train loss with the final weights and without dropout; ``published``,
-        the last epoch of the report, and train and test loss after it.
-    variance : float
-        Loss of the best constant.
+    Of each ``title``; ``history``; ``dropout_off``, the train loss with the final weights and
+    without dropout; ``published``, the last epoch of the report and both losses after it. The
+    variance is the loss of the best constant.
     """
-    n = len(histories)
+    n = len(networks)
     axes = panels(3.7 * n + 0.4, 4.3, 1, n, squeeze=False)[0]
-    for ax, network in zip(axes, histories, strict=True):
-        history, (n_epochs, *published) = network['history'], network['published']
-        last = int(history['epoch'].iloc[-1])
-        ax.axhline(variance, color=GREY, linewidth=1.2, linestyle=':', label='variance of log flux')
-        for name, color, label in (('train', TRAIN, 'train, with dropout'), ('test', TEST, 'test')):
-            ax.plot(history['epoch'], history[f'{name}_loss'], '.-', color=color, label=label)
-        style = {'color': TRAIN, 'markersize': 8, 'label': 'train, dropout off'}
-        ax.plot(last, network['dropout_off'], 'x', **style)
-        for loss, color, name in zip(published, (TRAIN, TEST), ('train', 'test'), strict=True):
-            style = {'color': color, 'mfc': 'none', 'markersize': 7, 'label': f'{name}, published'}
-            ax.plot(n_epochs, loss, 'D', **style)
-        ax.set_title(network['title'], fontsize=10)
-        _use_epochs(ax, max(last, n_epochs))
-        _use_log_loss(ax)
+    for ax, network in zip(axes, networks, strict=True):
+        history, (epoch, train_loss, test_loss) = network['history'], network['published']
+        curves = [
+            ('train, with dropout', TRAIN, history['train_loss']),
+            ('test', TEST, history['test_loss']),
+        ]
+        marks = [
+            ('train, dropout off', TRAIN, 'x', len(history), network['dropout_off']),
+            ('train, published', TRAIN, 'D', epoch, train_loss),
+            ('test, published', TEST, 'D', epoch, test_loss),
+        ]
+        _plot_training(ax, network['title'], curves, marks, variance)
     axes[0].set_ylabel(LOSS_LABEL)
-    handles, labels = axes[0].get_legend_handles_labels()
-    options = {'loc': 'outside lower center', 'ncols': 3, 'fontsize': 8, 'frameon': False}
-    axes[0].figure.legend(handles, labels, **options)
+    handles = axes[0].get_legend_handles_labels()[0]
+    options = {'ncols': 3, 'fontsize': 8, 'frameon': False}
+    axes[0].figure.legend(handles=handles, loc='outside lower center', **options)
     return axes
 
 
@@ -328,28 +328,19 @@ def plot_curves(groups, *, variance):
     """
     Plot the test losses of trainings that differ in one respect, a panel for each group.
 
-    Parameters
-    ----------
-    groups : list of dict
-        Of each ``title``; ``curves``, test losses by label, the first epoch's first; optionally
-        ``published``, a tuple of epoch and test loss.
-    variance : float
-        Loss of the best constant.
+    Of each ``title``; ``curves``, test losses by label; optionally ``published``, epoch and loss.
     """
     n = len(groups)
     axes = panels(4.3 * n + 0.4, 5.0, 1, n, squeeze=False)[0]
     for ax, group in zip(axes, groups, strict=True):
-        ax.axhline(variance, color=GREY, linewidth=1.2, linestyle=':', label='variance of log flux')
-        for color, (label, losses) in zip(LINE_COLORS * 3, group['curves'].items(), strict=False):
-            ax.plot(np.arange(len(losses)) + 1, losses, '.-', color=color, label=label)
-        n_epochs = max(map(len, group['curves'].values()))
-        if 'published' in group:
-            style = {'color': 'black', 'mfc': 'none', 'markersize': 7, 'label': 'published'}
-            ax.plot(*group['published'], 'D', **style)
-            n_epochs = max(n_epochs, group['published'][0])
-        ax.set_title(group['title'], fontsize=10)
-        _use_epochs(ax, n_epochs)
-        _use_log_loss(ax)
+        curves = [
+            (label, color, losses)
+            for color, (label, losses) in zip(
+                LINE_COLORS * 3, group['curves'].items(), strict=False
+            )
+        ]
+        marks = [('published', 'black', 'D', *group['published'])] if 'published' in group else []
+        _plot_training(ax, group['title'], curves, marks, variance)
         ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=2)
     axes[0].set_ylabel(f'test {LOSS_LABEL}')
     return axes
@@ -376,13 +367,7 @@ def plot_residuals(flux, percents):
     """
     Plot the errors of methods in percent against the true flux, a panel for each, to 10 % dotted.
 
-    Parameters
-    ----------
-    flux : 1D `~numpy.ndarray`
-        True flux in ADU.
-    percents : dict of str to 1D `~numpy.ndarray`
-        By label, measured over true flux, minus one, in percent; NaN where the method has failed:
-        a cross at the lower edge.
+    An error is NaN where the method has failed: a cross at the lower edge.
     """
     n, n_columns = len(percents), 4
     n_rows = -(-n // n_columns)
@@ -411,7 +396,7 @@ def _plot_residuals(ax, flux, percent, style):
     edge = np.full(failed.sum(), -0.5 * LARGEST_PERCENT)
     ax.plot(flux[failed], edge, linestyle='none', marker='x', markersize=4, color='black')
     ax.set_xscale('log')
-    ax.set_yscale('symlog', linthresh=LINEAR_PERCENT, linscale=0.6)
+    ax.set_yscale('symlog', linthresh=0.1, linscale=0.6)
     ax.set_ylim(-1.8 * LARGEST_PERCENT, 1.8 * LARGEST_PERCENT)
     ax.yaxis.set_major_locator(FixedLocator([-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:+g}' if value else '0'))
@@ -424,14 +409,7 @@ def plot_scatter(flux, curves, *, bound):
     """
     Plot the scatter of methods against the true flux, and that at the bound as a line.
 
-    Parameters
-    ----------
-    flux : sequence of float
-        Of each bin, in ADU.
-    curves : dict of str to dict
-        By what the deviations are from, a panel for each: scatter in percent by label.
-    bound : sequence of float
-        Scatter at the bound in percent.
+    The curves are by what the deviations are from, a panel for each, and by label.
     """
     axes = panels(10.5, 5, 1, len(curves), sharex=True, sharey=True)
     for ax, (about, scatters) in zip(axes, curves.items(), strict=True):

@@ -31,7 +31,7 @@ from astroflux.evaluation.comparison_plots import binned_figure, method_styles
 from astroflux.networks import load_weights, save_weights
 from astroflux.networks.study_net import StudyNet
 from astroflux.study import figures
-from astroflux.study.catalogue import IMAGE_SIZE, StudySettings, draw_catalogue, image_model_truth
+from astroflux.study.catalogue import StudySettings, draw_catalogue, image_model_truth
 from astroflux.study.dataset import StudySet, read_settings
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES
 from astroflux.study.results import (
@@ -59,9 +59,11 @@ PARAMETERS = (
 )
 STATISTICS = ('completeness', 'bias', 'scatter', 'rms', 'outliers', 'scatter_over_bound')
 
-# The last flux is that of the data set, which holds no brighter galaxy.
-FLUX_EDGES = (0.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 20_000.0, 30_000.0)
-SNR_EDGES = (0.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0, np.inf)
+# What galaxies are binned by; the last flux is that of the data set, which holds no brighter one.
+EDGES = {
+    'flux': (0.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 20_000.0, 30_000.0),
+    'snr': (0.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0, np.inf),
+}
 
 # A flux off by more than these fractions is counted.
 SHARES = {'beyond_10': 0.1, 'beyond_30': 0.3}
@@ -69,25 +71,16 @@ SHARES = {'beyond_10': 0.1, 'beyond_30': 0.3}
 # What is asked of the shipped network: the MSE of log10 flux, and the share beyond 10 %.
 GOAL_MSE, GOAL_SHARE = 2e-5, 1e-3
 
-# Training images that the shipped network is fine-tuned on.
-N_FINE_TUNE = 2000
-
 # Galaxies that an interruption costs at the most, a minute's work, and those of a task.
 PART_SIZE, CHUNK_SIZE = 1000, 250
 
-# A network measures the images again and again, so that there is time enough to take.
+# A network measures at least so many images so many times, that there is time enough to take.
 FEWEST_TIMED, REPEATS = 256, 3
-
-# Nearly twice as fast as batches of 64, whose first maps (63 MB) the C library does not keep.
-STUDY_BATCH = 16
 
 # In a figure a point of a curve stands for so many galaxies at the least.
 FEWEST, N_BINS = 5, 14
 
 LN10 = np.log(10)
-
-# Between a logarithm that was written to a file and one that is taken again.
-TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -117,26 +110,21 @@ class StudyCutouts(CutoutSource):
     def load(self, start, stop):
         """Return the cutouts, and their flux, bound and S/N."""
         part = _rows_of(self.part, slice(start, stop))
-        rows = part.table.to_dict('records')
-        bound, snr = np.transpose([galaxy_bound(row, self.settings) for row in rows])
-        return list(part.cutouts()), QTable({'flux': part.flux * u.adu, 'bound': bound, 'snr': snr})
+        survey, population = self.settings.constants, StudyPopulation(self.settings)
+        truth = QTable({'flux': part.flux * u.adu})
+        bounds = []
+        for row in part.table.to_dict('records'):
+            galaxy = image_model_truth(row, self.settings)
+            model = ImageModel(galaxy, part.images.shape[1:], survey.pixel_scale)
+            # sky, PSF and noise are known exactly, as they are in the study
+            bound = ln_flux_bound(model, survey.noise, sky_error=0, population=population)
+            bounds.append((bound, np.sqrt((model.image**2).sum()) / survey.noise))
+        truth['bound'], truth['snr'] = np.transpose(bounds)
+        return list(part.cutouts()), truth
 
 
 def _rows_of(study_set, rows):
     return replace(study_set, table=study_set.table.iloc[rows], images=study_set.images[rows])
-
-
-def galaxy_bound(row, settings):
-    """
-    Return the bound of a galaxy, the smallest standard deviation of ln flux, and its S/N.
-
-    The sky, the PSF and the noise are known exactly, as they are in the study, and what its
-    population says of the shape.
-    """
-    survey, shape = settings.constants, (IMAGE_SIZE, IMAGE_SIZE)
-    model = ImageModel(image_model_truth(row, settings), shape, survey.pixel_scale)
-    bound = ln_flux_bound(model, survey.noise, sky_error=0, population=StudyPopulation(settings))
-    return bound, float(np.sqrt((model.image**2).sum()) / survey.noise)
 
 
 def measure(test, settings, tuned, folder, *, workers=1, progress=False):
@@ -144,7 +132,8 @@ def measure(test, settings, tuned, folder, *, workers=1, progress=False):
     Measure all galaxies of a set by the methods of today, and keep each part that is done.
 
     The table has ``img_number``; log10 of the flux by each method, NaN without a positive flux;
-    and what `galaxy_bound` gives. Parts of another data set or other weights are refused.
+    ``bound``, the smallest standard deviation of ln flux, with what the population says of shapes;
+    and ``snr``. Parts of another data set or other weights are refused.
     """
     methods = {
         'kron': KronFluxEstimator(),
@@ -176,7 +165,7 @@ def _claim(path, wanted):
     write_json(wanted, path)
 
 
-def fine_tune(train, path, *, epochs, n_images=N_FINE_TUNE):
+def fine_tune(train, path, *, epochs, n_images=2000):
     """Fine-tune the shipped network on the first training images, unless that has been done."""
     estimator = CNNFluxEstimator(epochs=epochs)
     cutouts = list(train.cutouts(range(min(n_images, len(train)))))
@@ -198,9 +187,9 @@ def fine_tune(train, path, *, epochs, n_images=N_FINE_TUNE):
 
 def positive_log10(flux):
     """Return the logarithm of measured fluxes, NaN where there is no positive, finite one."""
-    flux = np.asarray(flux, float)
-    good = np.isfinite(flux) & (flux > 0)
-    return np.where(good, np.log10(np.where(good, flux, 1.0)), np.nan)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        log_flux = np.log10(np.asarray(flux, float))
+    return np.where(np.isfinite(log_flux), log_flux, np.nan)
 
 
 def read_predictions(context, stage):
@@ -211,8 +200,7 @@ def read_predictions(context, stage):
         raise FileNotFoundError(msg)
     numbers = context.test.table['img_number'].to_numpy()
     table = pd.read_csv(path).set_index('img_number').reindex(numbers).reset_index()
-    away = np.abs(table['actual'] - context.test.log_flux)
-    if not (away < TOLERANCE).all():
+    if not np.allclose(table['actual'], context.test.log_flux, rtol=0, atol=1e-5):
         msg = f'{path} is not of the galaxies of the test set: run the stage {stage!r} again'
         raise ValueError(msg)
     return table
@@ -236,15 +224,15 @@ def today(context):
     predictions = predictions[['img_number', 'actual', *METHODS, 'bound', 'snr']]
     write_table(predictions, folder / 'predictions.csv')
 
-    bound = limit_bound(predictions['bound'], LN10 * train.log_flux.std())
+    # The population says something of the flux as well, here as a Gaussian prior of its scatter:
+    # without it the bound of a galaxy that is not seen has no limit.
+    scatter = LN10 * train.log_flux.std()
+    bound = 1 / np.sqrt(1 / predictions['bound'].to_numpy() ** 2 + 1 / scatter**2)
     known = predictions, bound, float(train.log_flux.mean())
     table, goal, faint = summarize(*known), goal_table(*known), part_of_the_faintest(*known)
     tables = {'today.csv': table, 'today_goal.csv': goal}
-    for name, values, edges in (
-        ('flux', test.flux, FLUX_EDGES),
-        ('snr', predictions['snr'], SNR_EDGES),
-    ):
-        bins = metrics.split_into_bins(values, edges)
+    for name, values in (('flux', test.flux), ('snr', predictions['snr'])):
+        bins = metrics.split_into_bins(values, EDGES[name])
         bins = [({'low': low, 'high': high}, inside) for low, high, inside in bins]
         tables[f'today_by_{name}.csv'] = summarize(*known, bins)
     weights = load_weights(CNNFluxEstimator().weights)
@@ -269,16 +257,6 @@ def _mse_rows(table):
             yield comparison_row(f'{what}, without failures', None, row['mse_measured'])
         beyond = 100 * row['beyond_10']
         yield comparison_row(f'beyond 10 % [%], {row["method"]}', None, beyond)
-
-
-def limit_bound(bound, ln_flux_scatter):
-    """
-    Add to bounds what the population says of the flux, as a Gaussian prior of its scatter.
-
-    Without it the bound of a galaxy that is not seen has no limit; but who knows the population
-    is not wrong by more than its scatter.
-    """
-    return 1 / np.sqrt(1 / np.asarray(bound, float) ** 2 + 1 / ln_flux_scatter**2)
 
 
 def ln_errors(predictions, name):
@@ -318,13 +296,15 @@ def method_statistics(error, guess, bound):
     squares = (np.where(failed, guess, error) / LN10) ** 2
     table = Table({'ln_error': error})
     found = metrics.flux_error_statistics(table, bound=bound, n_bootstrap=1)
+    n, rng = len(error), np.random.default_rng(0)
+    drawn = rng.integers(n, size=(metrics.N_BOOTSTRAP, n)) if n > 1 else None
     # a failure is beyond every threshold
     off = np.where(failed, np.inf, np.abs(np.expm1(error)))
     return {
-        'n': len(error),
+        'n': n,
         'n_failed': int(failed.sum()),
         'mse': _mean(squares),
-        'mse_err': _error_of_mean(squares),
+        'mse_err': np.nan if drawn is None else float(squares[drawn].mean(axis=1).std()),
         'mse_measured': _mean(squares[~failed]),
         'bias_percent': 100 * float(np.expm1(found['bias'])),
         'scatter_percent': 100 * found['scatter'],
@@ -358,12 +338,9 @@ def _mean(values):
     return float(np.mean(values)) if len(values) else np.nan
 
 
-def _error_of_mean(values):
-    if len(values) < 2:
-        return np.nan
-    size = metrics.N_BOOTSTRAP, len(values)
-    drawn = np.random.default_rng(0).integers(len(values), size=size)
-    return float(values[drawn].mean(axis=1).std())
+def _faintest(predictions):
+    n = max(1, round(0.01 * len(predictions)))
+    return predictions['actual'].rank(method='first').to_numpy() <= n
 
 
 def goal_table(predictions, bound, substitute):
@@ -371,7 +348,7 @@ def goal_table(predictions, bound, substitute):
     selections = {
         'all': np.ones(len(bound), bool),
         'measured': np.isfinite(predictions['shipped'].to_numpy()),
-        'without the faintest 1 %': ~faintest(predictions['actual']),
+        'without the faintest 1 %': ~_faintest(predictions),
     }
     tables = [
         summarize(predictions, bound, substitute, [({'galaxies': name}, inside)], SHIPPED)
@@ -391,7 +368,7 @@ def part_of_the_faintest(predictions, bound, substitute):
 
     The flux of the ``brightest`` of them is in ADU; ``part_measured`` is without failures.
     """
-    faint = faintest(predictions['actual'])
+    faint = _faintest(predictions)
     guess = LN10 * (substitute - predictions['actual'].to_numpy())
     errors = {BOUND: (bound, bound)}
     for name, label in SHIPPED.items():
@@ -403,13 +380,6 @@ def part_of_the_faintest(predictions, bound, substitute):
         part, measured = ((e[faint] ** 2).sum() / (e**2).sum() for e in both)
         rows.append((method, int(faint.sum()), brightest, part, measured))
     return pd.DataFrame(rows, columns=['method', 'n', 'brightest', 'part', 'part_measured'])
-
-
-def faintest(actual):
-    """Tell which galaxies are the faintest 1 %, at least one."""
-    is_faint = np.zeros(len(actual), bool)
-    is_faint[np.argsort(actual, kind='stable')[: max(1, round(0.01 * len(actual)))]] = True
-    return is_faint
 
 
 def _today_figures(predictions, bound):
@@ -465,7 +435,9 @@ def accuracy(context):
     tables, drawn = {}, {}
     for parameter in PARAMETERS:
         values = context.test.table[parameter.name].to_numpy(float)
-        parameter = widen(parameter, values)
+        # the last bin holds all that is larger
+        last = max(parameter.edges[-1], float(np.ceil(10 * np.max(values)) / 10))
+        parameter = replace(parameter, edges=(*parameter.edges[:-1], last))
         summary, bounds = accuracy_by(predictions, values, parameter.edges)
         figure = binned_figure(summary, parameter, method_styles(JUDGED), bounds=bounds)
         drawn[f'accuracy_{parameter.name.lower()}.png'] = figure.axes
@@ -496,12 +468,6 @@ def accuracy(context):
         'costs': costs.to_dict('records'),
         **write_outputs(context.folder, tables, drawn),
     }
-
-
-def widen(parameter, values):
-    """Return a parameter whose last bin holds all values: its edge has one decimal."""
-    last = max(parameter.edges[-1], float(np.ceil(10 * np.max(values)) / 10))
-    return replace(parameter, edges=(*parameter.edges[:-1], last))
 
 
 def accuracy_by(predictions, values, edges):
@@ -539,7 +505,8 @@ def run_fits(cutouts, *, progress=False):
         with torch.random.fork_rng(devices=[]):
             save_weights(path, StudyNet(), name='untrained')
         for name, estimator in (
-            ('study', CNNFluxEstimator(weights=str(path), batch_size=STUDY_BATCH)),
+            # nearly twice as fast as batches of 64, whose first maps the C library does not keep
+            ('study', CNNFluxEstimator(weights=str(path), batch_size=16)),
             ('shipped', CNNFluxEstimator()),
             ('kron', KronFluxEstimator()),
         ):
@@ -576,18 +543,21 @@ def cost_table(actual, log_flux, seconds):
     Times are of one core per cutout, ``speed_over_fit`` against the slowest fit. Of the ``mse`` of
     log10 flux and the absolute errors of the flux in percent, failures have no part.
     """
+    errors = LN10 * pd.DataFrame(log_flux).sub(actual, axis=0)
+    percent = 100 * np.expm1(errors).abs()
+    time = pd.Series({n: seconds['study' if n in CNN_NAMES else n] for n in log_flux})
     slowest = max((seconds[name] for name in FITS if name in seconds), default=np.nan)
-    rows = []
-    for name, values in log_flux.items():
-        error = LN10 * (values - actual)
-        good = error[np.isfinite(error)]
-        percent = 100 * np.abs(np.expm1(good))
-        time = seconds['study' if name in CNN_NAMES else name]
-        row = {'method': (METHODS | FITS)[name], 'n': len(error)}
-        row |= {'n_failed': len(error) - len(good), 'milliseconds': 1e3 * time}
-        row |= {'per_second': 1 / time, 'speed_over_fit': slowest / time}
-        row['mse'] = _mean((good / LN10) ** 2)
-        row['median_percent'] = float(np.median(percent)) if len(good) else np.nan
-        row['largest_percent'] = percent.max(initial=0) if len(good) else np.nan
-        rows.append(row)
-    return pd.DataFrame(rows).sort_values('milliseconds', kind='stable', ignore_index=True)
+    table = pd.DataFrame(
+        {
+            'method': pd.Series({name: (METHODS | FITS)[name] for name in log_flux}),
+            'n': len(actual),
+            'n_failed': errors.isna().sum(),
+            'milliseconds': 1e3 * time,
+            'per_second': 1 / time,
+            'speed_over_fit': slowest / time,
+            'mse': ((errors / LN10) ** 2).mean(),
+            'median_percent': percent.median(),
+            'largest_percent': percent.max(),
+        }
+    )
+    return table.sort_values('milliseconds', kind='stable', ignore_index=True)

@@ -34,8 +34,6 @@ ORDER, DROPOUT, NOISE = range(3)
 FEW_IMAGES = 20_000
 
 CHECKPOINT_NAME = 'checkpoint.pt'
-HISTORY_NAME = 'history.csv'
-PREDICTIONS_NAME = 'predictions.npy'
 WEIGHTS_NAME = 'weights.safetensors'
 # The last one to be written: a folder that has it is finished.
 SUMMARY_NAME = 'summary.json'
@@ -59,17 +57,6 @@ class CNNConfiguration:
     noise_factor: float = 1.0
     # of the table, which join the image
     columns: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        if self.epochs < 1 or self.batch_size < 1:
-            msg = (
-                f'epochs and batch_size must be at least 1, got {self.epochs} and '
-                f'{self.batch_size} for {self.name!r}'
-            )
-            raise ValueError(msg)
-        if not 1 <= self.noise_factor < math.inf:
-            msg = f'noise_factor must be at least 1, got {self.noise_factor} for {self.name!r}'
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -114,7 +101,13 @@ def train_cnn(train, test, configuration, *, directory, progress=True, position=
     fingerprint = _fingerprint(configuration, train, test)
     network = new_study_net(configuration, train)
     optimizer = torch.optim.Adam(network.parameters(), lr=configuration.learning_rate, fused=True)
-    history = _read_checkpoint(directory, network, optimizer)
+    history = []
+    if (directory / CHECKPOINT_NAME).exists():
+        # weights_only: tensors and plain values, no code
+        state = torch.load(directory / CHECKPOINT_NAME, weights_only=True)
+        network.load_state_dict(state['network'])
+        optimizer.load_state_dict(state['optimizer'])
+        history = state['history']
     pixels = [_Pixels(part, configuration, k) for k, part in enumerate((train, test))]
     n_batches = -(-len(train) // configuration.batch_size)
     with (
@@ -161,7 +154,7 @@ def find_trained(train, test, configuration, directory):
     # JSON has every digit; a loss that diverged is none there
     history = pd.DataFrame(found['history']).astype(float).astype({'epoch': int})
     summary = {k: math.nan if v is None else v for k, v in found['summary'].items()}
-    predictions = np.load(directory / PREDICTIONS_NAME, allow_pickle=False)
+    predictions = np.load(directory / 'predictions.npy', allow_pickle=False)
     return TrainedCNN(configuration, directory, history, predictions, summary)
 
 
@@ -205,24 +198,12 @@ def _write_checkpoint(directory, fingerprint, network, optimizer, history):
     with write_whole(directory / CHECKPOINT_NAME) as part:
         torch.save(state, part)
     # to look at while it runs
-    write_table(pd.DataFrame(history), directory / HISTORY_NAME)
-
-
-def _read_checkpoint(directory, network, optimizer):
-    """Read the state of a training, if there is one; return the epochs that are done."""
-    path = directory / CHECKPOINT_NAME
-    if not path.exists():
-        return []
-    # weights_only: tensors and plain values, no code
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state['network'])
-    optimizer.load_state_dict(state['optimizer'])
-    return state['history']
+    write_table(pd.DataFrame(history), directory / 'history.csv')
 
 
 def _write_finished(directory, fingerprint, network, history, predictions, summary, test):
     """Write what a training leaves, and remove its checkpoint."""
-    np.save(directory / PREDICTIONS_NAME, predictions, allow_pickle=False)
+    np.save(directory / 'predictions.npy', predictions, allow_pickle=False)
     loss = summary['test_loss']
     metadata = {
         'test_rms_dex': math.sqrt(loss) if math.isfinite(loss) else None,
