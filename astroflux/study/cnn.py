@@ -10,12 +10,7 @@ from scipy.stats import gmean, ttest_ind
 
 from astroflux.study import figures
 from astroflux.study.catalogue import FEATURES
-from astroflux.study.published import (
-    CNN_NAMES,
-    PUBLISHED_LOSSES,
-    SAMPLE_PREDICTED,
-    published_samples,
-)
+from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES, published_samples
 from astroflux.study.results import comparison_row, write_outputs, write_table
 from astroflux.study.trainings import CNNConfiguration, train_all
 
@@ -211,7 +206,7 @@ def cnn(context):
 
 def _cnn_rows(rows):
     for row in rows:
-        title, predicted = row['title'], SAMPLE_PREDICTED[row['name']]
+        title, predicted = row['title'], published_samples(row['name'])['predicted']
         for kind in ('train', 'test'):
             published, ours = row[f'published_{kind}_loss'], row[f'{kind}_loss']
             yield comparison_row(f'{title}: {kind} loss', published, ours)

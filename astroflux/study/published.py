@@ -38,51 +38,29 @@ PUBLISHED_LOSSES = {
 }
 CNN_NAMES = tuple(PUBLISHED_LOSSES)
 
-# Ten test images, the same for each network: file, log10 of the flux, what was predicted, and the
-# absolute difference, which was rounded after it was taken.
-SAMPLE_FILES = (
-    *('32643.fits', '50987.fits', '16675.fits', '40761.fits', '84531.fits'),
-    *('33715.fits', '63863.fits', '68747.fits', '43169.fits', '106470.fits'),
+# Ten test images: file, log10 of the flux, and of each network what it predicted and the absolute
+# difference, which was rounded after it was taken.
+SAMPLES = (
+    ('32643.fits', 3.712337, 4.026822, 0.314485, 3.647793, 0.064545, 3.669793, 0.042544),
+    ('50987.fits', 3.833273, 4.026822, 0.193549, 3.804711, 0.028562, 3.779774, 0.053499),
+    ('16675.fits', 4.444304, 4.026822, 0.417482, 4.324530, 0.119774, 4.302043, 0.142262),
+    ('40761.fits', 4.070180, 4.026822, 0.043358, 3.995665, 0.074515, 3.925186, 0.144995),
+    ('84531.fits', 4.436304, 4.175019, 0.261284, 4.411434, 0.024870, 4.334299, 0.102005),
+    ('33715.fits', 4.440171, 4.026822, 0.413349, 4.370896, 0.069275, 4.302124, 0.138047),
+    ('63863.fits', 2.466246, 4.026822, 1.560576, 3.616690, 1.150444, 3.419301, 0.953055),
+    ('68747.fits', 4.356729, 4.026822, 0.329906, 4.277138, 0.079591, 4.185405, 0.171323),
+    ('43169.fits', 4.331399, 4.026822, 0.304577, 4.257374, 0.074025, 4.191720, 0.139678),
+    ('106470.fits', 4.299706, 4.026822, 0.272884, 4.216940, 0.082767, 4.161193, 0.138513),
 )
-SAMPLE_ACTUAL = (
-    *(3.712337, 3.833273, 4.444304, 4.070180, 4.436304),
-    *(4.440171, 2.466246, 4.356729, 4.331399, 4.299706),
-)
-SAMPLE_PREDICTED = {
-    'cnn-1': (
-        *(4.026822, 4.026822, 4.026822, 4.026822, 4.175019),
-        *(4.026822, 4.026822, 4.026822, 4.026822, 4.026822),
-    ),
-    'cnn-2': (
-        *(3.647793, 3.804711, 4.324530, 3.995665, 4.411434),
-        *(4.370896, 3.616690, 4.277138, 4.257374, 4.216940),
-    ),
-    'cnn-3': (
-        *(3.669793, 3.779774, 4.302043, 3.925186, 4.334299),
-        *(4.302124, 3.419301, 4.185405, 4.191720, 4.161193),
-    ),
-}
-SAMPLE_DIFFERENCES = {
-    'cnn-1': (
-        *(0.314485, 0.193549, 0.417482, 0.043358, 0.261284),
-        *(0.413349, 1.560576, 0.329906, 0.304577, 0.272884),
-    ),
-    'cnn-2': (
-        *(0.064545, 0.028562, 0.119774, 0.074515, 0.024870),
-        *(0.069275, 1.150444, 0.079591, 0.074025, 0.082767),
-    ),
-    'cnn-3': (
-        *(0.042544, 0.053499, 0.142262, 0.144995, 0.102005),
-        *(0.138047, 0.953055, 0.171323, 0.139678, 0.138513),
-    ),
-}
 
 
 def published_samples(name):
     """Return the ten samples of a network as columns, in the order in which they are printed."""
+    files, actual, *rest = zip(*SAMPLES, strict=True)
+    predicted, difference = rest[2 * CNN_NAMES.index(name) :][:2]
     return {
-        'file_name': SAMPLE_FILES,
-        'predicted': SAMPLE_PREDICTED[name],
-        'actual': SAMPLE_ACTUAL,
-        'difference': SAMPLE_DIFFERENCES[name],
+        'file_name': files,
+        'predicted': predicted,
+        'actual': actual,
+        'difference': difference,
     }

@@ -18,29 +18,17 @@ from astroflux._work import refuse_other_settings, write_whole
 from astroflux.estimators import CNNFluxEstimator, KronFluxEstimator
 from astroflux.estimators.methods import METHODS as KNOWN_METHODS
 from astroflux.estimators.methods import make_estimator
-from astroflux.evaluation import (
-    CutoutSource,
-    ImageModel,
-    Parameter,
-    compare_methods,
-    ln_flux_bound,
-    metrics,
-)
-from astroflux.evaluation.comparison import cpu_seconds
+from astroflux.evaluation import CutoutSource, ImageModel, Parameter, metrics
+from astroflux.evaluation.comparison import compare_methods, cpu_seconds
 from astroflux.evaluation.comparison_plots import binned_figure, method_styles
+from astroflux.evaluation.information import ln_flux_bound
 from astroflux.networks import load_weights, save_weights
 from astroflux.networks.study_net import StudyNet
-from astroflux.study import figures
+from astroflux.study import figures, results
 from astroflux.study.catalogue import StudySettings, draw_catalogue, image_model_truth
 from astroflux.study.dataset import StudySet, read_settings
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES
-from astroflux.study.results import (
-    comparison_row,
-    read_json,
-    write_json,
-    write_outputs,
-    write_table,
-)
+from astroflux.study.results import comparison_row, write_outputs, write_table
 
 __all__ = ['accuracy', 'today']
 
@@ -161,8 +149,8 @@ def _claim(path, wanted):
     """Write what the work in a folder depends on; refuse work of other settings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        refuse_other_settings(f'the work in {path.parent}', read_json(path), wanted)
-    write_json(wanted, path)
+        refuse_other_settings(f'the work in {path.parent}', results.read_json(path), wanted)
+    results.write_json(wanted, path)
 
 
 def fine_tune(train, path, *, epochs, n_images=2000):

@@ -16,7 +16,7 @@ from astroflux.networks import load_weights
 from astroflux.study import cnn, figures, trainings
 from astroflux.study.cnn import CNN_NAMES, CONFIGURATIONS, gain_of, plan_trainings
 from astroflux.study.dataset import StudySet
-from astroflux.study.published import PUBLISHED_LOSSES, SAMPLE_PREDICTED, published_samples
+from astroflux.study.published import PUBLISHED_LOSSES, published_samples
 from astroflux.study.results import fit_for_json
 from astroflux.study.run import PRESETS, Context, Preset
 from astroflux.study.trainings import CNNConfiguration, find_trained, train_all, train_cnn
@@ -404,8 +404,8 @@ def test_joined_networks_see_the_columns(run):
 def test_constant_predictions():
     # equal to the digits that the report prints
     assert cnn.constant_share([4.0268221, 4.0268223, 4.0268222, 4.2]) == 0.75
-    assert cnn.constant_share(SAMPLE_PREDICTED['cnn-1']) == 0.9
-    assert cnn.constant_share(SAMPLE_PREDICTED['cnn-2']) == 0.1
+    assert cnn.constant_share(published_samples('cnn-1')['predicted']) == 0.9
+    assert cnn.constant_share(published_samples('cnn-2')['predicted']) == 0.1
     assert cnn.constant_share([np.nan] * 4) == 1
 
 
