@@ -90,7 +90,7 @@ class StudyCutouts(CutoutSource):
     """Galaxies of the study, with the information bound of each."""
 
     part: StudySet
-    settings: StudySettings
+    population: StudyPopulation
 
     def __len__(self):
         return len(self.part)
@@ -98,14 +98,15 @@ class StudyCutouts(CutoutSource):
     def load(self, start, stop):
         """Return the cutouts, and their flux, bound and S/N."""
         part = _rows_of(self.part, slice(start, stop))
-        survey, population = self.settings.constants, StudyPopulation(self.settings)
+        settings = self.population.settings
+        survey = settings.constants
         truth = QTable({'flux': part.flux * u.adu})
         bounds = []
         for row in part.table.to_dict('records'):
-            galaxy = image_model_truth(row, self.settings)
+            galaxy = image_model_truth(row, settings)
             model = ImageModel(galaxy, part.images.shape[1:], survey.pixel_scale)
             # sky, PSF and noise are known exactly, as they are in the study
-            bound = ln_flux_bound(model, survey.noise, sky_error=0, population=population)
+            bound = ln_flux_bound(model, survey.noise, sky_error=0, population=self.population)
             bounds.append((bound, np.sqrt((model.image**2).sum()) / survey.noise))
         truth['bound'], truth['snr'] = np.transpose(bounds)
         return list(part.cutouts()), truth
@@ -131,12 +132,12 @@ def measure(test, settings, tuned, folder, *, workers=1, progress=False):
     hashes = {name: load_weights(methods[name].weights).sha256 for name in SHIPPED}
     _claim(folder / 'settings.json', {'data': asdict(settings), 'part_size': PART_SIZE, **hashes})
     options = {'n_extremes': 0, 'chunk_size': CHUNK_SIZE, 'workers': workers, 'progress': progress}
-    tables = []
+    population, tables = StudyPopulation(settings), []
     for start in range(0, len(test), PART_SIZE):
         path = folder / f'{start:06d}.csv'
         if not path.exists():
             part = _rows_of(test, slice(start, start + PART_SIZE))
-            found = compare_methods(StudyCutouts(part, settings), methods, **options)
+            found = compare_methods(StudyCutouts(part, population), methods, **options)
             table = pd.DataFrame({'img_number': part.table['img_number'].to_numpy()})
             for name in methods:
                 table[name] = positive_log10(found.of_method(name)['flux'].to_value(u.adu))

@@ -413,8 +413,6 @@ def test_stage_today(study_context, tuned, whole, monkeypatch):
     for name in ('today_by_flux.csv', 'today_by_snr.csv'):
         rows = pd.read_csv(study_context.folder / name)
         assert (rows.groupby('method')['n'].sum() == len(test)).all()
-    for name in (*result['tables'], *result['figures']):
-        assert (study_context.folder / name).stat().st_size > 0
 
 
 def test_stage_accuracy(study_context, monkeypatch):
@@ -443,5 +441,3 @@ def test_stage_accuracy(study_context, monkeypatch):
     assert by_method['bulge + disc fit']['speed_over_fit'] == 1
     assert by_method['study CNN 1']['speed_over_fit'] > 50
     assert by_method['shipped network']['per_second'] > by_method['Sersic fit']['per_second']
-    for name in (*result['tables'], *result['figures']):
-        assert (study_context.folder / name).stat().st_size > 0
