@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from astroflux.cli import main
 from astroflux.cli.study import PRESET_NAMES
-from astroflux.study.context import PRESETS
-from astroflux.study.loader import load_set
+from astroflux.study.dataset import load_set
+from astroflux.study.run import PRESETS
 
 
 def run(*args, exit_code=0):
@@ -25,11 +25,11 @@ def contexts(monkeypatch):
     """Contexts that two stages were given; the second is faulty if one says so."""
     seen = []
 
-    def data(context):
+    def stage(context):
         seen.append(context)
-        return {'rows': [{'what': 'galaxies', 'published': 5, 'ours': 3}], 'remarks': ['So it is.']}
+        return {'rows': []}
 
-    stages = {'data': data, 'linear': data}
+    stages = {'first': stage, 'second': stage}
     monkeypatch.setattr('astroflux.study.run.load_stages', lambda: stages)
     seen.append(stages)
     return seen
@@ -43,9 +43,11 @@ def test_run(contexts, tmp_path):
     folder = tmp_path / 'new' / 'study'
     result = run('run', '--preset', 'small', '-o', folder, '--workers', 1, '--data', tmp_path / 'd')
     assert result.stdout == f'{folder / "index.html"}\n'
-    assert 'data (1 of 2) ...' in result.stderr
-    assert 'linear (2 of 2): done in' in result.stderr
-    assert 'So it is.' in (folder / 'index.html').read_text()
+    assert 'first (1 of 2) ...' in result.stderr
+    assert 'second (2 of 2): done in' in result.stderr
+    page = (folder / 'index.html').read_text()
+    assert 'Preset small: 3,000 training images' in page
+    assert '>second<' in page
     assert json.loads((folder / 'settings.json').read_text())['preset'] == 'small'
     context = contexts[1]
     assert context.preset == PRESETS['small']
@@ -59,7 +61,7 @@ def test_run_is_resumed_only_when_asked(contexts, tmp_path):
     result = run(*arguments, exit_code=1)
     assert 'holds a run of the study: resume it, or name another folder' in result.output
     result = run(*arguments, '--resume')
-    assert 'data (1 of 2): done before' in result.output
+    assert 'first (1 of 2): done before' in result.output
     assert len(contexts) == 3
     result = run('run', '--preset', 'small', '-o', tmp_path, '--resume', exit_code=1)
     assert "was begun with preset='smoke'" in result.output
@@ -71,13 +73,13 @@ def test_interruption(contexts, tmp_path):
     def interrupt(context):
         raise KeyboardInterrupt
 
-    works, stages['linear'] = stages['linear'], interrupt
+    works, stages['second'] = stages['second'], interrupt
     result = run('run', '--preset', 'smoke', '-o', tmp_path, exit_code=1)
     assert 'interrupted; the same command with --resume goes on' in result.output
-    assert not (tmp_path / 'linear' / 'results.json').exists()
-    stages['linear'] = works
+    assert not (tmp_path / 'second' / 'results.json').exists()
+    stages['second'] = works
     run('run', '--preset', 'smoke', '-o', tmp_path, '--resume')
-    assert (tmp_path / 'linear' / 'results.json').exists()
+    assert (tmp_path / 'second' / 'results.json').exists()
 
 
 def test_faulty_stage(contexts, tmp_path):
@@ -85,7 +87,7 @@ def test_faulty_stage(contexts, tmp_path):
         msg = 'the image 7.fits is missing'
         raise FileNotFoundError(msg)
 
-    contexts[0]['linear'] = fail
+    contexts[0]['second'] = fail
     result = run('run', '--preset', 'smoke', '-o', tmp_path, exit_code=1)
     assert 'Error: the image 7.fits is missing' in result.output
 
@@ -105,7 +107,7 @@ def test_page_of_nothing(tmp_path):
 
 def test_data(tmp_path, monkeypatch):
     pytest.importorskip('galsim')
-    from astroflux.study.context import Preset
+    from astroflux.study.run import Preset
 
     monkeypatch.setitem(PRESETS, 'smoke', Preset(4, 2))
     arguments = 'data', '--preset', 'smoke', '-o', tmp_path / 'data', '--workers', 1

@@ -1,32 +1,42 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-Put the best network of the study of 2024 into the package: the file, its hash, its model card.
+Put a full run of the study of 2024 where the rest of the repository finds it.
+
+Its best network into the package, with hash and model card:
 
     python tools/ship_study.py RUN_FOLDER [DATA_FOLDER]
 
-where the folder is that of ``astroflux study run --preset full -o RUN_FOLDER``, and the data are in
+or its numbers, tables and figures into the documentation, from which the page docs/study.rst is
+built; what that page says of them is held by tests/study/test_claims.py:
+
+    python tools/ship_study.py --page RUN_FOLDER
+
+where the run is that of ``astroflux study run --preset full -o RUN_FOLDER``, and the data are in
 RUN_FOLDER/dataset if not told otherwise.
 """
 
+import argparse
 import json
 import math
+import shutil
 import sys
-import textwrap
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from astroflux import CNNFluxEstimator
 from astroflux.networks import load_weights, save_weights
-from astroflux.study.cnn_published import PUBLISHED_LOSSES
-from astroflux.study.dataset import read_settings
-from astroflux.study.loader import load_set
-from astroflux.study.predictions import CNN_NAMES
+from astroflux.study.dataset import load_set, read_settings
+from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES
+from astroflux.study.results import STUDY_NAME, read_study
+from astroflux.study.run import STAGE_NAMES
 
 TOP = Path(__file__).parents[1]
 WEIGHTS = TOP / 'astroflux' / 'networks' / 'weights'
+PAGE = TOP / 'docs' / 'study'
 
 NAME = 'study-2024'
 
@@ -213,12 +223,54 @@ def ship(run, data, folder=WEIGHTS):
     write_card(folder, weights, predicted, test, settings)
 
 
+def ship_page(run, folder=PAGE, *, preset='full'):
+    """Replace the run that the documentation shows; one that is not whole replaces nothing."""
+    study = read_study(run)
+    if study['settings']['preset'] != preset:
+        msg = f'want a run of the preset {preset}, got {study["settings"]["preset"]}'
+        raise ValueError(msg)
+    if missing := [name for name in STAGE_NAMES if name not in study['stages']]:
+        msg = f'want a run with all stages; this one lacks {", ".join(missing)}'
+        raise ValueError(msg)
+    new = folder.with_name(f'{folder.name}.new')
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    shutil.copyfile(run / STUDY_NAME, new / STUDY_NAME)
+    for stage, found in study['stages'].items():
+        (new / stage).mkdir()
+        for name in found['tables']:
+            shutil.copyfile(run / stage / name, new / stage / name)
+        for name in found['figures']:
+            compress(run / stage / name, new / stage / name)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+
+
+def compress(source, target):
+    """Copy a PNG with a palette of few colours, if that is smaller."""
+    with Image.open(source) as image:
+        few = image.convert('RGB').quantize(256, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
+    if target.stat().st_size > source.stat().st_size:
+        shutil.copyfile(source, target)
+
+
 def main():
     """Run from the command line."""
-    if len(sys.argv) not in (2, 3):
-        sys.exit(textwrap.dedent(__doc__).strip())
-    run = Path(sys.argv[1])
-    ship(run, Path(sys.argv[2]) if len(sys.argv) == 3 else run / 'dataset')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('run', type=Path)
+    parser.add_argument('data', type=Path, nargs='?')
+    parser.add_argument('--page', action='store_true', help='the results, not the network')
+    options = parser.parse_args()
+    try:
+        if options.page:
+            ship_page(options.run)
+        else:
+            ship(options.run, options.data or options.run / 'dataset')
+    except (OSError, ValueError) as exc:
+        sys.exit(str(exc))
 
 
 if __name__ == '__main__':

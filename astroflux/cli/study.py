@@ -9,7 +9,7 @@ from astroflux.cli._shared import friendly_errors
 
 __all__ = ['PRESET_NAMES', 'study']
 
-# Those of astroflux.study.context.PRESETS, which is slow to load.
+# Those of astroflux.study.run.PRESETS, which is slow to load.
 PRESET_NAMES = ('smoke', 'small', 'full')
 
 
@@ -89,8 +89,8 @@ def run(preset, output_dir, resume, workers, data):
 def data(preset, output_dir, resume, workers):
     """Write the data set alone: FITS images and two tables."""
     with friendly_errors():
-        from astroflux.study.context import PRESETS
         from astroflux.study.dataset import write_study_dataset
+        from astroflux.study.run import PRESETS
 
         settings = PRESETS[preset].settings
         table = write_study_dataset(output_dir, settings, resume=resume, workers=workers)

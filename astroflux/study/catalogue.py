@@ -6,27 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+from scipy.special import gammainc, gammaincinv
 
 from astroflux.simulation.surveys import get_survey
-from astroflux.study.radii import half_light_radius_in_circle
+from astroflux.study import published
 
-__all__ = [
-    'COLUMNS',
-    'COLUMN_NOTES',
-    'IMAGE_SIZE',
-    'MAX_FLUX',
-    'MAX_TWIST',
-    'MIN_FLUX',
-    'RANGES',
-    'StudySettings',
-    'column_notes',
-    'draw_catalogue',
-    'image_generator',
-    'image_model_truth',
-]
+__all__ = ['COLUMNS', 'StudySettings', 'draw_catalogue']
 
-# Side in pixels to which the loader crops; the images on disk are larger.
-IMAGE_SIZE = 143
+# Side in pixels to which images are cropped when they are read; on disk they are larger.
+IMAGE_SIZE = published.IMAGE_SIDE
 
 # In ADU. The report's logarithms lie between 0 and 5: no flux is below 1 ADU.
 MIN_FLUX, MAX_FLUX = 1.0, 30_000.0
@@ -34,7 +23,8 @@ MIN_FLUX, MAX_FLUX = 1.0, 30_000.0
 # Largest angle between the bulge and the disc, in degrees.
 MAX_TWIST = 15.0
 
-# Each is drawn uniformly; lengths in arcsec, angles in degrees.
+# Read off the rows that the report shows. Each is drawn uniformly; lengths in arcsec, angles in
+# degrees. Flux fractions stop short of 0 and 1, so that there are always two components.
 RANGES = {
     'sersic_idx_d': (0.8, 1.2),
     'R_e_d': (0.1, 3.0),
@@ -75,39 +65,52 @@ COLUMN_NOTES = {
 }
 COLUMNS = tuple(COLUMN_NOTES)
 
+# What a flux may be predicted from.
+FEATURES = [name for name in COLUMNS if name not in ('total_flux', 'log_total_flux', 'file_name')]
+
 # Draws of the catalogue; those of image number k are of [seed, k], and never of three words.
 CATALOGUE_STREAM = (0, 1)
 
 # The centre of a galaxy is within this many pixels of the image's, per axis.
 MAX_OFFSET = 0.5
 
+# How R_e of the report may be read: as the circle that holds half of the light, with the
+# components' radii taken for geometric means or for major semi-axes; or of round components.
+READINGS = ('circle, geometric means', 'circle, major semi-axes', 'round components')
+
+# Of a Kolmogorov-Smirnov test: a table of the right distribution fails one of the eight tests in
+# a thousand trials.
+SMALLEST_P = 1e-4
+
+# How many standard errors a mean, a variance or a correlation may be off.
+N_SIGMA = 4.0
+
+# Of log10 of a flux that is spread evenly from zero: minus ln(flux / maximum) is exponential.
+FLAT_LOG_VARIANCE = 1 / math.log(10) ** 2
+EXPONENTIAL_KURTOSIS = 9.0
+
+# That of log10 of an even flux is -2; few galaxies scatter widely.
+LARGEST_SKEWNESS = -0.5
+
+# The tables hold three decimals, the radius six, and the logarithm more than eight; the report
+# prints six of it.
+ROUNDING = 1e-8
+LOG_TOLERANCE = 1e-6
+
 
 @dataclass(frozen=True)
 class StudySettings:
-    """
-    Settings of the study's data set.
-
-    Attributes
-    ----------
-    n_train, n_test : int
-        Number of galaxies to train and to test with.
-    seed : int
-        Of the catalogue, and with its number of each image.
-    image_size : int
-        Side of an image in pixels: odd, so that cropping keeps its centre, and
-        not less than 143.
-    psf_fwhm : float
-        Full width at half maximum of the Kolmogorov PSF of all images, in arcsec.
-    survey : str
-        Where pixel scale, noise and zero point come from: a name that
-        `~astroflux.simulation.get_survey` knows.
-    """
+    """Settings of the study's data set: how many galaxies to train and to test with, and what."""
 
     n_train: int = 30_000
     n_test: int = 10_000
+    #: Of the catalogue, and with its number of each image.
     seed: int = 2024
+    #: Side of an image in pixels: odd, so that cropping keeps its centre; at least 143.
     image_size: int = 151
+    #: Full width at half maximum of the Kolmogorov PSF of all images, in arcsec.
     psf_fwhm: float = 0.7
+    #: Where pixel scale, noise and zero point come from, see `~astroflux.simulation.get_survey`.
     survey: str = 'hsc-wide'
 
     def __post_init__(self):
@@ -130,29 +133,18 @@ class StudySettings:
         """The `~astroflux.simulation.Survey`."""
         return get_survey(self.survey)
 
+    @property
+    def psf_truth(self):
+        """The round Kolmogorov PSF of all images, as a simulation's truth has it."""
+        return {'psf_fwhm': self.psf_fwhm, 'moffat_beta': math.nan, 'psf_g1': 0.0, 'psf_g2': 0.0}
+
 
 def draw_catalogue(settings):
     """
-    Draw the galaxies of the study.
+    Draw the galaxies of the study: a `~pandas.DataFrame` with the columns `COLUMNS`.
 
-    Parameters
-    ----------
-    settings : `StudySettings`
-        How many, and the seed.
-
-    Returns
-    -------
-    table : `pandas.DataFrame`
-        The columns `COLUMNS`, with the units of `COLUMN_NOTES`. The first
-        ``n_train`` rows are to train with, the others to test. Image numbers
-        are shuffled.
-
-    Notes
-    -----
-    Radii are circularised: GalSim's shear keeps the area. The position angle
-    of a bulge is not wrapped, so that the difference of the two columns is the
-    angle between the components. The fluxes are spread evenly over (1, 30000]
-    ADU, rounded to a thousandth.
+    The first ``n_train`` rows are to train with, the others to test. Image numbers are shuffled.
+    Fluxes are spread evenly over (1, 30000] ADU.
     """
     n = settings.n_train + settings.n_test
     rng = np.random.default_rng([settings.seed, *CATALOGUE_STREAM])
@@ -166,8 +158,7 @@ def draw_catalogue(settings):
         return np.round(low + SERSIC_INDEX_STEP * rng.integers(0, steps + 1, n), DECIMALS)
 
     bulge = uniform('flux_frac_b')
-    flux = MIN_FLUX + (MAX_FLUX - MIN_FLUX) * (1 - rng.random(n))
-    flux = np.round(flux, DECIMALS)
+    flux = np.round(MIN_FLUX + (MAX_FLUX - MIN_FLUX) * (1 - rng.random(n)), DECIMALS)
     number = rng.permutation(n)
     angle = uniform('PA_d')
     columns = {
@@ -188,47 +179,60 @@ def draw_catalogue(settings):
         'file_name': [f'{value}.fits' for value in number],
         'Bt': bulge,
     }
-    columns['R_e'] = np.round(_radius_of_galaxies(columns), 2 * DECIMALS)
-    return pd.DataFrame(columns)[list(COLUMNS)]
-
-
-def column_notes():
-    """
-    Return the columns of the study with their units and meanings.
-
-    Returns
-    -------
-    notes : `pandas.DataFrame`
-        ``column``, ``unit`` (empty if there is none) and ``description``.
-    """
-    rows = [(name, *notes) for name, notes in COLUMN_NOTES.items()]
-    return pd.DataFrame(rows, columns=['column', 'unit', 'description'])
-
-
-def _radius_of_galaxies(columns):
-    return half_light_radius_in_circle(
+    radius = half_light_radius_in_circle(
         *(
             np.stack([columns[f'{name}_{part}'] for part in 'db'])
             for name in ('flux_frac', 'sersic_idx', 'R_e', 'axis_ratio')
         )
     )
+    columns['R_e'] = np.round(radius, 2 * DECIMALS)
+    return pd.DataFrame(columns)[list(COLUMNS)]
+
+
+def half_light_radius_in_circle(fraction, sersic_index, half_light_radius, axis_ratio):
+    r"""
+    Return the radius of the circle that holds half of the light of concentric elliptical profiles.
+
+    In the direction :math:`\phi` from the major axis, an ellipse of the axis ratio q that has the
+    area of the unit circle is reached at :math:`1 / g`, with
+    :math:`g^2 = q \cos^2\phi + \sin^2\phi / q`. A circle of radius r then holds the mean over all
+    directions of :math:`P(r g) / g^2`, where P is the enclosed flux of the round profile (Graham &
+    Driver 2005, PASA 22, 118, equation 2). Position angles do not matter. All arguments are
+    ``(n_components, n_galaxies)``; radii are geometric means of the semi-axes.
+    """
+    # so many angles, and halvings below, are far beyond the decimals kept
+    phi = (np.arange(16) + 0.5) / 16 * np.pi / 2
+    ratio, index = axis_ratio[..., None], sersic_index[..., None]
+    stretch = np.sqrt(ratio * np.cos(phi) ** 2 + np.sin(phi) ** 2 / ratio)
+    relative = stretch / half_light_radius[..., None]
+    b_n = gammaincinv(2 * index, 0.5)
+
+    def enclosed(radius):
+        within = gammainc(2 * index, b_n * (radius[:, None] * relative) ** (1 / index))
+        return (fraction * (within / stretch**2).mean(-1)).sum(0)
+
+    # a circle through the ends of the longest axis holds more than half, and so on
+    widest = np.sqrt(axis_ratio.min(0))
+    low = np.log(half_light_radius.min(0) * widest)
+    high = np.log(half_light_radius.max(0) / widest)
+    for _ in range(30):
+        middle = (low + high) / 2
+        too_small = enclosed(np.exp(middle)) < 0.5
+        low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
+    return np.exp((low + high) / 2)
+
+
+def published_radii():
+    """Return R_e of the galaxies that the report prints, in arcsec, and by each of `READINGS`."""
+    values = np.array(published.GALAXIES).T
+    index, radius, ratio, fraction = (values[[k, k + 4]] for k in range(4))
+    shapes = ((radius, ratio), (radius * np.sqrt(ratio), ratio), (radius, np.ones_like(ratio)))
+    readings = (half_light_radius_in_circle(fraction, index, *shape) for shape in shapes)
+    return pd.DataFrame({'published': values[-1], **dict(zip(READINGS, readings, strict=True))})
 
 
 def image_generator(settings, img_number):
-    """
-    Return the source of an image's random draws: first the centre's offset, then the noise.
-
-    Parameters
-    ----------
-    settings : `StudySettings`
-        Of the data set.
-    img_number : int
-        Of the image.
-
-    Returns
-    -------
-    rng : `numpy.random.Generator`
-    """
+    """Return the source of an image's random draws: the centre's offset, then the noise."""
     return np.random.default_rng([settings.seed, int(img_number)])
 
 
@@ -239,22 +243,10 @@ def draw_offset(rng):
 
 def image_model_truth(row, settings):
     """
-    Translate a row of the study's table into the truth of a simulation.
+    Translate a row of the table into the truth of a simulation, component 1 being the disc.
 
-    Parameters
-    ----------
-    row : mapping
-        A row with the columns `COLUMNS`.
-    settings : `StudySettings`
-        Of the data set.
-
-    Returns
-    -------
-    truth : dict
-        What `~astroflux.evaluation.information.ImageModel` and
-        `~astroflux.simulation.scene.galaxy_profile` take, component 1 being
-        the disc. The offsets, which the table does not hold, are drawn again;
-        they are those of the whole image and of its middle 143 pixels alike.
+    The offsets, which the table does not hold, are drawn again; they are those of the whole image
+    and of its middle 143 pixels alike.
     """
     x_offset, y_offset = draw_offset(image_generator(settings, row['img_number']))
     truth = {
@@ -263,7 +255,7 @@ def image_model_truth(row, settings):
         'flux': float(row['total_flux']),
         'x_offset': float(x_offset),
         'y_offset': float(y_offset),
-        **psf_truth(settings),
+        **settings.psf_truth,
     }
     for number, part in enumerate('db', start=1):
         truth[f'sersic_index_{number}'] = float(row[f'sersic_idx_{part}'])
@@ -273,6 +265,139 @@ def image_model_truth(row, settings):
     return truth
 
 
-def psf_truth(settings):
-    """Return the round Kolmogorov PSF of a data set, as `psf_profile` wants it."""
-    return {'psf_fwhm': settings.psf_fwhm, 'moffat_beta': math.nan, 'psf_g1': 0.0, 'psf_g2': 0.0}
+def column_notes():
+    """Return a table of the columns, their units (empty if there is none) and meanings."""
+    rows = [(name, *notes) for name, notes in COLUMN_NOTES.items()]
+    return pd.DataFrame(rows, columns=['column', 'unit', 'description'])
+
+
+def read_table(path):
+    """Read a CSV file with the columns `COLUMNS` in any order; refuse what cannot be meant."""
+    table = pd.read_csv(path, dtype={'file_name': str})
+    missing = [name for name in COLUMNS if name not in table.columns]
+    unknown = [name for name in table.columns if name not in COLUMNS]
+    if missing or unknown:
+        msg = (
+            f'{path} must have the columns {", ".join(COLUMNS)}; '
+            f'missing: {", ".join(missing) or "none"}; unknown: {", ".join(unknown) or "none"}'
+        )
+        raise ValueError(msg)
+    table = table[list(COLUMNS)]
+    for what, bad in _faults(table):
+        if rows := np.flatnonzero(bad).tolist():
+            msg = f'{path} has {what}: {few_rows(rows, table["file_name"].iloc[rows])}'
+            raise ValueError(msg)
+    return table
+
+
+def _faults(table):
+    """Yield what a table must not have, and which rows have it."""
+    numbers = table.drop(columns='file_name').apply(pd.to_numeric, errors='coerce')
+    flux = numbers['total_flux']
+    yield 'a total_flux that is not positive and finite', ~((flux > 0) & np.isfinite(flux))
+    yield 'no file_name', table['file_name'].isna()
+    for name, values in numbers.items():
+        yield f'a {name} that is not a finite number', ~np.isfinite(values)
+    off = (numbers['log_total_flux'] - np.log10(flux)).abs() > LOG_TOLERANCE
+    yield 'a log_total_flux that is not the logarithm of total_flux', off
+    yield 'an img_number that is there twice', table['img_number'].duplicated()
+
+
+def few_rows(rows, names, most=5):
+    """Name some rows of a table, and their files, for a message."""
+    text = ', '.join(f'row {row} ({name})' for row, name in zip(rows[:most], names, strict=False))
+    return text + (f' and {len(rows) - most} more' if len(rows) > most else '')
+
+
+def check_table(table):
+    """
+    Compare the columns of a table of the study with the description in the report.
+
+    Returns a list of dict: ``name``, what was checked; ``wanted``, a text; ``found``, a number or
+    a list of two; and ``passed``. Tests of chance allow for the number of galaxies.
+    """
+    if len(table) < 5:
+        msg = f'want at least 5 galaxies to check their distributions, got {len(table)}'
+        raise ValueError(msg)
+    table = table.assign(twist=table['PA_b'] - table['PA_d'])
+    keys = ('name', 'wanted', 'found', 'passed')
+    checks = (*_check_columns(table), *_check_spread(table), *_check_flux(table))
+    return [dict(zip(keys, check, strict=True)) for check in checks]
+
+
+def correlation(one, other):
+    """Return Pearson's correlation coefficient of two columns."""
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _check_columns(table):
+    """Check the values of single galaxies."""
+    n_columns, named = table.shape[1] - 1, [f'{number}.fits' for number in table['img_number']]
+    yield 'number of columns', f'{len(COLUMNS)}', n_columns, n_columns == len(COLUMNS)
+    yield _none('image numbers that are there twice', table['img_number'].duplicated())
+    yield _none('files not named by their number', table['file_name'] != named)
+    yield _none('galaxies without two components', table['num_components'] != 2)
+    for name, (low, high) in {**RANGES, 'total_flux': (MIN_FLUX, MAX_FLUX)}.items():
+        found = [float(table[name].min()), float(table[name].max())]
+        inside = low - ROUNDING <= found[0] and found[1] <= high + ROUNDING
+        yield f'range of {name}', f'{low:g} to {high:g}', found, inside
+    name, wanted = 'largest angle between the bulge and the disc', f'at most {MAX_TWIST:g} deg'
+    yield _smallest(name, table['twist'], MAX_TWIST + ROUNDING, wanted)
+    # the circle may be larger than both ellipses, not than their longest axes
+    widest = np.sqrt(table[['axis_ratio_d', 'axis_ratio_b']].min(axis=1))
+    radii = table[['R_e_d', 'R_e_b']]
+    low, high = radii.min(axis=1) * widest - 1e-6, radii.max(axis=1) / widest + 1e-6
+    yield _none('R_e not between the axes of the components', ~table['R_e'].between(low, high))
+    total = table['flux_frac_d'] + table['flux_frac_b'] - 1
+    yield _smallest('flux fractions: largest difference of the sum from 1', total, ROUNDING)
+    same = table['Bt'] - table['flux_frac_b']
+    yield _smallest('Bt: largest difference from flux_frac_b', same, ROUNDING)
+    log = np.log10(table['total_flux']) - table['log_total_flux']
+    name = 'log_total_flux: largest difference from log10(total_flux)'
+    yield _smallest(name, log, LOG_TOLERANCE)
+
+
+def _check_spread(table):
+    """Test that values are spread evenly; an index is one of few, so its mean has to do."""
+    ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, 'twist': (-MAX_TWIST, MAX_TWIST)}
+    # one less flux_frac_b
+    del ranges['flux_frac_d']
+    indices = {name: ranges.pop(name) for name in ('sersic_idx_d', 'sersic_idx_b')}
+    for column, (low, high) in ranges.items():
+        p_value = float(stats.kstest(table[column], 'uniform', args=(low, high - low)).pvalue)
+        name = f'{column.replace("twist", "PA_b - PA_d")} is spread evenly: p value'
+        yield name, f'> {SMALLEST_P:g}', p_value, p_value > SMALLEST_P
+    for column, (low, high) in indices.items():
+        # of evenly spaced values the scatter is slightly larger than of a flat density
+        error = (high - low) / math.sqrt(12 * len(table)) * 1.06
+        middle = (low + high) / 2
+        yield _near(f'mean of {column}', table[column].mean(), middle, error, f'{middle:g}')
+
+
+def _check_flux(table):
+    """Check the moments of the logarithm of the flux, and that it follows from no column."""
+    name, skewness = 'skewness of log_total_flux (left-skewed)', stats.skew(table['log_total_flux'])
+    wanted = f'-2 if the flux is flat, and < {LARGEST_SKEWNESS:g}'
+    yield name, wanted, float(skewness), bool(skewness < LARGEST_SKEWNESS)
+    variance, wanted = np.var(table['log_total_flux']), f'{FLAT_LOG_VARIANCE:.4f}'
+    error = math.sqrt((EXPONENTIAL_KURTOSIS - 1) / len(table)) * FLAT_LOG_VARIANCE
+    yield _near('variance of log_total_flux', variance, FLAT_LOG_VARIANCE, error, wanted)
+    for flux in ('total_flux', 'log_total_flux'):
+        for column in ('R_e', 'Bt'):
+            found = correlation(table[flux], table[column])
+            name = f'correlation of {flux} with {column}'
+            yield _near(name, found, 0, 1 / math.sqrt(len(table)), '0')
+
+
+def _none(name, bad):
+    return name, 'none', int(bad.sum()), not bad.any()
+
+
+def _smallest(name, values, largest, wanted='0'):
+    found = float(values.abs().max())
+    return name, wanted, found, found <= largest
+
+
+def _near(name, found, middle, error, text):
+    error = N_SIGMA * error
+    return name, f'{text} +- {error:.2g}', float(found), bool(abs(found - middle) < error)

@@ -1,110 +1,42 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""The page of a run of the study: the report's order, what it published, and what was found."""
+"""The page of a run of the study: what was published and what was found, in the report's order."""
 
-import os
-import re
-from dataclasses import dataclass, field
+import json
+import math
+from importlib import resources
 from pathlib import Path
 
-from astroflux.evaluation._page import Cell, Column, PageTable, Row, render_page
-from astroflux.study.page_captions import FIGURES, NOT_SHOWN, TABLES, TablePlan
-from astroflux.study.page_layout import SECTIONS
-from astroflux.study.page_text import comparison_table, duration_text, page_table
-from astroflux.study.run_files import read_study
-from astroflux.study.stages import STAGE_NAMES
+import pandas as pd
 
-__all__ = ['PAGE_NAME', 'Figure', 'Part', 'Section', 'StudyPage', 'build_page', 'write_page']
+from astroflux._work import write_whole
+from astroflux.evaluation._numbers import MISSING, error_text, number_text
+from astroflux.evaluation._page import Cell, Column, PageTable, Row, render_page
+from astroflux.study.results import read_study
+
+__all__ = ['PAGE_NAME', 'write_page']
 
 PAGE_NAME = 'index.html'
 
-# Stages whose published numbers are the report's own: the others compare with them again.
-SUMMARY_STAGES = ('linear', 'logistic', 'forest', 'cnn')
+MINUS = '\N{MINUS SIGN}'
 
-SEPARATOR = ', '
+COMPARISON = [Column('quantity', False), Column('published'), Column('ours')]
 
-# Tables with more rows are folded.
-LONG_TABLE = 20
+# Heads of the columns of other tables; those that are not here are named as in the file.
+TITLES = json.loads(
+    resources.files('astroflux.study').joinpath('templates/headings.json').read_text('utf-8')
+)
 
+# Columns of fractions, which are shown in percent.
+FRACTIONS = ('beyond_10', 'beyond_30', 'bias', 'bound', 'completeness', 'constant_share')
+FRACTIONS += ('cumulative', 'faint_share', 'outliers', 'rms', 'scatter', 'within_narrow')
+FRACTIONS += ('within_wide',)
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure: its file, relative to the folder of the run, and texts."""
+# Columns that repeat others of their table, or what stands elsewhere on the page.
+HIDDEN = {'losses.csv': ('title', 'seed', 'batch_size', 'n_failed', 'bias')}
 
-    source: str
-    caption: str
-    alt: str
-
-
-@dataclass
-class Part:
-    """What a section shows of one stage."""
-
-    title: str
-    comparison: PageTable | None = None
-    remarks: list[str] = field(default_factory=list)
-    figures: list[Figure] = field(default_factory=list)
-    tables: list[PageTable] = field(default_factory=list)
-    missing: str = ''
-
-
-@dataclass
-class Section:
-    """A section of the page."""
-
-    anchor: str
-    heading: str
-    intro: str
-    parts: list[Part]
-
-
-@dataclass
-class StudyPage:
-    """All that the page shows."""
-
-    title: str
-    lead: str
-    warning: str
-    summary: PageTable
-    sections: list[Section]
-    facts: list[tuple[str, str]]
-    times: PageTable
-
-
-def build_page(directory):
-    """
-    Collect what the page of a run shows.
-
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the run. Stages that it has not done are named as missing.
-
-    Returns
-    -------
-    page : `StudyPage`
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds no run, or lacks a file that a stage names.
-    """
-    directory = Path(directory)
-    study = read_study(directory)
-    settings, stages = study['settings'], study['stages']
-    for stage, found in stages.items():
-        for name in (*found['tables'], *found['figures']):
-            if not (directory / stage / name).is_file():
-                msg = f'{directory} lacks the file {stage}/{name} of the run'
-                raise FileNotFoundError(msg)
-    return StudyPage(
-        title='The galaxy-flux study of 2024, run again',
-        lead=_lead(settings),
-        warning=_warning(settings, stages),
-        summary=_summary(stages),
-        sections=[_section(plan, stages, directory) for plan in SECTIONS],
-        facts=_facts(study),
-        times=_times(stages),
-    )
+# Beginning of a table's name -> decimals of its numbers; those of others have four digits.
+DECIMALS = {'samples': 6, 'linear_information': 4}
+DECIMALS |= {'components_flux': 4, 'components_scree': 3, 'components': 2}
 
 
 def write_page(directory):
@@ -114,152 +46,152 @@ def write_page(directory):
     Parameters
     ----------
     directory : path-like
-        Folder of the run; the page shows the figures that are there.
+        Folder of the run; stages that it has not done are named as missing.
 
     Returns
     -------
     path : `~pathlib.Path`
         The page.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run, or lacks a file that a stage names.
     """
-    content = {'page': build_page(directory), 'long_table': LONG_TABLE}
-    html = render_page('study.html', content, 'astroflux.study')
-    path = Path(directory) / PAGE_NAME
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(html, encoding='utf-8')
-    os.replace(part, path)
-    return path
-
-
-def _size_text(settings):
-    sizes = settings['sizes']
-    text = f'{sizes["n_train"]:,} training images and {sizes["n_test"]:,} test images'
-    if sizes['max_epochs'] is not None:
-        text += f', trainings of {sizes["max_epochs"]} epochs at the most'
-    return text
-
-
-def _lead(settings):
-    return (
-        'Every model, table and figure of a report on predicting the flux of galaxies by machine '
-        'learning, made again in the order of the report, beside what it published and what is '
-        f'possible today. Preset {settings["preset"]}: {_size_text(settings)}.'
-    )
-
-
-def _warning(settings, stages):
-    """Say why the numbers do not stand for the study, if they do not."""
-    reasons = []
-    if settings['preset'] != 'full':
-        reasons.append(
-            f'This run is smaller than the study (preset {settings["preset"]}: '
-            f'{_size_text(settings)}). Its numbers do not compare with the published ones.'
-        )
-    if missing := [name for name in STAGE_NAMES if name not in stages]:
-        reasons.append(f'Not all stages are done; missing: {SEPARATOR.join(missing)}.')
-    return ' '.join(reasons)
-
-
-def _summary(stages):
-    """Table of all that the report published of its models."""
-    headings = {
-        block.stage: _heading(plan) for plan in SECTIONS for block in plan.blocks if block.is_rest
+    directory = Path(directory)
+    study = read_study(directory)
+    for stage, found in study['stages'].items():
+        for name in (*found['tables'], *found['figures']):
+            if not (directory / stage / name).is_file():
+                msg = f'{directory} lacks the file {stage}/{name} of the run'
+                raise FileNotFoundError(msg)
+    content = {
+        **study,
+        'comparison_table': comparison_table,
+        'read_table': lambda stage, name, caption: read_table(directory / stage / name, caption),
+        'summary': summary_table(study['stages']),
+        'times': times_table(study['stages']),
     }
-    rows = [
-        {'section': headings[name], **row}
-        for name in SUMMARY_STAGES
-        for row in stages.get(name, {}).get('rows', [])
+    with write_whole(directory / PAGE_NAME) as part:
+        part.write_text(render_page('study.html', content, 'astroflux.study'), encoding='utf-8')
+    return directory / PAGE_NAME
+
+
+def read_table(path, caption):
+    """Read a table that a stage wrote; a column and that of its errors (``_err``) are one."""
+    data = pd.read_csv(path)
+    # what describes the data set is shown as it is in the file
+    if path.parent.name == 'data':
+        texts = pd.read_csv(path, dtype=str, keep_default_na=False).to_numpy()
+        columns = [Column(name, _is_number(data[name])) for name in data]
+        return PageTable(caption, columns, _rows(texts))
+    errors = [f'{name}_err' for name in data]
+    data_columns = data.columns.difference([*errors, *HIDDEN.get(path.name, ())], sort=False)
+    decimals = next((DECIMALS[start] for start in DECIMALS if path.name.startswith(start)), None)
+    columns = [_column(name, data[name]) for name in data_columns]
+    texts = [_column_texts(data[name], data.get(f'{name}_err'), decimals) for name in data_columns]
+    return PageTable(caption, columns, _rows(zip(*texts, strict=True)))
+
+
+def _column(name, values):
+    words = name.replace('_', ' ')
+    title = words if pd.api.types.is_string_dtype(values) else TITLES.get(name, words)
+    if name in FRACTIONS and '%' not in title:
+        title += ' [%]'
+    return Column(title, _is_number(values))
+
+
+def _is_number(values):
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _column_texts(values, errors, decimals):
+    if not _is_number(values):
+        words = {True: 'yes', False: 'no'}
+        return [MISSING if pd.isna(value) else words.get(value, value) for value in values]
+    if pd.api.types.is_integer_dtype(values):
+        return [str(value) for value in values]
+    scale = 100 if values.name in FRACTIONS else 1
+    if errors is not None:
+        return [error_text(*pair) for pair in zip(scale * values, scale * errors, strict=True)]
+    return [_number_text(scale * value, decimals) for value in values]
+
+
+def _number_text(value, decimals):
+    if math.isinf(value):
+        return '∞' if value > 0 else f'{MINUS}∞'
+    if decimals is None or pd.isna(value):
+        return number_text(value, 4)
+    return f'{value:z.{decimals}f}'.replace('-', MINUS)
+
+
+def _rows(lines):
+    """Make rows of texts; groups of rows that begin with the same text are set off."""
+    rows = [Row([Cell(text) for text in line]) for line in lines]
+    heads = [row.cells[0].text for row in rows]
+    if len(set(heads)) < len(heads):
+        for row, head, before in zip(rows[1:], heads[1:], heads, strict=False):
+            row.starts_group = head != before
+    return rows
+
+
+def comparison_table(stage, begin=''):
+    """Set what was published beside what a stage found, in rows that begin as told."""
+    rows = [row for row in stage['rows'] if row['what'].startswith(begin)]
+    lines = [(row['what'], *_pair_texts(**row)) for row in rows]
+    return PageTable('Published and found here', COMPARISON, _rows(lines))
+
+
+def summary_table(stages):
+    """Set all that the report published of its models beside what was found."""
+    lines = [
+        (name, row['what'], *_pair_texts(**row))
+        for name in ('linear', 'logistic', 'forest', 'cnn')
+        for row in stages.get(name, {}).get('rows', ())
         if row['published'] is not None
     ]
-    return comparison_table('What the report published of its models, and what was found', rows)
+    caption = 'What the report published of its models, and what was found'
+    return PageTable(caption, [Column('stage', False), *COMPARISON], _rows(lines))
 
 
-def _heading(plan):
-    return f'{plan.number} {plan.title}'.strip()
+def _pair_texts(what, published, ours):
+    """Write both numbers: the published one in full, the other with as many decimals or more."""
+    # shares are in percent, as the report prints them
+    scale, unit = (100, ' %') if what.startswith('accuracy') else (1, '')
+    decimals = None
+    if isinstance(published, int | float):
+        # the product of a share and 100 is not exact
+        published = f'{scale * published:,.12g}'.replace('-', MINUS) + unit
+        decimals = len(published.removesuffix(unit).partition('.')[2])
+    if isinstance(ours, int | float):
+        ours = _found_text(scale * ours, decimals) + unit
+    return published or MISSING, ours or MISSING
 
 
-def _section(plan, stages, directory):
-    parts = [_part(block, stages.get(block.stage), directory) for block in plan.blocks]
-    return Section(plan.anchor, _heading(plan), plan.intro, parts)
+def _found_text(value, decimals):
+    if value == round(value):
+        return f'{value:,.0f}'.replace('-', MINUS)
+    if decimals is None:
+        return number_text(value, 4)
+    return number_text(value, max(3, decimals + 1 + math.floor(math.log10(abs(value)))))
 
 
-def _part(block, found, directory):
-    if found is None:
-        return Part(block.title, missing=block.stage)
-    rows = _choose(block, found['rows'], 'rows', lambda row: row['what'])
-    return Part(
-        block.title,
-        comparison=comparison_table('Published and found here', rows) if rows else None,
-        remarks=_choose(block, found['remarks'], 'remarks', str),
-        figures=[
-            Figure(f'{block.stage}/{name}', *FIGURES.get(name, (_words(name), _words(name))))
-            for name in _choose(block, found['figures'], 'files', str)
-        ],
-        tables=[
-            page_table(directory / block.stage / name, TABLES.get(name, TablePlan(_words(name))))
-            for name in _choose(block, found['tables'], 'files', str)
-            if name not in NOT_SHOWN
-        ],
+def times_table(stages):
+    """Tell the time that each stage took, and the version that ran it."""
+    total = {name: sum(found[name] for found in stages.values()) for name in ('seconds', 'killed')}
+    found = {**stages, 'all': {**total, 'attempts': '', 'version': ''}}
+    columns = [Column('stage', False), Column('time'), Column('attempts'), Column('version', False)]
+    lines = [
+        (name, _time_text(stage), str(stage['attempts']), stage['version'])
+        for name, stage in found.items()
+    ]
+    return PageTable(
+        'Time that each stage took, and the version that ran it', columns, _rows(lines)
     )
 
 
-def _choose(block, items, kind, text_of):
-    """Items of a stage that a block shows: those of its pattern, or those of no block's."""
-    blocks = [other for plan in SECTIONS for other in plan.blocks if other.stage == block.stage]
-    claimed = [getattr(other, kind) for other in blocks if getattr(other, kind)]
-    if block.is_rest:
-        return [
-            item
-            for item in items
-            if not any(re.search(pattern, text_of(item)) for pattern in claimed)
-        ]
-    pattern = getattr(block, kind)
-    return [item for item in items if pattern and re.search(pattern, text_of(item))]
-
-
-def _words(name):
-    return Path(name).stem.replace('_', ' ')
-
-
-def _facts(study):
-    """How the run was made, as pairs of name and text."""
-    settings, machine = study['settings'], study['machine']
-    data, versions = settings['data'], settings['versions']
-    return [
-        ('command', f'astroflux study run --preset {settings["preset"]} -o DIR'),
-        ('size', _size_text(settings)),
-        ('data set', _listed(data)),
-        ('seeds', _listed(settings['seeds'])),
-        ('versions', _listed({'Python': machine['python'], **versions})),
-        ('machine', f'{machine["processor"]}, {machine["system"]}, {machine["cores"]} cores'),
-        ('processes', str(machine['workers'])),
-    ]
-
-
-def _listed(values):
-    return SEPARATOR.join(f'{name} {value}' for name, value in values.items())
-
-
-def _times(stages):
-    """Table of the time that each stage took."""
-    rows = [
-        Row(
-            [
-                Cell(text)
-                for text in (name, _time_text(found), str(found['attempts']), found['version'])
-            ]
-        )
-        for name, found in stages.items()
-    ]
-    total = {
-        'seconds': sum(found['seconds'] for found in stages.values()),
-        'killed': sum(found['killed'] for found in stages.values()),
-    }
-    rows.append(Row([Cell('all'), Cell(_time_text(total)), Cell(''), Cell('')], starts_group=True))
-    columns = [Column('stage', False), Column('time'), Column('attempts'), Column('version', False)]
-    return PageTable('Time that each stage took, and the version that ran it', columns, rows)
-
-
-def _time_text(found):
+def _time_text(stage):
+    seconds = stage['seconds']
+    text = f'{seconds:.2g} s' if seconds < 100 else f'{seconds / 60:.3g} min'
     # of an attempt that was killed no time is known
-    least = 'at least ' if found['killed'] else ''
-    return least + duration_text(found['seconds'])
+    return f'at least {text}' if stage['killed'] else text

@@ -5,27 +5,104 @@ import os
 import platform
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import import_module, metadata
 from pathlib import Path
 
 import astroflux
-from astroflux.study.context import PRESETS, Context
-from astroflux.study.run_files import (
-    DATA_NAME,
-    RESULTS_NAME,
-    STUDY_NAME,
-    fit_for_json,
-    prepare_folder,
-    read_json,
-    versions,
-    write_json,
-)
-from astroflux.study.stages import load_stages
+from astroflux._work import refuse_other_settings
+from astroflux.study import dataset
+from astroflux.study.catalogue import StudySettings
+from astroflux.study.results import STUDY_NAME, fit_for_json, read_json, write_json
 
-__all__ = ['run_settings', 'run_study']
+__all__ = ['PRESETS', 'STAGE_NAMES', 'Context', 'Preset', 'run_study']
+
+# The stages in the order of the report, each a function of its name in a module of the study.
+STAGES = {
+    'data': 'tabular',
+    'exploration': 'tabular',
+    'linear': 'tabular',
+    'logistic': 'tabular',
+    'forest': 'tabular',
+    'cnn': 'cnn',
+    'explanations': 'cnn',
+    'joined': 'cnn',
+    'components': 'tabular',
+    'today': 'today',
+    'accuracy': 'today',
+}
+STAGE_NAMES = tuple(STAGES)
+
+SETTINGS_NAME = 'settings.json'
+RESULTS_NAME = 'results.json'
 
 # Seconds of each attempt at a stage; none for one that was killed.
 ATTEMPTS_NAME = 'attempts.json'
+
+# What numbers depend on, beside this package, whose version each stage tells of itself.
+PACKAGES = ('numpy', 'scipy', 'astropy', 'photutils', 'pandas', 'scikit-learn', 'torch', 'galsim')
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large a run of the study is: how many images it trains and tests with, and more."""
+
+    n_train: int
+    n_test: int
+    #: Trainings are cut to so many epochs; `None`: as published.
+    max_epochs: int | None = None
+    #: Trainings of the first configuration, each of another seed.
+    n_seeds: int = 5
+    #: Trainings of each joined network.
+    n_joined_seeds: int = 3
+    #: Images that light-profile fits are timed on.
+    n_profile_fits: int = 20
+    #: Trees of a forest.
+    n_trees: int = 100
+
+    @property
+    def settings(self):
+        """The data set's `~astroflux.study.catalogue.StudySettings`."""
+        return StudySettings(n_train=self.n_train, n_test=self.n_test)
+
+
+PRESETS = {
+    'smoke': Preset(200, 100, max_epochs=2, n_seeds=2, n_joined_seeds=1, n_profile_fits=2),
+    'small': Preset(3000, 1000, max_epochs=5, n_seeds=3, n_joined_seeds=2, n_profile_fits=10),
+    'full': Preset(30_000, 10_000),
+}
+
+
+@dataclass
+class Context:
+    """What a stage of the study is given."""
+
+    preset: Preset
+    #: Folder of the data set.
+    data: Path
+    #: Where the stage writes; it exists. The other stages' are beside it.
+    folder: Path
+    workers: int = 2
+    progress: bool = True
+    #: What the earlier stages returned, by their names.
+    results: dict = field(default_factory=dict)
+
+    @cached_property
+    def train(self):
+        """The training set, read at the first use."""
+        return dataset.load_set(self.data, 'train', progress=self.progress)
+
+    @cached_property
+    def test(self):
+        """The test set, read at the first use."""
+        return dataset.load_set(self.data, 'test', progress=self.progress)
+
+
+def load_stages():
+    """Load the functions of all stages, by their names."""
+    modules = {name: import_module(f'astroflux.study.{module}') for name, module in STAGES.items()}
+    return {name: getattr(module, name) for name, module in modules.items()}
 
 
 def run_study(
@@ -37,7 +114,7 @@ def run_study(
     workers=2,
     progress=True,
     stages=None,
-    tell=None,
+    tell=lambda line: None,
 ):
     """
     Run the stages of the study, and keep what each of them found.
@@ -48,7 +125,7 @@ def run_study(
         Folder of the run; made if need be. It gets ``settings.json``; a folder for each stage,
         with its tables, figures and ``results.json``, which is there only if the stage is done;
         and ``study.json``, all of it in one.
-    preset : str or `~astroflux.study.context.Preset`
+    preset : str or `Preset`
         How large the run is: ``'smoke'``, ``'small'`` or ``'full'``, or sizes of one's own.
     data : path-like, optional
         Folder of the data set, which may be there already; by default ``dataset`` in the folder
@@ -60,14 +137,14 @@ def run_study(
     progress : bool
         Whether to show progress bars.
     stages : dict of str to callable, optional
-        Stages in place of those of `~astroflux.study.stages.load_stages`.
+        Stages in place of the study's own: functions of a `Context`, by their names.
     tell : callable, optional
         Called with a line of text as each stage begins, ends or is found to be done.
 
     Returns
     -------
     study : dict
-        What ``study.json`` holds, see `~astroflux.study.run_files.read_study`.
+        What ``study.json`` holds, see `~astroflux.study.results.read_study`.
 
     Raises
     ------
@@ -80,81 +157,49 @@ def run_study(
     if workers < 1:
         msg = f'workers must be at least 1, got {workers}'
         raise ValueError(msg)
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            msg = f'preset must be one of {", ".join(PRESETS)}, got {preset!r}'
+            raise ValueError(msg)
+        preset = PRESETS[preset]
     directory = Path(directory)
-    name, preset = _find_preset(preset)
+    data = Path(data or directory / 'dataset')
     stages = load_stages() if stages is None else stages
-    settings = run_settings(name, preset)
-    data = Path(data) if data else directory / DATA_NAME
+    settings = _run_settings(preset)
     _check_data(data, preset)
-    prepare_folder(directory, settings, resume=resume)
+    _prepare_folder(directory, settings, resume=resume)
     study = {'settings': settings, 'machine': _machine(workers), 'stages': {}}
-    context = Context(
-        preset=preset,
-        data=data,
-        folder=directory,
-        workers=workers,
-        progress=progress,
-    )
+    context = Context(preset, data, directory, workers=workers, progress=progress)
     for number, (stage, function) in enumerate(stages.items(), start=1):
-        context = _for_stage(context, directory / stage, study['stages'])
-        found = _run_stage(function, context, f'{stage} ({number} of {len(stages)})', tell)
-        study['stages'][stage] = found
+        # the same for all, so that the images are read once
+        context.folder, context.results = directory / stage, dict(study['stages'])
+        title = f'{stage} ({number} of {len(stages)})'
+        study['stages'][stage] = _run_stage(function, context, title, tell)
         # after each stage, so that there is a page of what is done
         write_json(study, directory / STUDY_NAME)
     return study
 
 
-def run_settings(name, preset):
-    """
-    Collect what the numbers of a run depend on.
-
-    Parameters
-    ----------
-    name : str
-        Of the preset.
-    preset : `~astroflux.study.context.Preset`
-        Its sizes.
-
-    Returns
-    -------
-    settings : dict
-        ``preset``, ``sizes``, ``data``, ``seeds`` and ``versions``, fit for JSON.
-    """
+def _run_settings(preset):
+    """Collect what the numbers of a run depend on."""
     # torch and scikit-learn are slow to load: not before they are wanted
     from astroflux.study.cnn import CONFIGURATIONS
     from astroflux.study.tabular import SEED
 
-    seeds = {'models of the table': SEED} | {each.name: each.seed for each in CONFIGURATIONS}
     return {
-        'preset': name,
+        'preset': next((k for k, other in PRESETS.items() if other == preset), 'of its own'),
         'sizes': asdict(preset),
         'data': asdict(preset.settings),
-        'seeds': seeds,
-        'versions': versions(),
+        'seeds': {'models of the table': SEED, **{each.name: each.seed for each in CONFIGURATIONS}},
+        'versions': {name: _version(name) for name in PACKAGES},
     }
 
 
-def _find_preset(preset):
-    if not isinstance(preset, str):
-        names = [name for name, other in PRESETS.items() if other == preset]
-        return (names[0] if names else 'of its own'), preset
-    if preset not in PRESETS:
-        msg = f'preset must be one of {", ".join(PRESETS)}, got {preset!r}'
-        raise ValueError(msg)
-    return preset, PRESETS[preset]
-
-
-def _check_data(data, preset):
-    """Refuse a data set that is not the preset's: later stages read it, and do not ask."""
-    # loads GalSim
-    from astroflux.study.dataset import SETTINGS_NAME as DATA_SETTINGS_NAME
-    from astroflux.study.dataset import read_settings
-
-    if not (data / DATA_SETTINGS_NAME).exists():
-        return
-    if (found := read_settings(data)) != preset.settings:
-        msg = f'the data set in {data} is of {found}, want {preset.settings}'
-        raise ValueError(msg)
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return 'not installed'
 
 
 def _machine(workers):
@@ -167,19 +212,32 @@ def _machine(workers):
     }
 
 
-def _for_stage(context, folder, results):
-    """Return the context of the next stage, with the images if they have been read."""
-    following = replace(context, folder=folder, results=dict(results))
-    for name in ('train', 'test'):
-        # a copy of a frozen instance would read the images again
-        if name in vars(context):
-            vars(following)[name] = vars(context)[name]
-    return following
+def _check_data(data, preset):
+    """Refuse a data set that is not the preset's: later stages read it, and do not ask."""
+    exists = (data / dataset.SETTINGS_NAME).exists()
+    if exists and (found := dataset.read_settings(data)) != preset.settings:
+        msg = f'the data set in {data} is of {found}, want {preset.settings}'
+        raise ValueError(msg)
+
+
+def _prepare_folder(directory, settings, *, resume):
+    """Make the folder of a run; refuse one that holds another run."""
+    path = directory / SETTINGS_NAME
+    if not path.exists():
+        if found := sorted(directory.glob(f'*/{RESULTS_NAME}')):
+            msg = f'{directory} holds results, such as {found[0]}, but no {SETTINGS_NAME} of them'
+            raise FileExistsError(msg)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(settings, path)
+        return
+    if not resume:
+        msg = f'{directory} holds a run of the study: resume it, or name another folder'
+        raise FileExistsError(msg)
+    refuse_other_settings(f'the run in {directory}', read_json(path, hint=''), settings)
 
 
 def _run_stage(function, context, title, tell):
     """Run a stage, unless it is done; return what it found."""
-    tell = tell or (lambda line: None)
     path = context.folder / RESULTS_NAME
     if path.exists():
         tell(f'{title}: done before')
@@ -187,11 +245,17 @@ def _run_stage(function, context, title, tell):
     tell(f'{title} ...')
     context.folder.mkdir(exist_ok=True)
     with _timed(context.folder / ATTEMPTS_NAME) as attempts:
-        found = _checked(function(context), context.folder)
-    found['version'] = astroflux.__version__
-    found['seconds'] = sum(seconds for seconds in attempts if seconds is not None)
-    found['attempts'] = len(attempts)
-    found['killed'] = attempts.count(None)
+        found = fit_for_json({'tables': [], 'figures': [], **function(context)})
+        for name in (*found['tables'], *found['figures']):
+            if not (context.folder / name).is_file():
+                msg = f'the stage {context.folder.name!r} names the file {name}, which is not there'
+                raise FileNotFoundError(msg)
+    found |= {
+        'version': astroflux.__version__,
+        'seconds': sum(seconds for seconds in attempts if seconds is not None),
+        'attempts': len(attempts),
+        'killed': attempts.count(None),
+    }
     write_json(found, path)
     tell(f'{title}: done in {found["seconds"]:.0f} s')
     return found
@@ -208,14 +272,3 @@ def _timed(path):
     finally:
         attempts[-1] = time.monotonic() - started
         write_json({'seconds': attempts}, path)
-
-
-def _checked(found, folder):
-    """Return what a stage found as JSON has it, after a look for its files."""
-    found = fit_for_json(found)
-    for kind in ('tables', 'figures'):
-        for name in found.setdefault(kind, []):
-            if not (folder / name).is_file():
-                msg = f'the stage {folder.name!r} names the file {name}, which is not in {folder}'
-                raise FileNotFoundError(msg)
-    return found

@@ -1,255 +1,460 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Linear and logistic regression and random forests: what the table alone says of the flux."""
+"""What the data set is, and what its table alone says of the flux: six stages of the study."""
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.feature_selection import mutual_info_regression
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import (
-    classification_report,
-    confusion_matrix,
-    mean_squared_error,
-    r2_score,
-)
+from sklearn.metrics import classification_report, confusion_matrix, r2_score
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from astroflux.study._output import comparison_row, plain, save_figure, write_table
-from astroflux.study.chance import (
-    accuracy_by_chance,
-    column_information,
-    independence,
-    r2_of_shuffled,
-)
-from astroflux.study.tabular_plots import (
-    confusion_figure,
-    information_figure,
-    predictions_figure,
-)
-from astroflux.study.tabular_remarks import (
-    BY_CONSTRUCTION,
-    PUBLISHED_ACCURACY,
-    PUBLISHED_CLASS,
-    PUBLISHED_MSE,
-    PUBLISHED_R2,
-    class_remarks,
-    information_remark,
-    linear_remark,
-    regressor_remark,
-    variance_remarks,
-)
+from astroflux.study import catalogue, figures, published
+from astroflux.study.catalogue import FEATURES, correlation
+from astroflux.study.dataset import write_study_dataset
+from astroflux.study.results import comparison_row, write_outputs
 
-__all__ = ['CLASSES', 'feature_names', 'flux_classes', 'forest', 'linear', 'logistic']
-
-# The target, in either form, and what is no number.
-TARGETS = ('total_flux', 'log_total_flux', 'file_name')
+__all__ = ['components', 'data', 'exploration', 'forest', 'linear', 'logistic']
 
 CLASSES = ('low', 'medium', 'high')
 
+# Of everything random here but the data.
 SEED = 378
 
+# In ADU. Of fainter galaxies the noise would blur the part of the light that an image holds.
+BRIGHT = 3000.0
 
-def feature_names(table):
-    """
-    Columns that a flux may be predicted from: all but the target's and the file's name.
+# Shuffled fluxes that a regression learns from, and those that columns are compared with, in
+# tables of so many rows.
+N_SHUFFLES = 400
+N_INFORMATION_SHUFFLES = 20
+MAX_INFORMATION_ROWS = 5000
 
-    Parameters
-    ----------
-    table : `~pandas.DataFrame`
-        A table of the study.
+# Tables whose columns are shuffled, and parts of the training set that are left out in turn.
+N_TABLE_SHUFFLES = 20
+N_FOLDS = 5
 
-    Returns
-    -------
-    names : list of str
-    """
-    return [name for name in table.columns if name not in TARGETS]
+# Eigenvalues below this are zero: as many columns follow from others. So does a column whose
+# correlation with another one is no farther than this from 1 or -1.
+SMALLEST = 1e-6
 
 
-def flux_classes(log_flux, train_log_flux):
-    """
-    Sort fluxes into low, medium and high, by the terciles of the training set.
+def data(context):
+    """Draw the data set, as far as it is not there, and describe it."""
+    settings = context.preset.settings
+    write_study_dataset(context.data, settings, workers=context.workers, progress=context.progress)
+    return describe(context)
 
-    Parameters
-    ----------
-    log_flux, train_log_flux : 1D `~numpy.ndarray`
-        log10 of the fluxes, and of those of the training set.
 
-    Returns
-    -------
-    classes : 1D `~numpy.ndarray` of str
-        One of `CLASSES` for each.
-    """
-    edges = np.quantile(train_log_flux, [1 / 3, 2 / 3])
-    return np.array(CLASSES)[np.digitize(log_flux, edges)]
+def describe(context):
+    """Describe the data set: its size, rows, units, and whether it is distributed as published."""
+    sets = _sets(context)
+    table = pd.concat([part.table for part in sets.values()], ignore_index=True)
+    checks, radii = catalogue.check_table(table), catalogue.published_radii()
+    n_passed = sum(check['passed'] for check in checks)
+    inside = light_inside(context.test)
+    flux, log_flux = table['total_flux'], table['log_total_flux']
+    rows = (
+        *((f'galaxies, {k}', published.N_GALAXIES[k], len(part)) for k, part in sets.items()),
+        ('columns', published.N_COLUMNS, table.shape[1]),
+        ('side of an image in pixels', published.IMAGE_SIDE, context.train.images.shape[1]),
+        ('total flux in ADU', '0 to 30,000', f'{flux.min():,.1f} to {flux.max():,.1f}'),
+        ('log10 of the flux', '0 to 5', f'{log_flux.min():.2f} to {log_flux.max():.2f}'),
+        ('median S/N of the test images', None, np.median(image_snr(context.test))),
+        ('median of the light inside a test image, percent', None, inside and 100 * inside),
+        ('checks of the distributions that pass', None, f'{n_passed} of {len(checks)}'),
+    )
+    tables = {
+        'training-rows.csv': _ends(context.train.table).round(6).reset_index(names='row'),
+        'columns.csv': catalogue.column_notes(),
+        'checks.csv': pd.DataFrame([_check_as_text(check) for check in checks]),
+        'published-radii.csv': radii.round(4),
+    }
+    return {
+        'rows': [comparison_row(*row) for row in rows],
+        'checks': checks,
+        'radii': radii.to_dict('records'),
+        **write_outputs(context.folder, tables, {}),
+    }
+
+
+def exploration(context):
+    """Draw the report's figures 2 to 4: an image, the flux and its logarithm, pairs of columns."""
+    tables = {name: part.table for name, part in _sets(context).items()}
+    rows = []
+    for name, table in tables.items():
+        what, found = f'skewness of log10 of the flux, {name}', stats.skew(table['log_total_flux'])
+        rows.append(comparison_row(what, 'left-skewed', found))
+        for x, y in published.PAIRS:
+            what, found = f'correlation of {x} and {y}, {name}', correlation(table[x], table[y])
+            rows.append(comparison_row(what, 'no clear correlation', found))
+    shown = {
+        'example.png': _plot_median_galaxy(context.train),
+        'flux.png': figures.plot_fluxes(tables),
+        'pairs.png': figures.plot_pairs(tables),
+    }
+    correlations = {'correlations.csv': pd.DataFrame(rows)}
+    return {'rows': rows, **write_outputs(context.folder, correlations, shown)}
 
 
 def linear(context):
-    """
-    Linear regressions of log flux on all other columns, and on R_e and Bt alone.
-
-    Parameters
-    ----------
-    context : `~astroflux.study.context.Context`
-        What a stage is given.
-
-    Returns
-    -------
-    result : dict
-        Numbers for the page; see `~astroflux.study`.
-    """
-    train, test, folder = context.train, context.test, context.folder
-    rng = np.random.default_rng(SEED)
-    features = feature_names(train.table)
-    models, predictions, rows, remarks = [], {}, [], [BY_CONSTRUCTION]
-    for name, columns in {'all columns': features, 'R_e and Bt': ['R_e', 'Bt']}.items():
-        x_train, x_test = (part.table[columns].to_numpy(float) for part in (train, test))
-        predicted = LinearRegression().fit(x_train, train.log_flux).predict(x_test)
-        shuffled = r2_of_shuffled(x_train, train.log_flux, x_test, test.log_flux, rng)
-        model = _judge(name, test.log_flux, predicted)
-        low, high = np.quantile(shuffled, [0.025, 0.975])
-        model |= {
+    """Linear regressions of log flux on all other columns, and on R_e and Bt alone."""
+    actual, rng = context.test.log_flux, np.random.default_rng(SEED)
+    models, predictions, rows = [], {}, []
+    for name, columns in {'all columns': FEATURES, 'R_e and Bt': ['R_e', 'Bt']}.items():
+        predicted, by_chance = regress(*_values(context, columns), context, rng)
+        model = {
+            **judge_regression(name, actual, predicted),
             'n_columns': len(columns),
-            'shuffled_r2_low': float(low),
-            'shuffled_r2_high': float(high),
-            # the truth is one of the orders
-            'r2_p_value': float((1 + np.sum(shuffled >= model['r2'])) / (1 + len(shuffled))),
+            'shuffled_r2_low': by_chance['shuffled_low'],
+            'shuffled_r2_high': by_chance['shuffled_high'],
+            'r2_p_value': by_chance['p_value'],
         }
         models.append(model)
         predictions[f'linear regression on {name}'] = predicted
-        rows += [
-            comparison_row(f'MSE, {name}', PUBLISHED_MSE[name], model['mse']),
-            comparison_row(f'R2, {name}', PUBLISHED_R2[name], model['r2']),
-        ]
-        remarks.append(linear_remark(model))
-    information, n_sigma = column_information(train.table[features], train.log_flux, rng)
-    remarks += [information_remark(information, n_sigma), *variance_remarks(test.log_flux)]
-    rows.append(comparison_row('variance of log10 flux, test set', None, test.log_flux.var()))
+        rows.append(comparison_row(f'MSE, {name}', published.LINEAR_MSE[name], model['mse']))
+        rows.append(comparison_row(f'R2, {name}', published.LINEAR_R2[name], model['r2']))
+    columns = context.train.table[FEATURES]
+    information, n_sigma = column_information(columns, context.train.log_flux, rng)
+    variance = actual.var()
+    rows.append(comparison_row('variance of log10 flux, test set', None, variance))
+    tables = {'linear.csv': pd.DataFrame(models), 'linear_information.csv': information}
+    shown = {
+        'linear.png': figures.plot_predictions(actual, predictions),
+        'linear_information.png': figures.plot_information(information),
+    }
     return {
         'rows': rows,
-        'remarks': remarks,
-        'models': [_fit_for_json(model) for model in models],
-        'variance': plain(test.log_flux.var()),
-        'information_n_sigma': plain(n_sigma),
-        'tables': [
-            write_table(pd.DataFrame(models), folder / 'linear.csv'),
-            write_table(information, folder / 'linear_information.csv'),
-        ],
-        'figures': [
-            save_figure(predictions_figure(test.log_flux, predictions), folder / 'linear.png'),
-            save_figure(information_figure(information), folder / 'linear_information.png'),
-        ],
-    }
-
-
-def _judge(name, actual, predicted):
-    """Compare the predictions of a regression with the truth, and with chance."""
-    return {
-        'model': name,
-        'mse': float(mean_squared_error(actual, predicted)),
-        'r2': float(r2_score(actual, predicted)),
-        **independence(actual, predicted),
-    }
-
-
-def _fit_for_json(model):
-    return {
-        name: value if isinstance(value, str | int) else plain(value)
-        for name, value in model.items()
+        'models': models,
+        'variance': variance,
+        'information_n_sigma': n_sigma,
+        **write_outputs(context.folder, tables, shown),
     }
 
 
 def logistic(context):
-    """
-    Logistic regression into low, medium and high flux.
-
-    Parameters
-    ----------
-    context : `~astroflux.study.context.Context`
-        What a stage is given.
-
-    Returns
-    -------
-    result : dict
-        Numbers for the page; see `~astroflux.study`.
-    """
+    """Logistic regression into low, medium and high flux."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return _classify(context, model, 'logistic', 'logistic regression')
+    found, tables, shown = _classify(context, model, 'logistic', 'logistic regression')
+    return {**found, **write_outputs(context.folder, tables, shown)}
 
 
 def forest(context):
-    """
-    Random forests: a classifier into low, medium and high flux, and a regressor of log flux.
+    """Random forests: a classifier into low, medium and high flux, a regressor of log flux."""
+    options = {'n_estimators': context.preset.n_trees, 'n_jobs': context.workers}
+    model = RandomForestClassifier(**options, random_state=SEED)
+    found, tables, shown = _classify(context, model, 'forest', 'random forest')
+    x_train, x_test = _values(context, FEATURES)
+    regressor = RandomForestRegressor(**options, random_state=SEED)
+    predicted = regressor.fit(x_train, context.train.log_flux).predict(x_test)
+    actual, name = context.test.log_flux, 'random forest regressor'
+    judged = judge_regression(name, actual, predicted)
+    found['rows'].append(comparison_row(f'MSE, {name}', None, judged['mse']))
+    found['rows'].append(comparison_row(f'R2, {name}', None, judged['r2']))
+    tables['forest_regressor.csv'] = pd.DataFrame([judged])
+    shown['forest_regressor.png'] = figures.plot_predictions(actual, {name: predicted})
+    return {**found, 'regressor': judged, **write_outputs(context.folder, tables, shown)}
 
-    Parameters
-    ----------
-    context : `~astroflux.study.context.Context`
-        What a stage is given.
 
-    Returns
-    -------
-    result : dict
-        Numbers for the page; see `~astroflux.study`.
-    """
-    train, test, folder = context.train, context.test, context.folder
-    options = {
-        'n_estimators': context.preset.n_trees,
-        'n_jobs': context.workers,
-        'random_state': SEED,
+def components(context):
+    """Principal components and factors of the table, and regressions of log flux on them."""
+    rng = np.random.default_rng(SEED)
+    # those that vary, without the number of the image, which is a name
+    varies = np.ptp(context.train.table[FEATURES].to_numpy(float), axis=0) > 0
+    names = [name for name in np.array(FEATURES)[varies].tolist() if name != 'img_number']
+    values = _values(context, names)
+    parts = [StandardScaler().fit(values[0]).transform(part) for part in values]
+    pca, scree, n_components = decompose(parts[0], rng)
+    n_free = int((scree['eigenvalue'] > SMALLEST).sum())
+
+    # columns that are the same leave a factor nothing to explain but themselves
+    distinct = distinct_columns(parts[0])
+    distinct_names = [names[column] for column in distinct]
+    _, _, n_factors = decompose(parts[0][:, distinct], rng)
+    factors = FactorAnalysis(n_factors, rotation='varimax', svd_method='lapack', max_iter=5000)
+    factors.fit(parts[0][:, distinct])
+    scale = np.sqrt(scree['eigenvalue'].to_numpy())[:n_free, None]
+    loadings = {
+        'PCA': _loadings(names, pca.components_[:n_free] * scale, 'PC'),
+        'factor analysis': _loadings(distinct_names, factors.components_, 'F'),
     }
-    result = _classify(context, RandomForestClassifier(**options), 'forest', 'random forest')
-    features = feature_names(train.table)
-    x_train, x_test = (part.table[features].to_numpy(float) for part in (train, test))
-    regressor = RandomForestRegressor(**options).fit(x_train, train.log_flux)
-    predicted = regressor.predict(x_test)
-    model = _judge('random forest regressor', test.log_flux, predicted)
-    result['rows'] += [
-        comparison_row('MSE, random forest regressor', None, model['mse']),
-        comparison_row('R2, random forest regressor', None, model['r2']),
-    ]
-    result['remarks'].append(regressor_remark(model))
-    result['regressor'] = _fit_for_json(model)
-    figure = predictions_figure(test.log_flux, {'random forest regressor': predicted})
-    result['figures'].append(save_figure(figure, folder / 'forest_regressor.png'))
-    result['tables'].append(write_table(pd.DataFrame([model]), folder / 'forest_regressor.csv'))
-    return result
+    scores = {
+        'PCA': [pca.transform(part)[:, :n_free] for part in parts],
+        'factor analysis': [factors.transform(part[:, distinct]) for part in parts],
+    }
+    predicted = predict_by_components(scores, context, rng)
+    tables = {
+        'components_scree.csv': scree,
+        'components_loadings.csv': loadings['PCA'],
+        'components_factors.csv': loadings['factor analysis'],
+        'components_flux.csv': predicted,
+    }
+    shown = {
+        'components_scree.png': figures.plot_scree(scree),
+        'components_loadings.png': figures.plot_loadings(loadings),
+        'components_flux.png': figures.plot_components_r2(predicted),
+    }
+    return {
+        'n_columns': len(names),
+        'n_free': n_free,
+        'n_components': n_components,
+        'n_factors': n_factors,
+        'explained': scree['cumulative'][n_components - 1],
+        'uniqueness': dict(zip(distinct_names, factors.noise_variance_.tolist(), strict=True)),
+        'rows': [
+            comparison_row(f'R2 of log flux, all of {kind}', None, group['r2'].iloc[-1])
+            for kind, group in predicted.groupby('decomposition')
+        ],
+        **write_outputs(context.folder, tables, shown),
+    }
+
+
+def _sets(context):
+    return {'training': context.train, 'test': context.test}
+
+
+def _values(context, columns):
+    """Return columns of both tables as arrays."""
+    return [part.table[columns].to_numpy(float) for part in (context.train, context.test)]
+
+
+def _ends(table):
+    """Return the first and the last rows of a table."""
+    return pd.concat([table.head(5), table.tail(5)]) if len(table) > 10 else table
+
+
+def _check_as_text(check):
+    low_high = check['found'] if isinstance(check['found'], list) else []
+    found = ' to '.join(f'{value:.6g}' for value in low_high) or f'{check["found"]:.4g}'
+    return {**check, 'found': found, 'passed': 'yes' if check['passed'] else 'no'}
+
+
+def image_snr(study_set):
+    """Signal-to-noise ratio of each image as a whole, from the image less its noise."""
+    # float32 sums of 20,000 squares would do, but not of the brightest pixels
+    power = np.array([np.square(image, dtype=float).sum() for image in study_set.images])
+    of_noise = study_set.noise**2 * study_set.images[0].size
+    return np.sqrt(np.maximum(power - of_noise, 0)) / study_set.noise
+
+
+def light_inside(study_set):
+    """Median part of the light of bright galaxies that their images hold; `None` without any."""
+    bright = np.flatnonzero(study_set.flux >= BRIGHT)
+    if not bright.size:
+        return None
+    seen = np.array([study_set.images[row].sum(dtype=float) for row in bright])
+    return float(np.median(seen / study_set.flux[bright]))
+
+
+def _plot_median_galaxy(train):
+    """Plot the galaxy that is closest to the median in flux and radius."""
+    ranks = train.table[['total_flux', 'R_e']].rank(pct=True)
+    row = int(((ranks - 0.5) ** 2).sum(axis=1).to_numpy().argmin())
+    galaxy = train.table.iloc[row]
+    title = (
+        f'{galaxy["file_name"]}: {galaxy["total_flux"]:,.0f} ADU, $R_e$ = {galaxy["R_e"]:.2f} '
+        f'arcsec, $B/T$ = {galaxy["Bt"]:.2f}'
+    )
+    return figures.plot_example(train.images[row], train.noise, title=title)
+
+
+def regress(train, test, context, rng):
+    """
+    Regress log flux linearly on the columns of arrays; return the predictions for the test set.
+
+    And a dict of how they compare with regressions that learned from shuffled fluxes: ``r2``;
+    ``shuffled_low`` and ``shuffled_high``, between which 95 of 100 of these are; and ``p_value``.
+    """
+    learned, actual = context.train.log_flux, context.test.log_flux
+    predicted = LinearRegression().fit(train, learned).predict(test)
+    r2 = r2_score(actual, predicted)
+    orders = np.array([rng.permutation(learned) for _ in range(N_SHUFFLES)]).T
+    by_chance = LinearRegression().fit(train, orders).predict(test)
+    shuffled = np.array([r2_score(actual, column) for column in by_chance.T])
+    low, high = np.quantile(shuffled, [0.025, 0.975])
+    # the truth is one of the orders
+    p_value = (1 + np.sum(shuffled >= r2)) / (1 + N_SHUFFLES)
+    return predicted, {'r2': r2, 'shuffled_low': low, 'shuffled_high': high, 'p_value': p_value}
+
+
+def judge_regression(name, actual, predicted):
+    """
+    Compare predictions with the truth, and with what they would be worth in any other order.
+
+    ``correlation_error`` is the standard deviation of Pearson's coefficient if the predictions
+    were shuffled, ``1 / sqrt(n - 1)`` whatever their distribution (Pitman 1937, Supplement to
+    JRSS 4, 225), and ``p_value`` two-sided by the normal distribution; ``expected_mse`` and
+    ``expected_r2`` are the means over all orders.
+    """
+    error = 1 / np.sqrt(len(actual) - 1)
+    found = correlation(actual, predicted) if np.ptp(predicted) > 0 else np.nan
+    mse = actual.var() + predicted.var() + (actual.mean() - predicted.mean()) ** 2
+    return {
+        'model': name,
+        'mse': np.mean((actual - predicted) ** 2),
+        'r2': r2_score(actual, predicted),
+        'correlation': found,
+        'correlation_error': error,
+        'p_value': 2 * stats.norm.sf(abs(found) / error),
+        'expected_mse': mse,
+        'expected_r2': 1 - mse / actual.var(),
+    }
+
+
+def column_information(columns, target, rng):
+    """
+    Mutual information of each column of a table with a target, and that of shuffled targets.
+
+    By the distances to the nearest neighbours (Kraskov, Stoegbauer & Grassberger 2004, PRE 69,
+    066138), as scikit-learn has it, in nats; 0 for a column of one value. Returns a table of
+    ``column``, ``information``, ``shuffled_median`` and ``shuffled_largest``; and how many
+    standard deviations the largest information is above that of shuffled targets, whose
+    distribution has a tail to high values.
+    """
+    rows = np.arange(len(columns))
+    if len(rows) > MAX_INFORMATION_ROWS:
+        rows = rng.choice(len(rows), MAX_INFORMATION_ROWS, replace=False)
+    values, target = columns.to_numpy(float)[rows], np.asarray(target, float)[rows]
+    varies = np.ptp(values, axis=0) > 0
+    found = np.zeros((N_INFORMATION_SHUFFLES + 1, values.shape[1]))
+    for shuffle, information in enumerate(found):
+        truth = target if shuffle == 0 else rng.permutation(target)
+        # a little noise, which the estimate needs to tell equal values apart
+        information[varies] = mutual_info_regression(
+            values[:, varies], truth, random_state=int(rng.integers(2**31))
+        )
+    table = pd.DataFrame(
+        {
+            'column': list(columns.columns),
+            'information': found[0],
+            'shuffled_median': np.median(found[1:], axis=0),
+            'shuffled_largest': found[1:].max(axis=0),
+        }
+    )
+    largest, shuffled = found[0].max(), found[1:].max(axis=1)
+    return table, (largest - shuffled.mean()) / max(shuffled.std(ddof=1), 1e-12)
+
+
+def flux_classes(log_flux, train_log_flux):
+    """Sort fluxes into `CLASSES`, by the terciles of the training set."""
+    edges = np.quantile(train_log_flux, [1 / 3, 2 / 3])
+    return np.array(CLASSES)[np.digitize(log_flux, edges)]
 
 
 def _classify(context, model, stage, label):
-    """Train and judge a classifier of fluxes."""
-    train, test, folder = context.train, context.test, context.folder
-    features = feature_names(train.table)
-    y_train, y_test = (flux_classes(part.log_flux, train.log_flux) for part in (train, test))
-    model.fit(train.table[features].to_numpy(float), y_train)
-    predicted = model.predict(test.table[features].to_numpy(float))
-    judged = accuracy_by_chance(y_test, predicted)
-    report = classification_report(
-        y_test, predicted, labels=CLASSES, output_dict=True, zero_division=0
-    )
+    """Train and judge a classifier of fluxes; return its results, tables and figures."""
+    x_train, x_test = _values(context, FEATURES)
+    learned = context.train.log_flux
+    model.fit(x_train, flux_classes(learned, learned))
+    actual, predicted = flux_classes(context.test.log_flux, learned), model.predict(x_test)
+    judged = judge_classes(actual, predicted)
+    options = {'labels': CLASSES, 'output_dict': True, 'zero_division': 0}
+    report = classification_report(actual, predicted, **options)
     # the accuracy comes as a bare number
     report = {name: row for name, row in report.items() if isinstance(row, dict)}
-    table = pd.DataFrame(report).T.rename_axis('class').reset_index()
-    table['support'] = table['support'].astype(int)
-    counts = confusion_matrix(y_test, predicted, labels=CLASSES)
+    report = pd.DataFrame(report).T.rename_axis('class').reset_index()
+    counts = confusion_matrix(actual, predicted, labels=CLASSES)
     shares = dict(zip(CLASSES, (counts.sum(axis=0) / counts.sum()).tolist(), strict=True))
+    favorite = max(shares, key=shares.get)
     matrix = pd.DataFrame(counts, columns=[f'predicted {name}' for name in CLASSES])
     matrix.insert(0, 'actual', CLASSES)
-    favourite = max(shares, key=shares.get)
-    title = f'{label}: accuracy {100 * judged["accuracy"]:.1f} %'
-    return {
-        'rows': [
-            comparison_row(f'accuracy, {label}', PUBLISHED_ACCURACY, judged['accuracy']),
-            comparison_row('class predicted most often', PUBLISHED_CLASS[stage], favourite),
-        ],
-        'remarks': [BY_CONSTRUCTION, *class_remarks(judged, shares, PUBLISHED_CLASS[stage])],
-        'chance': _fit_for_json(judged),
-        'predicted_shares': shares,
-        'tables': [
-            write_table(table, folder / f'{stage}_report.csv'),
-            write_table(matrix, folder / f'{stage}_confusion.csv'),
-        ],
-        'figures': [
-            save_figure(
-                confusion_figure(counts, CLASSES, title=title), folder / f'{stage}_confusion.png'
-            )
-        ],
+    rows = [
+        comparison_row(f'accuracy, {label}', published.ACCURACY, judged['accuracy']),
+        comparison_row('class predicted most often', published.FAVORITE_CLASS[stage], favorite),
+    ]
+    found = {'rows': rows, 'chance': judged, 'predicted_shares': shares}
+    tables = {
+        f'{stage}_report.csv': report.astype({'support': int}),
+        f'{stage}_confusion.csv': matrix,
     }
+    title = f'{label}: accuracy {100 * judged["accuracy"]:.1f} %'
+    shown = figures.plot_confusion(counts, CLASSES, title=title)
+    return found, tables, {f'{stage}_confusion.png': shown}
+
+
+def judge_classes(actual, predicted):
+    """
+    Compare the accuracy of a classification with that of chance.
+
+    ``chance`` is the mean over all orders of the predictions, ``error`` the binomial standard
+    deviation of the accuracy by chance, ``n_sigma`` how far the accuracy is above chance, and
+    ``p_value`` that of an exact two-sided binomial test.
+    """
+    n, n_right = len(actual), int((actual == predicted).sum())
+    chance = sum(np.mean(actual == one) * np.mean(predicted == one) for one in np.unique(actual))
+    error = np.sqrt(chance * (1 - chance) / n)
+    return {
+        'accuracy': n_right / n,
+        'chance': chance,
+        'error': error,
+        'n_sigma': (n_right / n - chance) / error if error > 0 else 0.0,
+        'p_value': stats.binomtest(n_right, n, float(chance)).pvalue,
+    }
+
+
+def distinct_columns(values):
+    """Numbers of the columns that are no earlier one, but for a factor and a constant."""
+    same = np.abs(np.corrcoef(values, rowvar=False)) > 1 - SMALLEST
+    return np.flatnonzero(~np.tril(same, -1).any(axis=1)).tolist()
+
+
+def decompose(values, rng):
+    """
+    Find the principal components of standardised columns, and how many of them are no chance.
+
+    Returns the fitted `~sklearn.decomposition.PCA`; a table with ``component`` from 1,
+    ``eigenvalue`` in units of a column's variance, ``shuffled``, the 95th percentile of that if
+    each column is shuffled by itself, and ``cumulative``, the part of all variance; and the
+    number of components before the first whose eigenvalue is not above ``shuffled`` (parallel
+    analysis, Horn 1965, Psychometrika 30, 179), at least one.
+    """
+    pca = PCA(svd_solver='covariance_eigh').fit(values)
+    eigenvalues = np.clip(pca.explained_variance_, 0, None)
+    shuffled = [
+        np.linalg.eigvalsh(np.corrcoef(rng.permuted(values, axis=0), rowvar=False))[::-1]
+        for _ in range(N_TABLE_SHUFFLES)
+    ]
+    limit = np.percentile(shuffled, 95, axis=0)
+    n_kept = max(1, int(np.argmin(np.append(eigenvalues > limit, False))))
+    scree = pd.DataFrame(
+        {
+            'component': np.arange(1, len(eigenvalues) + 1),
+            'eigenvalue': eigenvalues,
+            'shuffled': limit,
+            'cumulative': np.cumsum(eigenvalues) / eigenvalues.sum(),
+        }
+    )
+    return pca, scree, n_kept
+
+
+def _loadings(names, values, prefix):
+    """Make a table of loadings, the largest of each component positive."""
+    table = {'column': names}
+    for number, row in enumerate(values, start=1):
+        table[f'{prefix}{number}'] = np.sign(row[np.argmax(np.abs(row))]) * row
+    return pd.DataFrame(table)
+
+
+def predict_by_components(scores, context, rng):
+    """Regress log flux on the first component of each kind, the first two, and so on."""
+    folds = KFold(N_FOLDS, shuffle=True, random_state=SEED)
+    rows, learned = [], context.train.log_flux
+    for kind, (train, test) in scores.items():
+        for n in range(1, train.shape[1] + 1):
+            _, found = regress(train[:, :n], test[:, :n], context, rng)
+            crossed = cross_val_score(LinearRegression(), train[:, :n], learned, cv=folds)
+            rows.append(
+                {
+                    'decomposition': kind,
+                    'n_components': n,
+                    'correlation': correlation(train[:, n - 1], learned),
+                    'r2': found.pop('r2'),
+                    'cross_validated_r2': crossed.mean(),
+                    **found,
+                }
+            )
+    return pd.DataFrame(rows)

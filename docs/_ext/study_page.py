@@ -1,106 +1,165 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """
-The directive ``study-page``: what a run of the study found, made from its numbers.
+The numbers and tables of the full run of the study, ``docs/study``, on its page.
 
-Its argument is the folder of the run, relative to that of the documentation: ``study.json``, and
-for each stage its tables and figures. Without such a folder it is a sentence that says so.
+Role ``study``: a number of ``study.json``, as ``:study:`logistic.chance.accuracy .1%```. Parts of
+the path are keys of a stage, numbers in a list, or what a row of it holds, as in
+``today.methods.Kron.mse .2g``; two paths with a slash between them are a quotient.
+
+Directives: ``study-rows`` with a stage, and how its rows begin, for what was published and found;
+``study-summary`` for those of all models; ``study-table`` with a file and a caption;
+``study-times``.
 """
 
+import re
 from pathlib import Path
 
 from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from astroflux.study.page import build_page
-from astroflux.study.run_files import STUDY_NAME
+from astroflux.study.page import comparison_table, read_table, summary_table, times_table
+from astroflux.study.results import STUDY_NAME, read_study
 
-SOURCE = (
-    'The rest of this page is what the full run found, made from its numbers when this '
-    'documentation was built.'
-)
-NOT_DONE = 'The full run of the study is not part of this version of the documentation.'
+FOLDER = 'study'
+
+# Path and format of a number.
+NUMBER = re.compile(r'(.+?)(?: ([+,]*(?:\.\d+)?[dfge%]?))?')
+
+SUPERSCRIPTS = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
+
+# Tables with more rows are folded.
+LONG_TABLE = 20
 
 
-class StudyPage(SphinxDirective):
-    """Sections of a run of the study, in the order of its report."""
+def number_text(study, text):
+    """Write the number that the text of a role asks for."""
+    path, spec = NUMBER.fullmatch(text).groups()
+    values = [look_up(study, part) for part in path.split(' / ')]
+    value = values[0] / values[1] if len(values) == 2 else values[0]
+    if isinstance(value, dict):
+        return ', '.join(f'{name} {item}' for name, item in value.items())
+    written = format(value, spec or '')
+    if isinstance(value, str):
+        return written
+    mantissa, has_exponent, exponent = written.replace('%', ' %').partition('e')
+    if has_exponent:
+        power = str(int(exponent)).translate(SUPERSCRIPTS)
+        mantissa += f' \N{MULTIPLICATION SIGN} 10{power}'
+    return mantissa.replace('-', '\N{MINUS SIGN}')
 
-    required_arguments = 1
+
+def look_up(study, path):
+    """Find a value of a run."""
+    value = {**study, **study['stages']}
+    for name in path.split('.'):
+        if isinstance(value, dict):
+            value = value[name]
+        elif name.isdigit():
+            value = value[int(name)]
+        else:
+            value = [row for row in value if name in row.values()]
+            value = value[0] if len(value) == 1 else value
+    if isinstance(value, list):
+        msg = f'{path} is not one value'
+        raise TypeError(msg)
+    return value
+
+
+class StudyNumber(SphinxRole):
+    """A number of the run."""
 
     def run(self):
-        name = self.arguments[0]
-        folder = Path(self.env.srcdir) / name
-        self.env.note_dependency(str(folder / STUDY_NAME))
-        if not (folder / STUDY_NAME).is_file():
-            return [nodes.paragraph(text=NOT_DONE)]
-        page = build_page(folder)
-        made = [paragraph(SOURCE), paragraph(page.lead)]
-        if page.warning:
-            made.append(nodes.warning('', paragraph(page.warning)))
-        summary = [paragraph('Numbers of sections are those of the report.'), table(page.summary)]
-        made.append(self.section('study-summary', 'At a glance', summary))
-        for section in page.sections:
-            content = [paragraph(section.intro)]
-            for part in section.parts:
-                content += self.part(part, name)
-            made.append(self.section(f'study-{section.anchor}', section.heading, content))
-        content = [facts(page.facts), table(page.times)]
-        made.append(self.section('study-made', 'How it was made', content))
-        return made
-
-    def section(self, anchor, heading, content):
-        made = nodes.section(ids=[anchor], names=[anchor])
-        made += nodes.title(text=heading)
-        made += content
-        self.state.document.note_explicit_target(made)
-        return made
-
-    def part(self, part, name):
-        made = [nodes.rubric(text=part.title)] if part.title else []
-        if part.missing:
-            made.append(paragraph(f'The stage {part.missing} is not done in this run.'))
-        if part.comparison:
-            made.append(table(part.comparison))
-        if part.remarks:
-            items = [nodes.list_item('', paragraph(remark)) for remark in part.remarks]
-            made.append(nodes.bullet_list('', *items))
-        # the images are relative to the page
-        up = '../' * self.env.docname.count('/')
-        for figure in part.figures:
-            image = nodes.image(uri=f'{up}{name}/{figure.source}', alt=figure.alt)
-            made.append(nodes.figure('', image, nodes.caption(text=figure.caption)))
-        return made + [table(each) for each in part.tables]
+        folder = Path(self.env.srcdir) / FOLDER
+        self.env.note_dependency(folder / STUDY_NAME)
+        try:
+            return [nodes.Text(number_text(read_study(folder), self.text))], []
+        except (KeyError, LookupError, TypeError, ValueError) as exc:
+            message = self.inliner.reporter.error(f'no number {self.text!r}: {exc!r}')
+            return [nodes.problematic(self.rawtext, self.rawtext)], [message]
 
 
-def paragraph(text):
-    return nodes.paragraph(text=text)
+class StudyRows(SphinxDirective):
+    """What was published, and what a stage found."""
+
+    required_arguments = 1
+    optional_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self):
+        folder = Path(self.env.srcdir) / FOLDER
+        self.env.note_dependency(folder / STUDY_NAME)
+        return table_nodes(self.make_table(read_study(folder)['stages']))
+
+    def make_table(self, stages):
+        return comparison_table(stages[self.arguments[0]], *self.arguments[1:])
 
 
-def facts(pairs):
-    items = [
-        nodes.field('', nodes.field_name(text=name), nodes.field_body('', paragraph(text)))
-        for name, text in pairs
-    ]
-    return nodes.field_list('', *items)
+class StudySummary(StudyRows):
+    """What was published of all models, and found."""
+
+    required_arguments = 0
+
+    def make_table(self, stages):
+        return summary_table(stages)
 
 
-def table(content):
-    """Make a table of one of the page."""
+class StudyTimes(StudyRows):
+    """How long the stages took."""
+
+    required_arguments = 0
+
+    def make_table(self, stages):
+        return times_table(stages)
+
+
+class StudyTable(SphinxDirective):
+    """A table of a stage."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self):
+        path = Path(self.env.srcdir) / self.arguments[0]
+        self.env.note_dependency(path)
+        return table_nodes(read_table(path, ' '.join(self.content)))
+
+
+def table_nodes(content):
+    """Make a table of one of a page; long ones are folded."""
     group = nodes.tgroup(cols=len(content.columns))
     group += [nodes.colspec(colwidth=1) for _ in content.columns]
-    head = nodes.thead('', row([column.title for column in content.columns]))
-    rows = [row([cell.text for cell in line.cells]) for line in content.rows]
+    head = nodes.thead('', row(content.columns, (column.title for column in content.columns)))
+    rows = [row(content.columns, (cell.text for cell in line.cells)) for line in content.rows]
     group += [head, nodes.tbody('', *rows)]
-    made = nodes.table('', nodes.title(text=content.caption), group)
     # as wide as its content
-    made['classes'].append('colwidths-auto')
+    table = nodes.table(
+        '', nodes.title(text=content.caption), group, classes=['colwidths-auto', 'study']
+    )
+    if len(rows) <= LONG_TABLE:
+        return [table]
+    summary = f'<details><summary>{content.caption} ({len(rows)} rows)</summary>'
+    return [
+        nodes.raw('', summary, format='html'),
+        table,
+        nodes.raw('', '</details>', format='html'),
+    ]
+
+
+def row(columns, texts):
+    """Make a row of a table."""
+    made = nodes.row()
+    for column, text in zip(columns, texts, strict=True):
+        entry = nodes.entry('', nodes.paragraph(text=text))
+        entry['classes'] += ['number'] * column.is_number
+        made += entry
     return made
 
 
-def row(texts):
-    return nodes.row('', *(nodes.entry('', paragraph(text)) for text in texts))
-
-
 def setup(app):
-    """Register the directive."""
-    app.add_directive('study-page', StudyPage)
+    """Register role and directives."""
+    app.add_role('study', StudyNumber())
+    app.add_directive('study-rows', StudyRows)
+    app.add_directive('study-summary', StudySummary)
+    app.add_directive('study-table', StudyTable)
+    app.add_directive('study-times', StudyTimes)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -228,7 +228,7 @@ def test_network_that_needs_columns(make_adu, tmp_path):
 def test_shipped_weights_measure_galaxies_of_the_study():
     pytest.importorskip('galsim')
     from astroflux.study.catalogue import StudySettings, draw_catalogue
-    from astroflux.study.images import crop_centre, draw_image
+    from astroflux.study.dataset import crop_centre, draw_image
 
     # a seed that nothing was trained on
     settings = StudySettings(n_train=1, n_test=19, seed=77)

@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""A data set of a few galaxies, drawn once for all tests of the study."""
+"""A data set of a few galaxies, and a run, made once for all tests of the study."""
 
 import shutil
 
@@ -10,7 +10,7 @@ SETTINGS = {'n_train': 30, 'n_test': 12, 'seed': 5}
 
 @pytest.fixture(scope='session')
 def study_settings():
-    from astroflux.study.dataset import StudySettings
+    from astroflux.study.catalogue import StudySettings
 
     return StudySettings(**SETTINGS)
 
@@ -35,26 +35,19 @@ def study_copy(study_folder, tmp_path):
 @pytest.fixture
 def study_context(study_folder, tmp_path):
     """What a stage is given, on the data set of `study_folder`."""
-    from astroflux.study.context import Context, Preset
+    from astroflux.study.run import Context, Preset
 
     folder = tmp_path / 'stage'
     folder.mkdir()
-    preset = Preset(
-        SETTINGS['n_train'],
-        SETTINGS['n_test'],
-        max_epochs=1,
-        n_seeds=2,
-        n_joined_seeds=1,
-        n_profile_fits=1,
-        n_trees=5,
-    )
+    sizes = {'max_epochs': 1, 'n_seeds': 2, 'n_joined_seeds': 1, 'n_profile_fits': 1, 'n_trees': 5}
+    preset = Preset(SETTINGS['n_train'], SETTINGS['n_test'], **sizes)
     return Context(preset=preset, data=study_folder, folder=folder, workers=1, progress=False)
 
 
 @pytest.fixture(scope='session')
 def smoke_preset():
     """Sizes of the run that `smoke_run` makes: smaller than the preset ``smoke``."""
-    from astroflux.study.context import Preset
+    from astroflux.study.run import Preset
 
     return Preset(60, 40, max_epochs=1, n_seeds=2, n_joined_seeds=1, n_profile_fits=1, n_trees=10)
 
@@ -69,8 +62,8 @@ def smoke_run(tmp_path_factory, smoke_preset):
     folder = tmp_path_factory.mktemp('study') / 'smoke'
     with pytest.MonkeyPatch.context() as patch:
         # the speeds need not be good to the percent
-        patch.setattr('astroflux.study.accuracy_cost.FEWEST_TIMED', 4)
-        patch.setattr('astroflux.study.accuracy_cost.REPEATS', 1)
+        patch.setattr('astroflux.study.today.FEWEST_TIMED', 4)
+        patch.setattr('astroflux.study.today.REPEATS', 1)
         run_study(folder, smoke_preset, workers=1, progress=False)
     write_page(folder)
     return folder

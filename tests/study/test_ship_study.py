@@ -1,16 +1,19 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""The tool that puts the best network of a run into the package."""
+"""The tool that puts a run where it belongs: its best network, its page."""
 
 import importlib.util
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from astroflux import CNNFluxEstimator
 from astroflux.networks import load_weights
+from astroflux.study.results import read_study
 
 TOOL_PATH = Path(__file__).parents[2] / 'tools' / 'ship_study.py'
 
@@ -27,7 +30,7 @@ def tool():
 
 @pytest.fixture
 def run(study_context, tmp_path):
-    from astroflux.study.cnn_results import cnn
+    from astroflux.study.cnn import cnn
 
     folder = tmp_path / 'run'
     (folder / 'cnn').mkdir(parents=True)
@@ -88,3 +91,44 @@ def test_errors_and_table(tool):
     lines = tool.table_by_flux(flux[:3], predicted[:3]).splitlines()
     assert [line.split()[:2] for line in lines[3:5]] == [['0-300', '2'], ['300-3,000', '1']]
     assert len({len(line) for line in (lines[0], lines[2], lines[-1])}) == 1
+
+
+@pytest.fixture
+def full_run(tmp_path):
+    return shutil.copytree(TOOL_PATH.parents[1] / 'docs' / 'study', tmp_path / 'run')
+
+
+def test_ships_the_page(tool, full_run, tmp_path):
+    target = tmp_path / 'docs' / 'study'
+    (target / 'old').mkdir(parents=True)
+    (full_run / 'linear' / 'results.json').touch()
+    plain = full_run / 'linear' / 'linear.png'
+    with Image.open(plain) as image:
+        image.convert('RGBA').save(plain)
+    tool.ship_page(full_run, target)
+    shipped = {path.relative_to(target): path for path in target.glob('*/*')}
+    assert shipped.keys() == {path.relative_to(full_run) for path in full_run.glob('*/*.[cp]*')}
+    for name, path in shipped.items():
+        if path == target / 'linear' / 'linear.png':
+            assert path.stat().st_size < 0.6 * plain.stat().st_size
+        else:
+            assert path.stat().st_size <= (full_run / name).stat().st_size
+    assert read_study(target) == read_study(full_run)
+    assert [*target.parent.iterdir()] == [target]
+
+
+@pytest.mark.parametrize(
+    ('edit', 'message'),
+    [
+        (lambda study: study['settings'].update(preset='smoke'), 'the preset full, got smoke'),
+        (lambda study: study['stages'].pop('today'), 'this one lacks today'),
+    ],
+)
+def test_page_of_a_run_that_is_not_whole(tool, full_run, tmp_path, edit, message):
+    study = read_study(full_run)
+    edit(study)
+    (full_run / 'study.json').write_text(json.dumps(study))
+    (tmp_path / 'study').mkdir()
+    with pytest.raises(ValueError, match=message):
+        tool.ship_page(full_run, tmp_path / 'study')
+    assert (tmp_path / 'study').is_dir()
