@@ -5,7 +5,7 @@ New observations of a library's noiseless stamps: neighbours, masks, noise.
 In the orientation in which the network sees all stamps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ import torch
 from astroflux.networks.orientation import ORIENTATIONS, Orientation
 from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
+from astroflux.simulation.sky import SkyPopulation
 from astroflux.training.noise import correlate, noise_maps
+from astroflux.training.sky import add_stamp, draw_sky
 
 __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
 
@@ -65,6 +67,13 @@ class ObservationSettings:
         others lie anywhere from its lower end to the stamp's edge.
     star_fraction : float
         Share of point sources among the neighbours.
+    sky_fraction : float
+        Share of stamps with a whole sky instead: sources, background, noise and masks as in a
+        coadd.
+    sky : `~astroflux.simulation.SkyPopulation`
+        Its sources.
+    saturation, footprint_shares, variance_factor
+        As of `~astroflux.simulation.SceneSimulation`.
     neighbour_mask_fraction : float
         Share of the neighbours that come masked.
     defect_fraction : float
@@ -110,6 +119,11 @@ class ObservationSettings:
     neighbour_flux_ratio: tuple[float, float] = (0.05, 3.0)
     neighbour_distance: tuple[float, float] = (6.0, 27.0)
     star_fraction: float = 0.15
+    sky_fraction: float = 0.0
+    sky: SkyPopulation = field(default_factory=SkyPopulation)
+    saturation: tuple[float, float] = (6.0, 9.0)
+    footprint_shares: tuple[float, float, float, float] = (0.4, 0.2, 0.2, 0.2)
+    variance_factor: tuple[float, float] = (0.85, 1.05)
     neighbour_mask_fraction: float = 0.4
     defect_fraction: float = 0.1
     unknown_psf_fraction: float = 0.15
@@ -168,18 +182,6 @@ class Observation:
     binning: np.ndarray
 
 
-def _add(canvas, stamp, scale, dx, dy):
-    """Add a stamp to a canvas, its centre moved by whole pixels."""
-    half = stamp.shape[0] // 2
-    top, left = REACH - half + dy, REACH - half + dx
-    y0, x0 = max(top, 0), max(left, 0)
-    y1 = min(top + stamp.shape[0], CANVAS_SIZE)
-    x1 = min(left + stamp.shape[1], CANVAS_SIZE)
-    part = stamp[y0 - top : y1 - top, x0 - left : x1 - left] * np.float32(scale)
-    canvas[y0:y1, x0:x1] += part
-    return part, (slice(y0, y1), slice(x0, x1))
-
-
 def _neighbours(library, index, flux, canvas, valid, settings, rng):
     """Add neighbours that share the galaxy's PSF; mask some of them."""
     group = library.group[index]
@@ -200,7 +202,7 @@ def _neighbours(library, index, flux, canvas, valid, settings, rng):
             other = first + rng.integers(library.group_size)
             stamp, peak = library.stamps[other], library.unit_peak[other]
         stamp = ORIENTATIONS[rng.integers(8)].apply(stamp)
-        part, where = _add(canvas, stamp, ratio * flux * peak, dx, dy)
+        part, where = add_stamp(canvas, stamp, ratio * flux * peak, dx, dy)
         if rng.random() < settings.neighbour_mask_fraction:
             # As a detection map would: above the noise, and not the galaxy's own.
             own = target[where]
@@ -344,13 +346,18 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
     alone = np.zeros_like(image)
     valid = np.ones_like(image)
+    skies = {}
     floor = np.full(n, STRUCTURE_FLOOR) * (library.n_components[indices] == 0)
     for row, index in enumerate(indices):
         dx, dy = rng.choice(SHIFTS, 2, p=SHIFT_SHARES)
         stamp = ORIENTATIONS[rng.integers(8)].apply(library.stamps[index])
-        _add(alone[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
+        add_stamp(alone[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
         image[row] = alone[row]
-        if rng.random() < settings.blend_fraction:
+        if settings.sky_fraction and rng.random() < settings.sky_fraction:
+            sky = skies[row] = draw_sky(library, index, alone[row], flux[row], settings, rng)
+            image[row] += sky.light
+            valid[row][sky.mask] = 0
+        elif rng.random() < settings.blend_fraction:
             _neighbours(library, index, flux[row], image[row], valid[row], settings, rng)
         if rng.random() < settings.defect_fraction:
             _defects(valid[row], rng)
@@ -362,16 +369,22 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     noise = torch.randn(image.shape, generator=generator).numpy()
     correlation = correlate(noise, settings, rng)
+    for row, sky in skies.items():
+        true_variance[row] /= np.float32(sky.variance_factor)
+        noise[row] = sky.correlated(noise[row])
+        correlation[row] *= sky.kernel.sum()
     effective_snr = np.empty(n)
     binning = _binning(library.psf[library.group[indices], 0], settings, rng)
-    sky = settings.sky_residual * binning * rng.standard_normal(n)
+    level = settings.sky_residual * binning * rng.standard_normal(n)
+    for row, sky in skies.items():
+        level[row] += sky.level
     weight = np.empty_like(image)
     # one at a time, as that is faster: a stamp fits into a processor's cache
     for row in range(n):
         effective_snr[row] = np.sqrt((alone[row] ** 2 / true_variance[row]).sum())
         noise[row] *= np.sqrt(true_variance[row])
         seen = image[row] + noise[row]
-        seen += np.float32(sky[row])
+        seen += np.float32(level[row])
         seen *= valid[row]
         orientation = orient(seen, (REACH, REACH))
         image[row] = orientation.apply(seen)

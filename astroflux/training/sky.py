@@ -1,0 +1,147 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""The sky of an observation, made of the stamps of a library: each is rendered once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import convolve
+
+from astroflux.networks.orientation import ORIENTATIONS
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
+from astroflux.simulation.sky import (
+    FOOTPRINTS,
+    correlation_kernel,
+    draw_footprints,
+    draw_saturation,
+    sky_level,
+)
+
+__all__ = ['Sky', 'add_stamp', 'draw_sky']
+
+# Sources this far outside the canvas still shine into it, in pixels.
+MARGIN = 30
+
+# A galaxy of the library stands for one of another radius the rarer, the more they differ:
+# standard deviation of the logarithm of their ratio.
+RADIUS_TOLERANCE = 0.4
+
+# The stamp of a source ends where what is left out is below this part of the noise.
+LEAST_LIGHT = 0.003
+SMALLEST_REACH = 10
+
+
+@dataclass
+class Sky:
+    """
+    What a sky adds to an observation.
+
+    Attributes
+    ----------
+    light : 2D `~numpy.ndarray`
+        Of all sources but the galaxy, in units of the noise.
+    mask : 2D `~numpy.ndarray` of bool
+        Pixels that cannot be used.
+    level : float
+        Of the background.
+    kernel : 2D `~numpy.ndarray`
+        Of the noise's correlation.
+    variance_factor : float
+        The stated variance over the true one.
+    """
+
+    light: np.ndarray
+    mask: np.ndarray
+    level: float
+    kernel: np.ndarray
+    variance_factor: float
+
+    def correlated(self, noise):
+        """Return white noise as that of a coadd."""
+        return convolve(noise, self.kernel.astype(noise.dtype), mode='wrap')
+
+
+def add_stamp(canvas, stamp, scale, dx, dy):
+    """Add a stamp to a canvas, its centre moved by whole pixels."""
+    half = stamp.shape[0] // 2
+    top, left = REACH - half + dy, REACH - half + dx
+    y0, x0 = max(top, 0), max(left, 0)
+    y1 = max(min(top + stamp.shape[0], CANVAS_SIZE), y0)
+    x1 = max(min(left + stamp.shape[1], CANVAS_SIZE), x0)
+    part = stamp[y0 - top : y1 - top, x0 - left : x1 - left] * np.float32(scale)
+    canvas[y0:y1, x0:x1] += part
+    return part, (slice(y0, y1), slice(x0, x1))
+
+
+def draw_sky(library, index, alone, flux, settings, rng):
+    """
+    Draw the sky around a galaxy, of sources that share its PSF.
+
+    Parameters
+    ----------
+    library : `~astroflux.training.library.Library`
+        Noiseless stamps.
+    index : int
+        Which galaxy.
+    alone : 2D `~numpy.ndarray`
+        Its light on the canvas, in units of the noise.
+    flux : float
+        Its flux.
+    settings : `~astroflux.training.observe.ObservationSettings`
+        Of which those of the sky count.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    sky : `Sky`
+    """
+    group = library.group[index]
+    fwhm = library.psf[group, 0]
+    side = CANVAS_SIZE + 2 * MARGIN
+    sources = settings.sky.draw((side, side), fwhm, rng, target_flux=flux)
+    stand_ins = _stand_ins(library, group, sources, rng)
+    detected, faint = np.zeros((2, CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    mask = np.zeros(detected.shape, bool)
+    full = sources.limit * 10 ** (0.4 * rng.uniform(*settings.saturation))
+    reach = fwhm * (sources.flux / (fwhm**2 * LEAST_LIGHT)) ** 0.2 + 6 * sources.radius
+    half = np.clip(reach, SMALLEST_REACH, library.stamps.shape[1] // 2).astype(int)
+    x, y = np.round(sources.x).astype(int), np.round(sources.y).astype(int)
+    on_canvas = np.maximum(abs(x), abs(y)) < REACH + half
+    orientations = rng.integers(8, size=len(sources))
+    for number in np.flatnonzero(on_canvas):
+        is_star = sources.is_star[number]
+        if is_star:
+            stamp, peak = library.stars[group], library.star_peak[group]
+        else:
+            stamp, peak = (part[stand_ins[number]] for part in (library.stamps, library.unit_peak))
+        middle = stamp.shape[0] // 2
+        part = slice(middle - half[number], middle + half[number] + 1)
+        stamp = ORIENTATIONS[orientations[number]].apply(stamp[part, part])
+        canvas = detected if sources.is_detected[number] else faint
+        brightness = sources.flux[number] * peak
+        add_stamp(canvas, stamp, brightness, x[number], y[number])
+        if is_star and brightness > full * peak:
+            star = np.zeros_like(canvas)
+            add_stamp(star, stamp, brightness, x[number], y[number])
+            place = (REACH + x[number], REACH + y[number])
+            mask |= draw_saturation(star, sources.flux[number], place, full * peak, rng)
+    kind = FOOTPRINTS[rng.choice(len(FOOTPRINTS), p=settings.footprint_shares)]
+    return Sky(
+        light=detected + faint,
+        mask=mask | draw_footprints(alone, detected, kind, rng),
+        level=sky_level(faint, rng),
+        kernel=correlation_kernel(rng),
+        variance_factor=rng.uniform(*settings.variance_factor),
+    )
+
+
+def _stand_ins(library, group, sources, rng):
+    """Return for each source a galaxy of the group, preferably of about its radius."""
+    first = group * library.group_size
+    radii = library.half_light_radius[first : first + library.group_size]
+    with np.errstate(divide='ignore'):
+        apart = np.log(radii) - np.log(sources.radius)[:, None]
+    # stars have none: any will do
+    apart = np.where(np.isfinite(apart), apart, 0)
+    score = -0.5 * (apart / RADIUS_TOLERANCE) ** 2
+    return first + np.argmax(score + rng.gumbel(size=score.shape), axis=1)

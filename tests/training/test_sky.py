@@ -1,0 +1,106 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+
+import numpy as np
+import pytest
+
+from astroflux.networks.pyramid import CANVAS_SIZE, REACH
+from astroflux.simulation import SkyPopulation
+from astroflux.training.observe import ObservationSettings, observe
+from astroflux.training.sky import add_stamp, draw_sky
+
+pytest.importorskip('galsim')
+
+EMPTY = SkyPopulation(density=(1e-6, 1e-6), companion_rate=(0.0, 0.0))
+
+
+def settings(**changes):
+    return ObservationSettings(
+        **{'sky_fraction': 1.0, 'snr': (20.0, 200.0), 'defect_fraction': 0.0, **changes}
+    )
+
+
+def alone(library, index, flux):
+    canvas = np.zeros((CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    add_stamp(canvas, library.stamps[index], flux * library.unit_peak[index], 0, 0)
+    return canvas
+
+
+def test_stamp_is_moved_and_cut_at_the_edge():
+    canvas = np.zeros((CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    stamp = np.arange(1.0, 10.0, dtype=np.float32).reshape(3, 3)
+    add_stamp(canvas, stamp, 2.0, 4, -3)
+    assert canvas[REACH - 3, REACH + 4] == 10
+    assert canvas.sum() == 2 * stamp.sum()
+    add_stamp(canvas, stamp, 1.0, REACH + 1, 0)
+    assert canvas[:, -1].sum() == 1 + 4 + 7
+    before = canvas.copy()
+    add_stamp(canvas, stamp, 1.0, REACH + 5, 0)
+    np.testing.assert_array_equal(canvas, before)
+
+
+def test_light_is_that_of_the_sources(library):
+    sky = SkyPopulation(density=(30.0, 30.0), star_share=(1e-6, 1e-6), companion_rate=(0.0, 0.0))
+    options = settings(sky=sky, footprint_shares=(1.0, 0.0, 0.0, 0.0))
+    light = np.mean(
+        [
+            draw_sky(library, 0, alone(library, 0, 1.0), 1.0, options, rng).light.mean()
+            for rng in map(np.random.default_rng, range(30))
+        ]
+    )
+    fwhm = library.psf[library.group[0], 0]
+    expected = np.mean(
+        [
+            sky.draw((500, 500), fwhm, rng, target_flux=1.0).flux.sum() / 500**2
+            for rng in map(np.random.default_rng, range(30))
+        ]
+    )
+    assert light == pytest.approx(expected, rel=0.4)
+
+
+def test_empty_sky_is_noise_with_a_wrong_variance(library):
+    options = settings(sky=EMPTY, snr=(1e-6, 1.1e-6), variance_factor=(0.81, 0.81), sky_residual=0)
+    options = ObservationSettings(
+        **{
+            **vars(options),
+            'uneven_noise_fraction': 0.0,
+            'photon_noise_fraction': 0.0,
+            'correlated_noise_fraction': 0.0,
+        }
+    )
+    seen = observe(library, np.arange(16), options, np.random.default_rng(1))
+    used = seen.weight > 0
+    assert np.unique(seen.weight[used]).tolist() == [1.0]
+    assert seen.image[used].std() == pytest.approx(1 / 0.9, abs=0.01)
+    np.testing.assert_array_less(seen.effective_snr, seen.snr)
+
+
+def test_neighbors_know_nothing_of_the_galaxy(library):
+    """Beside a faint galaxy most of the detected light is brighter than it is."""
+    options = settings(footprint_shares=(1.0, 0.0, 0.0, 0.0))
+    flux = 5 / library.unit_norm[3]
+    skies = [
+        draw_sky(library, 3, alone(library, 3, flux), flux, options, rng)
+        for rng in map(np.random.default_rng, range(20))
+    ]
+    brightest = [sky.light.max() for sky in skies]
+    assert np.median(brightest) > 2 * flux * library.unit_peak[3]
+    # the background was taken with what is too faint to be seen
+    levels = [sky.level for sky in skies]
+    assert -0.2 < np.mean(levels) < -0.005
+
+
+def test_observations_of_a_sky_are_seeded(library):
+    one, other = (
+        observe(library, np.arange(8), settings(), np.random.default_rng(9)) for _ in range(2)
+    )
+    for name, value in vars(one).items():
+        np.testing.assert_array_equal(value, getattr(other, name))
+
+
+def test_footprints_mask_pixels(library):
+    counts = {}
+    for kind, shares in (('none', (1.0, 0.0, 0.0, 0.0)), ('grown', (0.0, 0.0, 1.0, 0.0))):
+        options = settings(footprint_shares=shares, small_stamp_fraction=0.0)
+        seen = observe(library, np.arange(16), options, np.random.default_rng(2))
+        counts[kind] = (seen.weight > 0).mean()
+    assert counts['grown'] < counts['none'] - 0.01
