@@ -8,7 +8,7 @@ import numpy as np
 from astroflux._optional import import_optional
 from astroflux.simulation.population import SERSIC_INDEX_STEP
 
-__all__ = ['structured_profile']
+__all__ = ['blobs', 'structured_profile']
 
 # Share of the light in the structure, and in the bulge.
 STRUCTURE_SHARE = (0.1, 0.6)
@@ -35,7 +35,7 @@ N_PATCHES = (1, 4)
 CLUMP_REACH = 1.3
 
 
-def _blobs(positions, widths, weights):
+def blobs(positions, widths, weights):
     """Return round Gaussians at positions, of unit flux in all."""
     galsim = import_optional('galsim', extra='simulate')
     weights = np.asarray(weights) / np.sum(weights)
@@ -53,7 +53,7 @@ def _ring(radius, rng):
     positions = ring * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     # wide enough to touch their neighbours, so that the ring is closed
     width = ring * max(rng.uniform(*RING_WIDTH), 2.0 / N_RING_BLOBS)
-    return _blobs(positions, [width] * N_RING_BLOBS, rng.uniform(0.6, 1.4, N_RING_BLOBS))
+    return blobs(positions, [width] * N_RING_BLOBS, rng.uniform(0.6, 1.4, N_RING_BLOBS))
 
 
 def _arms(radius, rng):
@@ -64,7 +64,7 @@ def _arms(radius, rng):
     arm = radii[:, None] * np.stack([np.cos(turns), np.sin(turns)], axis=1)
     widths = rng.uniform(*ARM_WIDTH) * np.maximum(radii, 0.5 * radius)
     weights = np.exp(-radii / radius) * radii * rng.uniform(0.5, 1.5, (2, N_ARM_BLOBS))
-    return _blobs(np.concatenate([arm, -arm]), [*widths, *widths], weights.ravel())
+    return blobs(np.concatenate([arm, -arm]), [*widths, *widths], weights.ravel())
 
 
 def _clumps(radius, rng):
@@ -74,7 +74,7 @@ def _clumps(radius, rng):
     angles = rng.uniform(0, 2 * np.pi, n)
     positions = radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     widths = radius * np.exp(rng.uniform(*np.log(CLUMP_WIDTH), n))
-    return _blobs(positions, widths, np.exp(0.7 * rng.standard_normal(n)))
+    return blobs(positions, widths, np.exp(0.7 * rng.standard_normal(n)))
 
 
 def _bar(radius, rng):

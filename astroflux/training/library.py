@@ -18,6 +18,7 @@ from tqdm import tqdm
 from astroflux._optional import import_optional
 from astroflux._work import spawn_pool, write_whole
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
+from astroflux.simulation.morphology import morphological_profile
 from astroflux.simulation.observation import PSF_SIZE
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
@@ -128,11 +129,13 @@ def _structured_truth(face_on, seed):
     return Truth(half, 5 * np.log10(outer / inner))
 
 
-def _galaxy(row, structured_fraction, rng):
+def _galaxy(row, config, rng):
     """Return a galaxy's profile and truth."""
-    if rng.random() >= structured_fraction:
+    if rng.random() >= config.get('structured_fraction', 0.0):
         return galaxy_profile(row), _sersic_truth(row)
-    face_on = structured_profile(row, rng)
+    richer = config.get('richer_fraction', 0.0)
+    is_richer = richer and rng.random() < richer
+    face_on = (morphological_profile if is_richer else structured_profile)(row, rng)
     galsim = import_optional('galsim', extra='simulate')
     angle = float(row['position_angle_1']) * galsim.degrees
     inclined = face_on.shear(q=float(row['axis_ratio_1']), beta=angle)
@@ -153,7 +156,6 @@ def _render_chunk(path, config, index):
     pixel_scale = config['pixel_scale']
     parts = config['part']
     shares = np.array([part['share'] for part in parts])
-    structured_fraction = config.get('structured_fraction', 0.0)
 
     def offset():
         return tuple(rng.uniform(-0.5, 0.5, 2))
@@ -170,7 +172,7 @@ def _render_chunk(path, config, index):
         accuracy = parts[which].get('accuracy')
         population = GalaxyPopulation(**{**config['galaxies'], **parts[which]['galaxies']})
         for row in population.draw(group_size, rng, derived=False):
-            profile, truth = _galaxy(row, structured_fraction, rng)
+            profile, truth = _galaxy(row, config, rng)
             centre = (row['x_offset'], row['y_offset'])
             stamps.append(
                 draw_galaxy(profile, psf, shape, pixel_scale, offset=centre, accuracy=accuracy)
@@ -217,8 +219,10 @@ def render_library(directory, config, *, workers=2, progress=True):
     config : mapping
         The ``library`` section of a training configuration: ``seed``,
         ``n_galaxies``, ``group_size``, ``stamp_size``, ``pixel_scale``, the
-        ``structured_fraction`` of galaxies that are not smooth, and the keyword
-        arguments of `~astroflux.simulation.GalaxyPopulation` (``galaxies``);
+        ``structured_fraction`` of galaxies that are not smooth, the
+        ``richer_fraction`` of these that are of `astroflux.simulation.morphology`,
+        and the keyword arguments of
+        `~astroflux.simulation.GalaxyPopulation` (``galaxies``);
         and in each ``part`` its ``share`` of the groups, the keyword arguments
         of `~astroflux.simulation.PSFPopulation` (``psf``), what else it sets of
         the ``galaxies``, and the parameters of ``galsim.GSParams`` that it draws
