@@ -21,8 +21,9 @@ from astroflux import (
     RegressionFluxEstimator,
     SEPFluxEstimator,
 )
-from astroflux.estimators import SourceFinder
+from astroflux.estimators import MeasurementError, SourceFinder
 from astroflux.estimators.methods import ESTIMATOR_MODULES
+from astroflux.flags import MeasurementFlag
 
 # -- the checks of scikit-learn ----------------------------------------------------------------
 
@@ -227,3 +228,10 @@ def test_used_estimator_is_light(estimator, make_ccd):
     assert pickle.loads(pickled).predict(ccd, psf_fwhm=4.0) == flux
     # what was loaded stays with the estimator itself
     assert estimator.predict(ccd, psf_fwhm=4.0) == flux
+
+
+def test_a_failed_measurement_is_told_by_other_processes():
+    error = MeasurementError(MeasurementFlag.NOT_DETECTED, 'there is no source')
+    copied = pickle.loads(pickle.dumps(error))
+    assert copied.flag == error.flag
+    assert str(copied) == str(error)
