@@ -49,20 +49,9 @@ N_SUMMARY = 8
 
 def achievable_scatter(snr, floor=SCATTER_FLOOR):
     """
-    Return roughly the scatter of ln flux that is achievable at a given S/N.
+    Return roughly the scatter of ln flux that is achievable at a given S/N, above a floor.
 
     The information limit of a galaxy of unknown shape is about 1.5 / (S/N).
-
-    Parameters
-    ----------
-    snr : `torch.Tensor`
-        Signal-to-noise ratio.
-    floor : float or `torch.Tensor`
-        What remains at any S/N.
-
-    Returns
-    -------
-    scatter : `torch.Tensor`
     """
     return ((1.5 / snr) ** 2 + floor**2).sqrt()
 
