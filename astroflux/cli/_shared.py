@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-import astroflux
 from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [
@@ -141,11 +140,13 @@ def format_table(table):
     """Lines of a table for the terminal, with the flags by name."""
     from astropy.table import QTable
 
+    from astroflux.flags import decode_flags
+
     table = QTable(table, copy=True)
     for name in table.colnames:
         if table[name].dtype.kind == 'f':
             table[name].info.format = '.5g'
     if 'flags' in table.colnames:
-        names = astroflux.decode_flags(table['flags'])
+        names = decode_flags(table['flags'])
         table['flags'] = [' '.join(row) or '-' for row in names]
     return table.pformat(max_lines=-1, max_width=-1)

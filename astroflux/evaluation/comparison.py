@@ -7,7 +7,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable, vstack
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux.evaluation._comparison_data import Comparison, ExtremeCase
 from astroflux.evaluation._comparison_parts import PartFolder
 from astroflux.evaluation._comparison_run import Plan, cpu_seconds, run_plan
@@ -106,7 +106,7 @@ def _settings(plan):
         'limits': plan.limits,
         'psf_fwhm': str(plan.keywords['psf_fwhm']),
         'n_extremes': plan.n_extremes,
-        'astroflux': astroflux.__version__,
+        'astroflux': __version__,
     }
 
 
@@ -146,7 +146,7 @@ def _assemble(plan, labels, parts, extremes, workers):
             'limits': plan.limits,
             'psf_fwhm': _psf_fwhm_text(plan.keywords['psf_fwhm']),
             'workers': workers,
-            'versions': {'astroflux': astroflux.__version__, **packages},
+            'versions': {'astroflux': __version__, **packages},
             'date': datetime.now(UTC).isoformat(timespec='seconds'),
         },
     )

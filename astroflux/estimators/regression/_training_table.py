@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux._work import write_whole
 from astroflux.estimators.regression._features import FEATURES
 
@@ -87,7 +87,7 @@ def write_table(path, table, *, params=None):
     arrays = {name: np.ascontiguousarray(array) for name, array in table.arrays.items()}
     header = {
         'format': FORMAT,
-        'astroflux_version': astroflux.__version__,
+        'astroflux_version': __version__,
         'name': table.name,
         'feature_names': json.dumps(FEATURES),
         'sha256': table.sha256,
