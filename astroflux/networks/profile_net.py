@@ -16,7 +16,7 @@ from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, P
 from astroflux.networks.psf_gaussians import PSFGaussians
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS
 from astroflux.networks.pyramid import Pyramid, symmetric_pictures
-from astroflux.networks.sersic_model import PARAMETERS
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 
 __all__ = ['ProfileNet', 'achievable_scatter']
 
@@ -220,7 +220,7 @@ class ProfileNet(nn.Module):
             fit_features = self.standardise_fit(fit_features)
             hidden = torch.cat([hidden, fit_features], dim=1)
             candidates = torch.cat([candidates, self._fluxes_of_fit(fit, view)], dim=1)
-            ln_radius = fit['parameters'][:, PARAMETERS.index('ln_radius')]
+            ln_radius = fit['parameters'][:, PROFILE_PARAMETERS.index('ln_radius')]
             answer = {name: fit[name] for name in ('ln_start', *FIT_FLUXES)}
             if not self.training:
                 answer |= self._judge(raw, view, fit, features, fit_features)
