@@ -103,6 +103,7 @@ def _settings(plan):
     return {
         'source': plan.source.settings,
         'methods': _method_texts(plan),
+        'learned': {name: _learned(estimator) for name, estimator in plan.methods.items()},
         'limits': plan.limits,
         'psf_fwhm': str(plan.keywords['psf_fwhm']),
         'n_extremes': plan.n_extremes,
@@ -112,6 +113,13 @@ def _settings(plan):
 
 def _method_texts(plan):
     return {name: repr(estimator) for name, estimator in plan.methods.items()}
+
+
+def _learned(estimator):
+    """What a fit has learned, which the parameters of an estimator do not tell."""
+    # names as those of scikit-learn; weights and training tables have a hash
+    learned = {name: value for name, value in vars(estimator).items() if name.endswith('_')}
+    return {name: str(getattr(value, 'sha256', value)) for name, value in learned.items()}
 
 
 def _assemble(plan, labels, parts, extremes, workers):
