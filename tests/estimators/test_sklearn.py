@@ -156,6 +156,13 @@ def test_same_finder_same_flux(make_ccd):
     assert estimator.measure(ccd).meta['parameters']['finder__n_sigma'] == 2.5
 
 
+@pytest.mark.parametrize('value', [None, 'mine'])
+def test_no_finder(value, make_ccd):
+    estimator = KronFluxEstimator().set_params(finder=value)
+    with pytest.raises(ValueError, match=f'finder must be a SourceFinder, got {value!r}'):
+        estimator.predict(make_ccd())
+
+
 # -- fit, searches and pipelines ---------------------------------------------------------------
 
 
