@@ -64,21 +64,9 @@ def _ndim(item):
 
 def is_single(cutouts):
     """
-    Return whether the input is one cutout, not a collection of them.
+    Return whether the input of `~astroflux.cutouts.iter_cutouts` is one cutout.
 
-    Parameters
-    ----------
-    cutouts : object
-        What `~astroflux.cutouts.iter_cutouts` accepts.
-
-    Returns
-    -------
-    single : bool
-
-    Raises
-    ------
-    TypeError
-        If it is neither a cutout nor a collection.
+    `TypeError` if it is neither a cutout nor a collection of them.
     """
     if isinstance(cutouts, str | Path | Cutout | Cutout2D):
         return True

@@ -64,16 +64,7 @@ def shape_loss(answer, truth):
     """
     Return the loss of radius, concentration and bulge-to-total ratio.
 
-    Parameters
-    ----------
-    answer : dict of `torch.Tensor`
-        What `~astroflux.networks.profile_net.ProfileNet` returns.
-    truth : dict of `torch.Tensor`
-        The same; NaN where it has no meaning.
-
-    Returns
-    -------
-    loss : `torch.Tensor`
+    As for `flux_loss`; NaN in the truth is what has no meaning.
     """
     scatter = achievable_scatter(truth['effective_snr'])
     loss = 0.0
@@ -95,18 +86,8 @@ def error_loss(answer, truth):
 
     It is the pinball loss of the quantiles (Koenker & Bassett 1978,
     Econometrica 46, 33), divided by what is achievable at the galaxy's S/N;
-    for the shape that of the absolute error.
-
-    Parameters
-    ----------
-    answer : dict of `torch.Tensor`
-        What `~astroflux.networks.profile_net.ProfileNet` returns.
-    truth : dict of `torch.Tensor`
-        ``ln_flux``, ``effective_snr`` and the shape.
-
-    Returns
-    -------
-    loss : `torch.Tensor`
+    for the shape that of the absolute error. Answer and truth are as for `flux_loss`, and the
+    truth has the shape.
     """
     scatter = achievable_scatter(truth['effective_snr'])
     offset = truth['ln_flux'] - answer['ln_flux'].detach()

@@ -16,7 +16,7 @@ from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, P
 from astroflux.networks.psf_gaussians import PSFGaussians
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS
 from astroflux.networks.pyramid import Pyramid, symmetric_pictures
-from astroflux.networks.sersic_model import PARAMETERS
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 
 __all__ = ['ProfileNet', 'achievable_scatter']
 
@@ -49,20 +49,9 @@ N_SUMMARY = 8
 
 def achievable_scatter(snr, floor=SCATTER_FLOOR):
     """
-    Return roughly the scatter of ln flux that is achievable at a given S/N.
+    Return roughly the scatter of ln flux that is achievable at a given S/N, above a floor.
 
     The information limit of a galaxy of unknown shape is about 1.5 / (S/N).
-
-    Parameters
-    ----------
-    snr : `torch.Tensor`
-        Signal-to-noise ratio.
-    floor : float or `torch.Tensor`
-        What remains at any S/N.
-
-    Returns
-    -------
-    scatter : `torch.Tensor`
     """
     return ((1.5 / snr) ** 2 + floor**2).sqrt()
 
@@ -231,7 +220,7 @@ class ProfileNet(nn.Module):
             fit_features = self.standardise_fit(fit_features)
             hidden = torch.cat([hidden, fit_features], dim=1)
             candidates = torch.cat([candidates, self._fluxes_of_fit(fit, view)], dim=1)
-            ln_radius = fit['parameters'][:, PARAMETERS.index('ln_radius')]
+            ln_radius = fit['parameters'][:, PROFILE_PARAMETERS.index('ln_radius')]
             answer = {name: fit[name] for name in ('ln_start', *FIT_FLUXES)}
             if not self.training:
                 answer |= self._judge(raw, view, fit, features, fit_features)

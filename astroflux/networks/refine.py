@@ -24,18 +24,7 @@ FEWEST_FAMILIAR = 500
 
 
 def new_network(seed):
-    """
-    Return an untrained network.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the initial weights.
-
-    Returns
-    -------
-    network : `~astroflux.networks.profile_net.ProfileNet`
-    """
+    """Return an untrained `~astroflux.networks.ProfileNet`, its weights drawn by a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return ProfileNet()

@@ -10,7 +10,7 @@ from astropy import units as u
 from astropy.table import QTable, Table
 from tqdm import tqdm
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux._table_files import write_table
 from astroflux._work import refuse_other_settings, write_whole
 from astroflux.cutouts import write_cutout
@@ -110,7 +110,7 @@ def write_dataset(
             file.flush()
 
     table = add_units(_read_progress(directory)[:n])
-    table.meta = {**settings, 'astroflux_version': astroflux.__version__}
+    table.meta = {**settings, 'astroflux_version': __version__}
     write_table(table, directory / TRUTH_NAME, overwrite=True)
     return table
 

@@ -19,7 +19,12 @@ from astroflux._optional import import_optional
 from astroflux._work import spawn_pool, write_whole
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
 from astroflux.simulation.observation import PSF_SIZE
-from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
+from astroflux.simulation.population import (
+    GalaxyPopulation,
+    PSFPopulation,
+    components_of,
+    radius_of_sum,
+)
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.simulation.structure import structured_profile
 
@@ -107,10 +112,7 @@ class Library:
 
 def _sersic_truth(row):
     """Return the numbers of a galaxy of one or two components."""
-    components = [
-        (1 - row['bulge_to_total'], row['sersic_index_1'], row['half_light_radius_1']),
-        (row['bulge_to_total'], row['sersic_index_2'], row['half_light_radius_2']),
-    ]
+    components = components_of(row)
     inner, half, outer = (radius_of_sum(components, fraction) for fraction in (0.2, 0.5, 0.8))
     index, bulge_to_total = row['sersic_index_1'], row['bulge_to_total']
     if row['n_components'] == 1:
@@ -237,25 +239,7 @@ def render_library(directory, config, *, workers=2, progress=True):
 
 
 def load_library(directory, config):
-    """
-    Read a rendered library into memory.
-
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the chunks.
-    config : mapping
-        As for `render_library`.
-
-    Returns
-    -------
-    library : `Library`
-
-    Raises
-    ------
-    FileNotFoundError
-        If a chunk is missing.
-    """
+    """Read a `Library` into memory; `FileNotFoundError` if it is not rendered as a whole."""
     parts = []
     for path in _chunk_paths(directory, config):
         if not path.exists():

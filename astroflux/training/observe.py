@@ -288,23 +288,9 @@ def _binning(fwhm, settings, rng):
 
 def draw_indices(library, n, settings, rng):
     """
-    Draw galaxies of a library, with the weights of the settings.
+    Draw ``n`` galaxies of a `~astroflux.training.library.Library`: their numbers.
 
-    Parameters
-    ----------
-    library : `~astroflux.training.library.Library`
-        Noiseless stamps.
-    n : int
-        How many.
-    settings : `ObservationSettings`
-        Of which ``sersic_index_power`` and ``compact_radius`` count.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    indices : `~numpy.ndarray`
-        ``(n,)`` integers.
+    The weights are ``sersic_index_power`` and ``compact_radius`` of the settings.
     """
     single = library.n_components == 1
     # The share of single components stays that of the library.
@@ -318,25 +304,10 @@ def draw_indices(library, n, settings, rng):
 
 def observe(library, indices, settings, rng, *, orient=Orientation.of):
     """
-    Observe galaxies of a library.
+    Observe galaxies of a `~astroflux.training.library.Library`, by their numbers.
 
-    Parameters
-    ----------
-    library : `~astroflux.training.library.Library`
-        Noiseless stamps.
-    indices : sequence of int
-        Which galaxies.
-    settings : `ObservationSettings`
-        How.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    orient : callable
-        Called with an image and the position of the galaxy in it, returns the
-        `~astroflux.networks.orientation.Orientation` to see it in.
-
-    Returns
-    -------
-    observation : `Observation`
+    Called with an image and the position of the galaxy in it, ``orient`` returns the
+    `~astroflux.networks.orientation.Orientation` to see it in.
     """
     n = len(indices)
     snr = np.exp(rng.uniform(*np.log(settings.snr), n))

@@ -15,7 +15,8 @@ from astropy.nddata import (
 from astropy.utils.masked import Masked
 from numpy.testing import assert_allclose, assert_array_equal
 
-from astroflux.cutouts import Cutout, is_single, iter_cutouts, write_cutout
+from astroflux.cutouts import Cutout, iter_cutouts, write_cutout
+from astroflux.cutouts._items import is_single
 from astroflux.flags import MeasurementFlag as Flag
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from astropy import units as u
 
-from astroflux.simulation.population import half_light_radius_of_sum
+from astroflux.simulation.population import radius_of_sum
 from astroflux.study.catalogue import (
     COLUMN_NOTES,
     COLUMNS,
@@ -92,7 +92,7 @@ class TestRadius:
         galaxies = [[(0.3, 1.0, 2.0), (0.7, 4.0, 0.5)], [(0.9, 0.8, 0.3), (0.1, 5.0, 1.9)]]
         fraction, index, radius = np.moveaxis(galaxies, 0, -1).swapaxes(0, 1)
         found = half_light_radius_in_circle(fraction, index, radius, np.ones((2, 2)))
-        wanted = [half_light_radius_of_sum(galaxy) for galaxy in galaxies]
+        wanted = [radius_of_sum(galaxy) for galaxy in galaxies]
         np.testing.assert_allclose(found, wanted, rtol=1e-7)
 
     def test_by_counting_light(self):
