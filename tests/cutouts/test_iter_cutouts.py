@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of input becomes the same arrays."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -16,6 +18,7 @@ from astropy.utils.masked import Masked
 from numpy.testing import assert_allclose, assert_array_equal
 
 from astroflux.cutouts import Cutout, is_single, iter_cutouts, write_cutout
+from astroflux.cutouts._items import unpack
 from astroflux.flags import MeasurementFlag as Flag
 
 
@@ -52,6 +55,13 @@ def test_kinds_of_input(kind, stamp):
     assert not cutout.mask.any()
     assert cutout.flags == Flag.NOISE_ESTIMATED | Flag.PSF_UNKNOWN
     assert_array_equal(stamp, before)
+
+
+def test_every_kind_is_tested(stamp):
+    items = [KINDS[kind](stamp) for kind in KINDS]
+    # the others are paths, of which the next test is
+    for kind in {*unpack.registry} - {object, str, Path}:
+        assert any(isinstance(item, kind) for item in items), kind
 
 
 def test_path_and_its_label(tmp_path, stamp):
