@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from astroflux._optional import import_optional
 from astroflux._work import spawn_pool, write_whole
+from astroflux.networks.outputs import SHAPE
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
 from astroflux.simulation.observation import PSF_SIZE
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
@@ -44,7 +45,7 @@ class Truth(NamedTuple):
     Attributes
     ----------
     half_light_radius : float
-        In arcsec; in pixels if it is that of a `Library`.
+        In arcsec, as all lengths; in pixels if it is that of a `Library`.
     concentration : float
         ``5 log10(r80 / r20)`` of the radii that enclose 80 and 20 % of the light
         (Conselice 2003, ApJS 147, 1, section 3.1, but of the total flux).
@@ -191,7 +192,9 @@ def _render_chunk(path, config, index):
         'psf_binning': np.array(binnings),
         **dict(zip(Truth._fields, np.array(truths, float).T, strict=True)),
     }
-    arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
+    for output in SHAPE:
+        if output.is_ln_of_pixels:
+            arrays[output.column] = arrays[output.column] / pixel_scale
     with write_whole(path) as part, part.open('wb') as file:
         np.savez(file, **arrays)
 

@@ -9,6 +9,7 @@ import torch
 from astroflux.estimators._measurement import MAX_BINNING
 from astroflux.networks import ProfileNet, load_weights, save_weights
 from astroflux.networks.orientation import Orientation
+from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training import ObservationSettings, OptimiserSettings, read_configuration, train
 from astroflux.training.library import load_library, render_library
@@ -54,12 +55,13 @@ snr = [20.0, 2000.0]
 channels = [4, 4, 4, 4]
 maps = 2
 width = 8
+outputs = EVERY
 [optimiser]
 cycles = [[6, 1e-3]]
 calibration_steps = 2
 batch_size = 8
 warmup = 2
-"""
+""".replace('EVERY', str([output.name for output in SHAPE]))
 
 
 @pytest.fixture(scope='module')
@@ -379,6 +381,8 @@ def copy_stamps(source, target):
 
 def test_train_writes_weights_that_load(trained):
     weights = load_weights(trained / 'tiny.safetensors')
+    # each output has been pulled from the zeros that it began with
+    assert weights.network.shape.weight.any(dim=1).tolist() == [True] * len(SHAPE)
     assert weights.name == 'tiny'
     assert weights.metadata['training']['optimiser']['cycles'] == [[6, 1e-3]]
     assert weights.metadata['psf_fwhm_range'] == pytest.approx([3, 5])
