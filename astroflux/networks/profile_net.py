@@ -97,7 +97,7 @@ class ProfileNet(nn.Module):
     sees_binning : bool
         Whether the network is told how large the blocks are that its pixels stand for.
     outputs : sequence of str
-        What it says beside the flux, by the names of `astroflux.networks.outputs.SHAPE`.
+        What it says beside the flux: names of ``SHAPE`` in ``astroflux.networks.outputs``.
 
     Attributes
     ----------
