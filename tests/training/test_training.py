@@ -120,6 +120,9 @@ def test_library(library):
     np.testing.assert_allclose(norm, library.unit_norm, rtol=1e-3)
     kinds = set(library.truth.n_components)
     assert kinds == {0, 1, 2}
+    for output in SHAPE:
+        truth = getattr(library.truth, output.column)
+        assert np.isfinite(truth[library.truth.n_components == 2]).all(), output.column
     single = library.truth.n_components == 1
     assert np.all(np.isfinite(library.truth.sersic_index[single]))
     # an exponential disc has 2.7, a de Vaucouleurs profile 5.2 or so, a ring next to nothing
