@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from astroflux._work import PART_SUFFIX, refuse_other_settings, spawn_pool, write_whole
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
-from astroflux.simulation.surveys import HSC_WIDE
+from astroflux.simulation.surveys import get_survey
 from astroflux.study import catalogue
 from astroflux.study.catalogue import IMAGE_SIZE, StudySettings
 from astroflux.study.results import read_json, write_json, write_table
@@ -262,9 +262,9 @@ class StudySet:
     #: Standard deviation per pixel, in ADU.
     noise: float
     #: In arcsec per pixel.
-    pixel_scale: float = HSC_WIDE.pixel_scale
+    pixel_scale: float = get_survey().pixel_scale
     #: AB magnitude of 1 ADU.
-    zeropoint: float = HSC_WIDE.zeropoint
+    zeropoint: float = get_survey().zeropoint
 
     def __len__(self):
         return len(self.table)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from astroflux._optional import import_optional
 from astroflux._work import spawn_pool, write_whole
+from astroflux.networks.outputs import SHAPE
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
 from astroflux.simulation.observation import PSF_SIZE
 from astroflux.simulation.population import (
@@ -42,9 +43,24 @@ N_PHOTONS = 20_000
 
 class Truth(NamedTuple):
     """
-    What is known of a galaxy: a column each of a chunk and of a `Library`.
+    What is known of a galaxy, or arrays of that.
 
     Among it what ``SHAPE`` of `astroflux.networks.outputs` lists, by the names of its columns.
+
+    Attributes
+    ----------
+    half_light_radius : float
+        In arcsec, as all lengths; in pixels if it is that of a `Library`.
+    concentration : float
+        ``5 log10(r80 / r20)`` of the radii that enclose 80 and 20 % of the light
+        (Conselice 2003, ApJS 147, 1, section 3.1, but of the total flux).
+    bulge_to_total : float
+        Of a single component 0 if its Sersic index is that of a disc (0.8 to
+        1.2), 1 if it is that of a bulge (3 to 5). NaN where it has no meaning.
+    sersic_index : float
+        Of a single component.
+    n_components : int
+        Number of Sersic components; 0 if there is more than that.
     """
 
     half_light_radius: float
@@ -74,18 +90,8 @@ class Library:
         flux at a signal-to-noise ratio of one, inverted.
     psf : `~numpy.ndarray`
         ``(n_groups, 9)``: `~astroflux.networks.psf_mixture.psf_numbers`, in pixels.
-    half_light_radius : `~numpy.ndarray`
-        In pixels.
-    concentration : `~numpy.ndarray`
-        ``5 log10(r80 / r20)`` of the radii that enclose 80 and 20 % of the light
-        (Conselice 2003, ApJS 147, 1, section 3.1, but of the total flux).
-    bulge_to_total : `~numpy.ndarray`
-        Of a single component 0 if its Sersic index is that of a disc (0.8 to
-        1.2), 1 if it is that of a bulge (3 to 5). NaN where it has no meaning.
-    sersic_index : `~numpy.ndarray`
-        Of a single component.
-    n_components : `~numpy.ndarray`
-        Number of Sersic components; 0 if there is more than that.
+    truth : `Truth`
+        Of arrays ``(n,)``.
     """
 
     stamps: np.ndarray
@@ -95,11 +101,7 @@ class Library:
     star_peak: np.ndarray
     unit_norm: np.ndarray
     psf: np.ndarray
-    half_light_radius: np.ndarray
-    concentration: np.ndarray
-    bulge_to_total: np.ndarray
-    sersic_index: np.ndarray
-    n_components: np.ndarray
+    truth: Truth
 
     def __len__(self):
         return len(self.stamps)
@@ -192,7 +194,9 @@ def _render_chunk(path, config, index):
         'psf_binning': np.array(binnings),
         **dict(zip(Truth._fields, np.array(truths, float).T, strict=True)),
     }
-    arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
+    for output in SHAPE:
+        if output.is_ln_of_pixels:
+            arrays[output.column] = arrays[output.column] / pixel_scale
     with write_whole(path) as part, part.open('wb') as file:
         np.savez(file, **arrays)
 
@@ -251,7 +255,9 @@ def load_library(directory, config):
     joined['psf'] = _told_of_psfs(
         *(joined.pop(f'psf_{name}') for name in ('image', 'fwhm', 'binning'))
     )
+    truth = Truth(**{name: joined.pop(name) for name in Truth._fields})
     # half precision is for the disk: numpy computes with it slowly
     for name in ('stamps', 'stars'):
         joined[name] = torch.from_numpy(joined[name]).float().numpy()
-    return Library(group=np.repeat(np.arange(len(joined['stars'])), config['group_size']), **joined)
+    group = np.repeat(np.arange(len(joined['stars'])), config['group_size'])
+    return Library(group=group, truth=truth, **joined)

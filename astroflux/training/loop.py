@@ -127,7 +127,7 @@ class Stamps:
     def observe(self, indices, rng, device):
         """Return an observation of some of them as tensors."""
         seen = observe(self.library, indices, self.settings, rng, orient=self.orient)
-        return {name: torch.from_numpy(value).to(device) for name, value in vars(seen).items()}
+        return {name: torch.from_numpy(value).to(device) for name, value in seen.arrays().items()}
 
 
 def _answer(network, batch):
