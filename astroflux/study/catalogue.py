@@ -19,6 +19,7 @@ MIN_FLUX, MAX_FLUX = 1.0, 30_000.0
 
 # Largest angle between the bulge and the disc, in degrees.
 MAX_TWIST = 15.0
+TWIST = 'PA_b - PA_d'
 
 # Read off the rows that the report shows. Each is drawn uniformly; lengths in arcsec, angles in
 # degrees. Flux fractions stop short of 0 and 1, so that there are always two components.
@@ -71,8 +72,7 @@ CATALOGUE_STREAM = (0, 1)
 # The centre of a galaxy is within this many pixels of the image's, per axis.
 MAX_OFFSET = 0.5
 
-# Of a Kolmogorov-Smirnov test: a table of the right distribution fails one of the eight tests in
-# a thousand trials.
+# Of a Kolmogorov-Smirnov test: by chance, one of the eight fails in a thousand tables.
 SMALLEST_P = 1e-4
 
 # How many standard errors a mean, a variance or a correlation may be off.
@@ -85,8 +85,7 @@ EXPONENTIAL_KURTOSIS = 9.0
 # That of log10 of an even flux is -2; few galaxies scatter widely.
 LARGEST_SKEWNESS = -0.5
 
-# The tables hold three decimals, the radius six, and the logarithm more than eight; the report
-# prints six of it.
+# Tables hold three decimals of most columns; the report prints six of the logarithm.
 ROUNDING = 1e-8
 LOG_TOLERANCE = 1e-6
 
@@ -218,12 +217,8 @@ def image_generator(settings, img_number):
 
 
 def image_model_truth(row, settings, rng=None):
-    """
-    Translate a row of the table into the truth of a simulation, component 1 being the disc.
-
-    The offset of the galaxy's centre from that of its image, in pixels, is not in the table. It
-    is drawn from ``rng``; by default from a new `image_generator`, so that it is always the same.
-    """
+    """Translate a row of the table into the truth of a simulation, component 1 being the disc."""
+    # the offset, which the table does not hold, is drawn again
     rng = rng or image_generator(settings, row['img_number'])
     x_offset, y_offset = rng.uniform(-MAX_OFFSET, MAX_OFFSET, 2)
     truth = {
@@ -267,7 +262,7 @@ def check_table(table):
     Returns a list of dict: ``name``, what was checked; ``wanted``, a text; ``found``, a number or
     a list of two; and ``passed``. Tests of chance allow for the number of galaxies.
     """
-    table = table.assign(twist=table['PA_b'] - table['PA_d'])
+    table = table.assign(**{TWIST: table['PA_b'] - table['PA_d']})
     keys = ('name', 'wanted', 'found', 'passed')
     checks = (*_check_columns(table), *_check_spread(table), *_check_flux(table))
     return [dict(zip(keys, check, strict=True)) for check in checks]
@@ -290,7 +285,7 @@ def _check_columns(table):
         inside = low - ROUNDING <= found[0] and found[1] <= high + ROUNDING
         yield f'range of {name}', f'{low:g} to {high:g}', found, inside
     name, wanted = 'largest angle between the bulge and the disc', f'at most {MAX_TWIST:g} deg'
-    yield _smallest(name, table['twist'], MAX_TWIST + ROUNDING, wanted)
+    yield _smallest(name, table[TWIST], MAX_TWIST + ROUNDING, wanted)
     # the circle may be larger than both ellipses, not than their longest axes
     widest = np.sqrt(table[['axis_ratio_d', 'axis_ratio_b']].min(axis=1))
     radii = table[['R_e_d', 'R_e_b']]
@@ -307,14 +302,14 @@ def _check_columns(table):
 
 def _check_spread(table):
     """Test that values are spread evenly; an index is one of few, so its mean has to do."""
-    ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, 'twist': (-MAX_TWIST, MAX_TWIST)}
+    ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, TWIST: (-MAX_TWIST, MAX_TWIST)}
     # one less flux_frac_b
     del ranges['flux_frac_d']
     indices = {name: ranges.pop(name) for name in ('sersic_idx_d', 'sersic_idx_b')}
     for column, (low, high) in ranges.items():
         p_value = float(stats.kstest(table[column], 'uniform', args=(low, high - low)).pvalue)
-        name = f'{column.replace("twist", "PA_b - PA_d")} is spread evenly: p value'
-        yield name, f'> {SMALLEST_P:g}', p_value, p_value > SMALLEST_P
+        name, wanted = f'{column} is spread evenly: p value', f'> {SMALLEST_P:g}'
+        yield name, wanted, p_value, p_value > SMALLEST_P
     for column, (low, high) in indices.items():
         # of evenly spaced values the scatter is slightly larger than of a flat density
         error = (high - low) / math.sqrt(12 * len(table)) * 1.06

@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The data set of the study on disk: FITS images, two tables, settings and the PSF."""
 
-import math
 import signal
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 from tqdm import tqdm
 
-from astroflux._work import refuse_other_settings, spawn_pool, write_whole
+from astroflux._work import spawn_pool, write_whole
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.simulation.surveys import HSC_WIDE
 from astroflux.study import catalogue
@@ -96,13 +95,6 @@ def read_settings(directory):
     return StudySettings(**read_json(Path(directory) / SETTINGS_NAME))
 
 
-def refuse_other_data(directory, settings):
-    """Refuse a folder with a data set of other settings; one without any is fine."""
-    if (directory / SETTINGS_NAME).exists():
-        begun = asdict(read_settings(directory))
-        refuse_other_settings(f'the data set in {directory}', begun, asdict(settings))
-
-
 def _draw_all(draw, rows, workers):
     """Draw in this process or in several; yield as images are done."""
     if workers == 1:
@@ -115,7 +107,8 @@ def _draw_all(draw, rows, workers):
 
 def _write_image(images, settings, row):
     hdu = fits.PrimaryHDU(draw_image(row, settings), header=image_header(row, settings))
-    _write_hdu(hdu, images / row['file_name'])
+    with write_whole(images / row['file_name']) as part:
+        hdu.writeto(part, overwrite=True)
 
 
 def _write_psf(path, settings):
@@ -124,10 +117,6 @@ def _write_psf(path, settings):
     hdu = fits.PrimaryHDU(draw_psf(psf_profile(settings.psf_truth), scale))
     hdu.header['FWHM'] = (settings.psf_fwhm, '[arcsec] Kolmogorov, before the pixel')
     hdu.header['PIXSCALE'] = (scale, '[arcsec] per pixel')
-    _write_hdu(hdu, path)
-
-
-def _write_hdu(hdu, path):
     with write_whole(path) as part:
         hdu.writeto(part, overwrite=True)
 
@@ -257,40 +246,24 @@ def load_set(directory, which, *, progress=False):
     OSError
         If a file is missing or damaged.
     ValueError
-        If the table has other columns or another length, or an image is of another galaxy.
+        If the table has other columns or another length.
     """
     directory = Path(directory)
     settings = read_settings(directory)
     table = catalogue.read_table(directory / TABLE_NAMES[which], getattr(settings, f'n_{which}'))
     images = np.empty((len(table), IMAGE_SIDE, IMAGE_SIDE), np.float32)
-    rows = table[['file_name', 'total_flux']].itertuples(index=False)
-    bar = tqdm(rows, total=len(table), desc=f'read {which}', unit='image', disable=not progress)
-    for image, (name, flux) in zip(images, bar, strict=True):
-        image[:] = _read_image(directory / IMAGE_FOLDER / name, flux)
-    psf = _read_fits(directory / PSF_NAME)[0].astype(float)
+    names = tqdm(table['file_name'], desc=f'read {which}', unit='image', disable=not progress)
+    for image, name in zip(images, names, strict=True):
+        image[:] = crop_centre(_read_fits(directory / IMAGE_FOLDER / name))
+    psf = _read_fits(directory / PSF_NAME).astype(float)
+    psf /= psf.sum()
     survey = settings.constants
-    return StudySet(
-        table=table,
-        images=images,
-        psf=psf / psf.sum(),
-        noise=survey.noise,
-        pixel_scale=survey.pixel_scale,
-        zeropoint=survey.zeropoint,
-    )
-
-
-def _read_image(path, flux):
-    """Read one image, cropped, after comparing its header with the table."""
-    data, header = _read_fits(path)
-    if not math.isclose(header['TOTFLUX'], flux, rel_tol=1e-6):
-        msg = f'{path} is of a galaxy of {header["TOTFLUX"]} ADU, but the table says {flux}'
-        raise ValueError(msg)
-    return crop_centre(data)
+    return StudySet(table, images, psf, survey.noise, survey.pixel_scale, survey.zeropoint)
 
 
 def _read_fits(path):
     try:
-        return fits.getdata(path, header=True, memmap=False)
+        return fits.getdata(path, memmap=False)
     except (OSError, TypeError, ValueError) as exc:
         msg = f'{path} cannot be read: {exc}'
         raise OSError(msg) from exc

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import astroflux
 from astroflux.study.catalogue import StudySettings
-from astroflux.study.dataset import load_set, refuse_other_data
+from astroflux.study.dataset import SETTINGS_NAME, load_set
 from astroflux.study.results import STUDY_NAME, claim, fit_for_json, read_json, write_json
 
 __all__ = ['PRESETS', 'STAGE_NAMES', 'Context', 'Preset', 'run_study']
@@ -32,12 +32,6 @@ STAGES = {
     'accuracy': 'today',
 }
 STAGE_NAMES = tuple(STAGES)
-
-SETTINGS_NAME = 'settings.json'
-RESULTS_NAME = 'results.json'
-
-# Seconds that a stage has taken, with attempts that failed.
-SECONDS_NAME = 'seconds.json'
 
 # What numbers depend on, beside this package, whose version each stage tells of itself.
 PACKAGES = ('numpy', 'scipy', 'astropy', 'photutils', 'pandas', 'scikit-learn', 'torch', 'galsim')
@@ -100,8 +94,8 @@ class Context:
 
 def load_stages():
     """Load the functions of all stages, by their names."""
-    modules = {name: import_module(f'astroflux.study.{module}') for name, module in STAGES.items()}
-    return {name: getattr(module, name) for name, module in modules.items()}
+    stages = STAGES.items()
+    return {name: getattr(import_module(f'astroflux.study.{room}'), name) for name, room in stages}
 
 
 def run_study(
@@ -157,9 +151,9 @@ def run_study(
     data = Path(data or directory / 'dataset')
     stages = load_stages() if stages is None else stages
     settings = _run_settings(preset)
-    # later stages read it, and do not ask
-    refuse_other_data(data, preset.settings)
     claim(directory / SETTINGS_NAME, 'run of the study', settings, resume=resume)
+    # stages read it, and do not ask
+    claim(data / SETTINGS_NAME, 'data set', settings['data'])
     study = {'settings': settings, 'machine': _machine(workers), 'stages': {}}
     context = Context(preset, data, directory, workers=workers, progress=progress)
     for number, (stage, function) in enumerate(stages.items(), start=1):
@@ -199,16 +193,16 @@ def _machine(workers):
 
 def _run_stage(function, context, title, tell):
     """Run a stage, unless it is done; return what it found."""
-    path = context.folder / RESULTS_NAME
+    path, spent = context.folder / 'results.json', context.folder / 'seconds.json'
     if path.exists():
         tell(f'{title}: done before')
         return read_json(path)
     tell(f'{title} ...')
     context.folder.mkdir(exist_ok=True)
-    with _timed(context.folder / SECONDS_NAME):
+    with _timed(spent):
         found = fit_for_json({'tables': [], 'figures': [], **function(context)})
     found['version'] = astroflux.__version__
-    found['seconds'] = read_json(context.folder / SECONDS_NAME)
+    found['seconds'] = read_json(spent)
     write_json(found, path)
     tell(f'{title}: done in {found["seconds"]:.0f} s')
     return found
