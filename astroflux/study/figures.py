@@ -246,47 +246,29 @@ def _use_plain_numbers(*axes):
         axis.set_minor_formatter(NullFormatter())
 
 
-def _plot_training(ax, title, curves, marks, variance):
-    """Plot losses by epoch (label, color, losses) and single ones (and a marker; epoch, loss)."""
-    ax.axhline(variance, color=GREY, linewidth=1.2, linestyle=':', label='variance of log flux')
-    for label, color, losses in curves:
-        ax.plot(np.arange(len(losses)) + 1, losses, '.-', color=color, label=label)
-    for label, color, marker, epoch, loss in marks:
-        size = 8 if marker == 'x' else 7
-        ax.plot(epoch, loss, marker, color=color, mfc='none', markersize=size, label=label)
-    n_epochs = max([len(losses) for *_, losses in curves] + [epoch for *_, epoch, _ in marks])
-    ax.set_title(title, fontsize=10)
-    ax.set(xlabel='epoch', xlim=(0.6, n_epochs + 0.4))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    _use_log_loss(ax)
-
-
-def plot_losses(networks, *, variance):
+def plot_losses(groups, *, variance):
     """
-    Plot train and test loss against the epoch, a panel for each network.
+    Plot losses against the epoch, a panel for each group of trainings.
 
-    Of each ``title``; ``history``; ``dropout_off``, the train loss with the final weights and
-    without dropout; ``published``, the last epoch of the report and both losses after it. The
-    variance is the loss of the best constant.
+    Of each its title; curves, losses by their labels; and single losses, epoch and loss by their
+    labels. The variance is the loss of the best constant.
     """
-    n = len(networks)
-    axes = panels(3.7 * n + 0.4, 4.3, 1, n, squeeze=False)[0]
-    for ax, network in zip(axes, networks, strict=True):
-        history, (epoch, train_loss, test_loss) = network['history'], network['published']
-        curves = [
-            ('train, with dropout', TRAIN, history['train_loss']),
-            ('test', TEST, history['test_loss']),
-        ]
-        marks = [
-            ('train, dropout off', TRAIN, 'x', len(history), network['dropout_off']),
-            ('train, published', TRAIN, 'D', epoch, train_loss),
-            ('test, published', TEST, 'D', epoch, test_loss),
-        ]
-        _plot_training(ax, network['title'], curves, marks, variance)
+    n = len(groups)
+    axes = panels(4.3 * n + 0.4, 5.0, 1, n, squeeze=False)[0]
+    for ax, (title, curves, marks) in zip(axes, groups, strict=True):
+        ax.axhline(variance, color=GREY, linewidth=1.2, linestyle=':', label='variance of log flux')
+        for color, (label, losses) in zip(LINE_COLORS * 3, curves.items(), strict=False):
+            ax.plot(np.arange(len(losses)) + 1, losses, '.-', color=color, label=label)
+        for marker, (label, (epoch, loss)) in zip('Dsx', marks.items(), strict=False):
+            ax.plot(epoch, loss, marker, color='black', mfc='none', markersize=7, label=label)
+        lengths = [len(losses) for losses in curves.values()]
+        n_epochs = max(lengths + [epoch for epoch, _ in marks.values()])
+        ax.set_title(title, fontsize=10)
+        ax.set(xlabel='epoch', xlim=(0.6, n_epochs + 0.4))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+        _use_log_loss(ax)
+        ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=2)
     axes[0].set_ylabel(LOSS_LABEL)
-    handles = axes[0].get_legend_handles_labels()[0]
-    options = {'ncols': 3, 'fontsize': 8, 'frameon': False}
-    axes[0].figure.legend(handles=handles, loc='outside lower center', **options)
     return axes
 
 
@@ -322,28 +304,6 @@ def plot_layers(layers):
     ax.set_xlim(-0.55, len(layers) - 0.45)
     ax.set_ylim(-1, 1)
     return ax
-
-
-def plot_curves(groups, *, variance):
-    """
-    Plot the test losses of trainings that differ in one respect, a panel for each group.
-
-    Of each ``title``; ``curves``, test losses by label; optionally ``published``, epoch and loss.
-    """
-    n = len(groups)
-    axes = panels(4.3 * n + 0.4, 5.0, 1, n, squeeze=False)[0]
-    for ax, group in zip(axes, groups, strict=True):
-        curves = [
-            (label, color, losses)
-            for color, (label, losses) in zip(
-                LINE_COLORS * 3, group['curves'].items(), strict=False
-            )
-        ]
-        marks = [('published', 'black', 'D', *group['published'])] if 'published' in group else []
-        _plot_training(ax, group['title'], curves, marks, variance)
-        ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=2)
-    axes[0].set_ylabel(f'test {LOSS_LABEL}')
-    return axes
 
 
 def plot_joined(losses, *, n_epochs):
