@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import gmean, ttest_ind
 
+from astroflux.simulation.surveys import HSC_WIDE
 from astroflux.study import figures
 from astroflux.study.catalogue import FEATURES
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES, published_samples
@@ -30,8 +31,7 @@ SHORT = replace(SECOND, epochs=5)
 SCALED = 'image / 100 ADU'
 VARIANTS = {
     'second-scaled': (SCALED, {'scale': 100.0}),
-    # the scale is the noise of the images
-    'second-asinh': ('asinh(image / noise)', {'stretch': 'asinh'}),
+    'second-asinh': ('asinh(image / noise)', {'stretch': 'asinh', 'scale': HSC_WIDE.noise}),
     'second-noisy': ('10 times the noise', {'noise_factor': 10.0}),
     'second-batch': ('batches of 16', {'batch_size': 16}),
 }
@@ -58,7 +58,7 @@ VARIANCE = 'variance of log10 flux, test set'
 DECIMALS = 6
 
 
-def plan_trainings(preset, noise):
+def plan_trainings(preset):
     """
     Return the configurations of all trainings, in groups by what they show.
 
@@ -68,33 +68,30 @@ def plan_trainings(preset, noise):
     # The third configuration differs from the second one in the number of epochs alone, and the
     # rate does not change on the way, so that its first epochs serve as well.
     twins = {one.seed: one for one in (SECOND, THIRD, OTHER_THIRD)}
-    changes = {name: change for name, (_, change) in VARIANTS.items()}
-    changes['second-asinh'] = changes['second-asinh'] | {'scale': noise}
     plan = {
         'published': CONFIGURATIONS,
         'first': [FIRST, *(_again(FIRST, 'first', 1 + k) for k in range(1, preset.n_seeds))],
         'first scaled': [replace(FIRST, name='first-scaled', scale=100.0)],
         'third': [THIRD, OTHER_THIRD],
-        'second': [replace(SHORT, name=name, **change) for name, change in changes.items()],
+        'second': [replace(SHORT, name=name, **changes) for name, (_, changes) in VARIANTS.items()],
         IMAGE_ONLY: [twins.get(seed) or _again(SHORT, 'second', seed) for seed in seeds],
     }
     for what, (name, columns) in JOINED.items():
         plan[what] = [_again(SHORT, name, seed, columns=columns) for seed in seeds]
-    return {what: [_cut(one, preset) for one in group] for what, group in plan.items()}
+    limit = preset.max_epochs or math.inf
+    return {
+        what: [replace(one, epochs=min(one.epochs, limit)) for one in group]
+        for what, group in plan.items()
+    }
 
 
 def _again(configuration, name, seed, **changes):
     return replace(configuration, name=f'{name}-seed-{seed}', seed=seed, **changes)
 
 
-def _cut(configuration, preset):
-    limit = preset.max_epochs or configuration.epochs
-    return replace(configuration, epochs=min(configuration.epochs, limit))
-
-
 def _train(context, *groups):
     """Return the networks of some groups, of which several may hold the same ones."""
-    plan = plan_trainings(context.preset, context.train.noise)
+    plan = plan_trainings(context.preset)
     wanted = {one.name: one for group in groups for one in plan[group]}
     trained = train_all(context, wanted.values())
     return {group: [trained[one.name] for one in plan[group]] for group in groups}
@@ -105,29 +102,30 @@ def _train(context, *groups):
 
 def describe(trained, actual):
     """Return a table of all numbers of trainings, in the order of ``losses.csv``."""
-    return pd.DataFrame([_describe(one, actual) for one in trained])
-
-
-def _describe(one, actual):
-    settings, summary = one.settings, one.summary
-    name, rate = settings['name'], settings['learning_rate']
-    published = PUBLISHED_LOSSES.get(name, (None, None))
-    judged = judge_predictions(actual, one.predictions)
-    return {
-        'name': name,
-        'title': f'{name.replace("cnn-", "CNN ")}: rate {rate:g}, {settings["epochs"]} epochs',
-        **{key: settings[key] for key in ('learning_rate', 'epochs', 'seed', 'batch_size')},
-        'published_train_loss': published[0],
-        'train_loss': one.history['train_loss'].iloc[-1],
-        'published_test_loss': published[1],
-        'test_loss': summary['test_loss'],
-        'train_loss_dropout_on': summary['train_loss_dropout_on'],
-        'train_loss_dropout_off': summary['train_loss_dropout_off'],
-        **judged,
-        'seconds': summary['seconds'],
-        'constant': judged['constant_share'] > 0.5,
-        'median_prediction': float(np.median(one.predictions)),
-    }
+    rows = []
+    for one in trained:
+        settings, summary = one.settings, one.summary
+        name, rate = settings['name'], settings['learning_rate']
+        label = name.replace('cnn-', 'CNN ')
+        published = PUBLISHED_LOSSES.get(name, (None, None))
+        judged = judge_predictions(actual, one.predictions)
+        row = {
+            'name': name,
+            'title': f'{label}: rate {rate:g}, {settings["epochs"]} epochs',
+            **{key: settings[key] for key in ('learning_rate', 'epochs', 'seed', 'batch_size')},
+            'published_train_loss': published[0],
+            'train_loss': one.history['train_loss'].iloc[-1],
+            'published_test_loss': published[1],
+            'test_loss': summary['test_loss'],
+            'train_loss_dropout_on': summary['train_loss_dropout_on'],
+            'train_loss_dropout_off': summary['train_loss_dropout_off'],
+            **judged,
+            'seconds': summary['seconds'],
+            'constant': judged['constant_share'] > 0.5,
+            'median_prediction': float(np.median(one.predictions)),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def judge_predictions(actual, predicted):
@@ -221,15 +219,12 @@ def _draw_samples(predictions):
 def _cnn_figures(trained, rows, actual):
     panels = []
     for one, row, published in zip(trained, rows, CONFIGURATIONS, strict=True):
-        train_loss, test_loss = PUBLISHED_LOSSES[published.name]
-        curves = {
-            'train, with dropout': one.history['train_loss'],
-            'test': one.history['test_loss'],
-        }
+        history = one.history
+        curves = {'train, with dropout': history['train_loss'], 'test': history['test_loss']}
         marks = {
             'train, dropout off': (row['epochs'], row['train_loss_dropout_off']),
-            'train, published': (published.epochs, train_loss),
-            'test, published': (published.epochs, test_loss),
+            'train, published': (published.epochs, row['published_train_loss']),
+            'test, published': (published.epochs, row['published_test_loss']),
         }
         panels.append((row['title'], curves, marks))
     predictions = {row['title']: one.predictions for row, one in zip(rows, trained, strict=True)}
@@ -265,11 +260,11 @@ def _layers(network):
 
 def explanations(context):
     """Train with other seeds, input scalings, noise and batches, and see what that changes."""
-    actual, n_epochs = context.test.log_flux, _cut(SHORT, context.preset).epochs
-    which = ('first', 'first scaled', 'third')
+    actual, which = context.test.log_flux, ('first', 'first scaled', 'third')
     groups = _train(context, *which, 'published', IMAGE_ONLY, 'second')
     first, scaled, third = (describe(groups[name], actual)[SEED_COLUMNS] for name in which)
     dropout = describe(groups['published'], actual)[DROPOUT_COLUMNS]
+    n_epochs = groups['second'][0].settings['epochs']
     second = _curves(groups[IMAGE_ONLY] + groups['second'], n_epochs)
     losses = {what: curve.iloc[-1] for what, curve in second.items()}
     variance = float(np.var(actual))
@@ -297,12 +292,8 @@ def explanations(context):
         'third_seeds': third,
         'second': {
             'epochs': n_epochs,
-            'seeds': {
-                str(one.settings['seed']): _loss_after(one, n_epochs) for one in groups[IMAGE_ONLY]
-            },
-            'variants': {
-                one.settings['name']: _loss_after(one, n_epochs) for one in groups['second']
-            },
+            'seeds': _losses_after(n_epochs, groups[IMAGE_ONLY], 'seed'),
+            'variants': _losses_after(n_epochs, groups['second'], 'name'),
         },
         'dropout': dropout.to_dict('records'),
         'variance': variance,
@@ -324,8 +315,9 @@ def _explanation_rows(first, scaled, third, second, n_epochs):
         yield comparison_row(what, None, loss)
 
 
-def _loss_after(trained, n_epochs):
-    return float(trained.history['test_loss'][n_epochs - 1])
+def _losses_after(n_epochs, trained, key):
+    """Return test losses by the seed or the name; some trainings are longer."""
+    return {str(one.settings[key]): one.history['test_loss'][n_epochs - 1] for one in trained}
 
 
 def _curves(trained, n_epochs=None):
@@ -356,10 +348,10 @@ def joined(context):
     before the dense layer, so that its neurons may combine both.
     """
     groups = _train(context, IMAGE_ONLY, *JOINED)
-    n_epochs = _cut(SHORT, context.preset).epochs
-    losses = {what: [_loss_after(one, n_epochs) for one in group] for what, group in groups.items()}
-    seeds = [one.settings['seed'] for one in groups[IMAGE_ONLY]]
-    table = pd.DataFrame(losses).assign(seed=seeds, epochs=n_epochs)
+    n_epochs = groups['image, R_e, Bt'][0].settings['epochs']
+    by_seed = {what: _losses_after(n_epochs, each, 'seed') for what, each in groups.items()}
+    losses = {what: list(each.values()) for what, each in by_seed.items()}
+    table = pd.DataFrame(by_seed).rename_axis('seed').reset_index().assign(epochs=n_epochs)
     table = table.melt(['seed', 'epochs'], var_name='input', value_name='test_loss')
     gains = {what: gain_of(losses[IMAGE_ONLY], losses[what]) for what in JOINED}
     after = f'test loss after {n_epochs} epochs, mean of seeds'

@@ -181,11 +181,11 @@ def _train(state, path, train, test, configuration, progress, position):
         network.load_state_dict(state['network'])
         optimizer.load_state_dict(state['optimizer'])
     pixels = [_Pixels(part, configuration, k) for k, part in enumerate((train, test))]
-    bar = {'unit': 'batch', 'position': position, 'leave': None, 'disable': not progress}
-    for epoch in range(len(history), configuration.epochs):
+    epochs = range(len(history), configuration.epochs)
+    for epoch in tqdm(epochs, configuration.name, disable=not progress, position=position):
         started = time.monotonic()
         row = {'epoch': epoch + 1}
-        row['train_loss'] = _one_epoch(network, optimizer, pixels[0], configuration, epoch, bar)
+        row['train_loss'] = _one_epoch(network, optimizer, pixels[0], configuration, epoch)
         row['test_loss'] = _loss(_predict(network.eval(), pixels[1]), pixels[1])
         row['seconds'] = time.monotonic() - started
         history.append(row)
@@ -239,15 +239,14 @@ class _Pixels:
         return torch.from_numpy(images)[:, None], columns, self.truth[rows]
 
 
-def _one_epoch(network, optimizer, pixels, configuration, epoch, bar):
+def _one_epoch(network, optimizer, pixels, configuration, epoch):
     """Pass once over the training set; return the mean loss on the way."""
     _seed_torch(configuration, ORDER, epoch)
     batches = torch.randperm(len(pixels)).split(configuration.batch_size)
     _seed_torch(configuration, DROPOUT, epoch)
     network.train()
     total = 0.0
-    label = f'{configuration.name}, epoch {epoch + 1} of {configuration.epochs}'
-    for rows in tqdm(batches, label, **bar):
+    for rows in batches:
         optimizer.zero_grad(set_to_none=False)
         for part in rows.split(CHUNK):
             image, columns, truth = pixels.batch(part)
