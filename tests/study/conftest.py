@@ -5,6 +5,8 @@ import pytest
 
 from astroflux.study.catalogue import StudySettings
 from astroflux.study.dataset import write_study_dataset
+from astroflux.study.page import write_page
+from astroflux.study.run import Context, Preset, run_study
 
 SETTINGS = StudySettings(n_train=30, n_test=12, seed=5)
 
@@ -25,32 +27,20 @@ def study_folder(tmp_path_factory):
 @pytest.fixture
 def study_context(study_folder, tmp_path):
     """What a stage is given, on the data set of `study_folder`."""
-    from astroflux.study.run import Context, Preset
-
     (tmp_path / 'stage').mkdir()
     preset = Preset(30, 12, max_epochs=1, n_seeds=2, n_joined_seeds=1, n_profile_fits=1, n_trees=5)
     return Context(preset, study_folder, tmp_path / 'stage', workers=1, progress=False)
 
 
 @pytest.fixture(scope='session')
-def smoke_preset():
-    """Sizes of the run that `smoke_run` makes: smaller than the preset ``smoke``."""
-    from astroflux.study.run import Preset
-
-    return Preset(60, 40, max_epochs=1, n_seeds=2, n_joined_seeds=1, n_profile_fits=1, n_trees=10)
-
-
-@pytest.fixture(scope='session')
-def smoke_run(tmp_path_factory, smoke_preset):
+def smoke_run(tmp_path_factory):
     """Folder of a run of all stages, with its page; not to be changed."""
-    from astroflux.study.page import write_page
-    from astroflux.study.run import run_study
-
     folder = tmp_path_factory.mktemp('study') / 'smoke'
+    sizes = {'max_epochs': 1, 'n_seeds': 2, 'n_joined_seeds': 1, 'n_profile_fits': 1, 'n_trees': 10}
     with pytest.MonkeyPatch.context() as patch:
         # the speeds need not be good to the percent
         patch.setattr('astroflux.study.today.FEWEST_TIMED', 4)
         patch.setattr('astroflux.study.today.REPEATS', 1)
-        run_study(folder, smoke_preset, workers=1, progress=False)
+        run_study(folder, Preset(60, 40, **sizes), workers=1, progress=False)
     write_page(folder)
     return folder
