@@ -220,7 +220,7 @@ def _cnn_figures(trained, rows, actual):
     panels = []
     for one, row, published in zip(trained, rows, CONFIGURATIONS, strict=True):
         history = one.history
-        curves = {'train, with dropout': history['train_loss'], 'test': history['test_loss']}
+        curves = {'test': history['test_loss'], 'train, with dropout': history['train_loss']}
         marks = {
             'train, dropout off': (row['epochs'], row['train_loss_dropout_off']),
             'train, published': (published.epochs, row['published_train_loss']),

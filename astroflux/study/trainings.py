@@ -124,7 +124,8 @@ def read_trained(path):
     if 'summary' not in state:
         msg = f'the training in {path} is not finished'
         raise ValueError(msg)
-    network = _new_network(state['settings'])
+    with torch.random.fork_rng(devices=[]):
+        network = _new_network(state['settings'])
     network.load_state_dict(state['network'])
     history, predictions = pd.DataFrame(state['history']), state['predictions'].numpy()
     return TrainedCNN(state['settings'], network.eval(), history, predictions, state['summary'])
