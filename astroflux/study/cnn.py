@@ -240,18 +240,14 @@ def _cnn_figures(trained, rows, actual):
 
 
 def _layers(network):
-    """Return what each layer does, the shape that leaves it, and its number of parameters."""
-    n = {
-        name: sum(weights.numel() for weights in layer.parameters())
-        for name, layer in network.named_children()
-    }
+    """Return what each layer does, the shape that leaves it, and the layer if it is trained."""
     return [
-        ('image [ADU]', '1 x 143 x 143', 0),
-        ('convolution\n12 filters 3 x 3\nReLU, max-pool 2 x 2', '12 x 71 x 71', n['first']),
-        ('convolution\n24 filters 3 x 3\nReLU, max-pool 2 x 2', '24 x 35 x 35', n['second']),
-        ('flatten', '29,400', 0),
-        ('dense\n64 neurons\nReLU, dropout 0.2', '64', n['dense']),
-        ('dense\nlog$_{10}$ flux', '1', n['output']),
+        ('image [ADU]', '1 x 143 x 143', None),
+        ('convolution\n12 filters 3 x 3\nReLU, max-pool 2 x 2', '12 x 71 x 71', network.first),
+        ('convolution\n24 filters 3 x 3\nReLU, max-pool 2 x 2', '24 x 35 x 35', network.second),
+        ('flatten', '29,400', None),
+        ('dense\n64 neurons\nReLU, dropout 0.2', '64', network.dense),
+        ('dense\nlog$_{10}$ flux', '1', network.output),
     ]
 
 

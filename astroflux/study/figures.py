@@ -264,8 +264,10 @@ def plot_layers(layers):
     ax.set_axis_off()
     box = {'boxstyle': 'round,pad=0.5', 'facecolor': '#e8f1f8', 'edgecolor': TEST}
     arrow = {'arrowstyle': '->', 'color': GREY}
-    for place, (layer, output, n) in enumerate(layers):
-        text = f'{layer}\n\n{output}' + (f'\n{n:,} parameters' if n else '')
+    for place, (what, output, layer) in enumerate(layers):
+        text = f'{what}\n\n{output}'
+        if layer:
+            text += f'\n{sum(weights.numel() for weights in layer.parameters()):,} parameters'
         ax.text(place, 0, text, ha='center', va='center', fontsize=8, bbox=box)
         if place:
             ax.annotate('', xy=(place - 0.44, 0), xytext=(place - 0.56, 0), arrowprops=arrow)

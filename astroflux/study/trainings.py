@@ -70,9 +70,6 @@ class TrainedCNN:
     summary: dict
 
 
-# -- files of trainings ------------------------------------------------------------------------
-
-
 def train_all(context, configurations):
     """
     Train networks, each in a process with a core of its own, or read those that are finished.
@@ -139,9 +136,6 @@ def _read_state(path):
 def _write_state(state, path):
     with write_whole(path) as part:
         torch.save(state, part)
-
-
-# -- one training ------------------------------------------------------------------------------
 
 
 @contextmanager
