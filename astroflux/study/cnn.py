@@ -200,8 +200,6 @@ def _cnn_rows(rows):
         if published > 0.5 or row['constant_share'] > published:
             what = f'{title}: share of equal predictions (published: of ten)'
             yield comparison_row(what, published, row['constant_share'])
-        if row['n_failed']:
-            yield comparison_row(f'{title}: answers that are no number', None, row['n_failed'])
 
 
 def _draw_samples(predictions):

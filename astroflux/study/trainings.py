@@ -220,9 +220,6 @@ class _Pixels:
         self.extra_noise = np.float32(study_set.noise * math.sqrt(factor**2 - 1))
         self.stream = (configuration.seed, NOISE, stream)
 
-    def __len__(self):
-        return len(self.truth)
-
     def batch(self, rows):
         """Return images, columns and truth of some rows, a tensor of their numbers."""
         images = self.images[rows.numpy()]
@@ -237,7 +234,7 @@ class _Pixels:
 def _one_epoch(network, optimizer, pixels, configuration, epoch):
     """Pass once over the training set; return the mean loss on the way."""
     _seed_torch(configuration, ORDER, epoch)
-    batches = torch.randperm(len(pixels)).split(configuration.batch_size)
+    batches = torch.randperm(len(pixels.truth)).split(configuration.batch_size)
     _seed_torch(configuration, DROPOUT, epoch)
     network.train()
     total = 0.0
@@ -249,13 +246,13 @@ def _one_epoch(network, optimizer, pixels, configuration, epoch):
             (loss / len(rows)).backward()
             total += float(loss.detach())
         optimizer.step()
-    return total / len(pixels)
+    return total / len(pixels.truth)
 
 
 @torch.inference_mode()
 def _predict(network, pixels):
     """Return the answers to all images in float64."""
-    parts = torch.arange(len(pixels)).split(CHUNK)
+    parts = torch.arange(len(pixels.truth)).split(CHUNK)
     return torch.cat([network(*pixels.batch(rows)[:2]) for rows in parts]).double()
 
 
