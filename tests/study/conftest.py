@@ -35,12 +35,12 @@ def study_context(study_folder, tmp_path):
 @pytest.fixture(scope='session')
 def smoke_run(tmp_path_factory):
     """Folder of a run of all stages, with its page; not to be changed."""
+    pytest.importorskip('pyimfit')
     folder = tmp_path_factory.mktemp('study') / 'smoke'
     sizes = {'max_epochs': 1, 'n_seeds': 2, 'n_joined_seeds': 1, 'n_profile_fits': 1, 'n_trees': 10}
     with pytest.MonkeyPatch.context() as patch:
         # the speeds need not be good to the percent
         patch.setattr('astroflux.study.today.FEWEST_TIMED', 4)
-        patch.setattr('astroflux.study.today.REPEATS', 1)
         run_study(folder, Preset(60, 40, **sizes), workers=1, progress=False)
     write_page(folder)
     return folder
