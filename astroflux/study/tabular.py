@@ -57,6 +57,7 @@ def describe(context):
     checks, radii = catalogue.check_table(table), catalogue.published_radii()
     n_passed = sum(check['passed'] for check in checks)
     flux, log_flux = table['total_flux'], table['log_total_flux']
+    ends = pd.concat([context.train.table.head(5), context.train.table.tail(5)])
     rows = (
         *((f'galaxies, {k}', published.N_GALAXIES[k], len(part)) for k, part in sets.items()),
         ('columns', published.N_COLUMNS, table.shape[1]),
@@ -68,7 +69,7 @@ def describe(context):
         ('checks of the distributions that pass', None, f'{n_passed} of {len(checks)}'),
     )
     tables = {
-        'training-rows.csv': _ends(context.train.table.round(6)).reset_index(names='row'),
+        'training-rows.csv': ends.round(6).reset_index(names='row'),
         'columns.csv': catalogue.column_notes(),
         'checks.csv': pd.DataFrame([_check_as_text(check) for check in checks]),
         'published-radii.csv': radii.round(4),
@@ -176,10 +177,8 @@ def components(context):
     factors = FactorAnalysis(n_factors, rotation='varimax', svd_method='lapack', max_iter=5000)
     factors.fit(train[:, distinct])
     scale = np.sqrt(scree['eigenvalue'].to_numpy())[:n_free, None]
-    loadings = {
-        'PCA': _loadings(names, pca.components_[:n_free] * scale, 'PC'),
-        'factor analysis': _loadings(distinct_names, factors.components_, 'F'),
-    }
+    loadings = _loadings(names, pca.components_[:n_free] * scale, 'PC')
+    of_factors = _loadings(distinct_names, factors.components_, 'F')
     scores = {
         'PCA': [pca.transform(part)[:, :n_free] for part in (train, test)],
         'factor analysis': [factors.transform(part[:, distinct]) for part in (train, test)],
@@ -187,10 +186,11 @@ def components(context):
     predicted = predict_by_components(scores, context, rng)
     tables = {
         'components_scree.csv': scree,
-        'components_loadings.csv': loadings['PCA'],
-        'components_factors.csv': loadings['factor analysis'],
+        'components_loadings.csv': loadings,
+        'components_factors.csv': of_factors,
         'components_flux.csv': predicted,
     }
+    loadings = {'PCA': loadings, 'factor analysis': of_factors}
     shown = {
         'components_scree.png': figures.plot_scree(scree),
         'components_loadings.png': figures.plot_loadings(loadings),
@@ -218,11 +218,6 @@ def _sets(context):
 def _values(context, columns):
     """Return columns of both tables as arrays."""
     return [part.table[columns].to_numpy(float) for part in (context.train, context.test)]
-
-
-def _ends(table):
-    """Return the first and the last rows of a table."""
-    return pd.concat([table.head(5), table.tail(5)])
 
 
 def _check_as_text(check):
