@@ -67,6 +67,7 @@ def _plot_histogram(ax, values, edges, flux, name):
     expected = len(values) * np.diff(np.maximum(flux, MIN_FLUX)) / (MAX_FLUX - MIN_FLUX)
     ax.stairs(expected, edges, color='0.15', linewidth=1.2, label='flat flux')
     ax.set(xlabel=COLUMN_LABELS[values.name], ylabel='galaxies per bin')
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     ax.legend(loc='upper left', fontsize=8, frameon=False)
 
