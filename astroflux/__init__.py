@@ -12,31 +12,9 @@ from astroflux.estimators.methods import ESTIMATOR_MODULES
 _MODULES = ESTIMATOR_MODULES | {
     'decode_flags': 'astroflux.flags',
     'read_cutout': 'astroflux.cutouts',
+    '__version__': 'astroflux._installed',
 }
 
-__all__ = [*_MODULES, '__version__']
+__all__ = [*_MODULES]
 
-
-def _find_version():
-    # setuptools_scm writes _version.py when the package is built; a bare checkout lacks it
-    try:
-        from astroflux._version import version
-    except ImportError:
-        from importlib.metadata import PackageNotFoundError
-        from importlib.metadata import version as installed_version
-
-        try:
-            return installed_version('astroflux')
-        except PackageNotFoundError:
-            return '0.0.0+unknown'
-    return version
-
-
-_load, __dir__ = lazy_names(__name__, _MODULES)
-
-
-def __getattr__(name):
-    if name != '__version__':
-        return _load(name)
-    globals()[name] = _find_version()
-    return globals()[name]
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -11,16 +11,7 @@ def lazy_names(package, modules):
     """
     Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    Parameters
-    ----------
-    package : str
-        Name of the package.
-    modules : dict of str to str
-        Public name and the module that defines it.
-
-    Returns
-    -------
-    getattr_function, dir_function : callable
+    ``modules`` tells the module that defines each of its public names.
     """
     namespace = vars(sys.modules[package])
 

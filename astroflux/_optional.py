@@ -5,25 +5,7 @@ from importlib import import_module
 
 
 def import_optional(name, *, extra):
-    """
-    Import a module that an optional extra of the package installs.
-
-    Parameters
-    ----------
-    name : str
-        Module to import.
-    extra : str
-        The extra that installs it.
-
-    Returns
-    -------
-    module : module
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message names the extra.
-    """
+    """Import a module that an extra of the package installs; `ImportError` names the extra."""
     try:
         return import_module(name)
     except ImportError as exc:

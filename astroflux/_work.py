@@ -77,20 +77,8 @@ def spawn_pool(workers, initializer=None, initargs=()):
     """
     Return a pool of processes that share nothing with this one.
 
-    A process that is forked after torch has computed hangs.
-
-    Parameters
-    ----------
-    workers : int
-        Number of processes.
-    initializer : callable, optional
-        Called once in each of them.
-    initargs : tuple
-        Its arguments.
-
-    Returns
-    -------
-    pool : `~concurrent.futures.ProcessPoolExecutor`
+    A process that is forked after torch has computed hangs. The initializer is called once in each
+    of them.
     """
     context = multiprocessing.get_context('spawn')
     return ProcessPoolExecutor(workers, context, initializer, initargs)

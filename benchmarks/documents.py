@@ -26,11 +26,7 @@ CARD = TOP / 'astroflux' / 'networks' / 'weights' / f'{WEIGHTS}.rst'
 README_METHODS = ('cnn', 'kron', 'sep', 'sersic', 'boosting')
 CARD_METHODS = ('cnn', 'kron')
 
-# By what the errors on a set are drawn, beside S/N; for galaxies of S/N above 20.
-BY = {
-    'isolated': ('sersic_index', 'size_over_fwhm', 'axis_ratio', 'bulge_to_total'),
-    'blended': ('neighbour_distance', 'neighbour_flux_ratio'),
-}
+# What the errors by other parameters than S/N are drawn of.
 BY_METHODS = ('cnn', 'kron', 'growth', 'petrosian', 'sep', 'sersic', 'boosting')
 SNR_MIN = 20
 
@@ -137,7 +133,7 @@ def _singles(comparison):
 
 def _write_by_parameters(name, comparison):
     """Write the errors in bins of other parameters, and draw what needs single galaxies."""
-    for parameter in BY.get(name, ()):
+    for parameter in SETS[name].parameters:
         rows = summarize_comparison(comparison, parameter, snr_min=SNR_MIN)
         rows = rows[np.isin(rows['method'], BY_METHODS)]
         rows.write(DOCS / f'{name}-{parameter}.csv', format='ascii.csv', overwrite=True)

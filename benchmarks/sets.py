@@ -54,6 +54,8 @@ class TestSet:
         components.
     snr_bins : tuple of float
         Edges of the bins of its table.
+    parameters : tuple of str
+        By what its errors are drawn, beside S/N; for galaxies of S/N above 20.
     needs : str
         Environment variable that must name a folder of data; empty if none.
     """
@@ -63,6 +65,7 @@ class TestSet:
     n_sersic: int = 60
     n_two: int = 16
     snr_bins: tuple[float, ...] = SNR_BINS
+    parameters: tuple[str, ...] = ()
     needs: str = ''
 
     @property
@@ -233,7 +236,13 @@ def _simulated(seed, simulation=None, **options):
 
 
 SETS = {
-    'isolated': TestSet('isolated galaxies, PSF given', _simulated(90001), n_sersic=500, n_two=100),
+    'isolated': TestSet(
+        'isolated galaxies, PSF given',
+        _simulated(90001),
+        n_sersic=500,
+        n_two=100,
+        parameters=('sersic_index', 'size_over_fwhm', 'axis_ratio', 'bulge_to_total'),
+    ),
     'uniform-index': TestSet(
         'isolated, Sersic index uniform instead of log-uniform, PSF given',
         _simulated(
@@ -243,6 +252,7 @@ SETS = {
     'blended': TestSet(
         'a neighbour of flux ratio 0.1 to 2 at 1.2 to 4 arcsec, PSF given',
         _simulated(90002, CutoutSimulation(neighbors=(1, 1))),
+        parameters=('neighbour_distance', 'neighbour_flux_ratio'),
     ),
     'faint': TestSet(
         'isolated galaxies of S/N 3 to 20, PSF given',

@@ -77,5 +77,10 @@ def test_every_set_is_shown(documents, tmp_path, monkeypatch):
         *('cosmos.png', 'cosmos.rst.inc'),
     }
     shown = (TOP / 'docs' / 'accuracy.rst').read_text()
-    for path in RESULTS.glob('*.csv'):
-        assert f'_generated/benchmarks/{path.stem}.png' in shown
+    sets = documents.SETS
+    parameters = {f'{name}-{by}' for name in sets for by in sets[name].parameters}
+    assert {path.stem for path in RESULTS.glob('*.csv')} == {*sets} | parameters
+    for name in sets:
+        assert f'.. include:: _generated/benchmarks/{name}.rst.inc' in shown
+    for name in {*sets} | parameters:
+        assert f'.. image:: _generated/benchmarks/{name}.png' in shown

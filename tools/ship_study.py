@@ -17,14 +17,15 @@ RUN_FOLDER/dataset if not told otherwise.
 
 import argparse
 import json
-import math
 import shutil
 import sys
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from astropy.table import Table
 from PIL import Image
 
 from astroflux import CNNFluxEstimator
@@ -33,6 +34,7 @@ from astroflux.study.dataset import load_set, read_settings
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES
 from astroflux.study.results import STUDY_NAME, read_study
 from astroflux.study.run import STAGE_NAMES
+from astroflux.study.trainings import FOLDER_NAME, read_trained
 
 TOP = Path(__file__).parents[1]
 WEIGHTS = TOP / 'astroflux' / 'networks' / 'weights'
@@ -90,17 +92,9 @@ Where it fails
 
 
 def find_best(run):
-    """Return the folder of the network of the lowest test loss, and the losses of all."""
-    losses = {}
-    for name in CNN_NAMES:
-        path = run / 'cnn' / name / 'summary.json'
-        if not path.is_file():
-            msg = f'{run} has no finished training of {name}: there is no {path}'
-            raise FileNotFoundError(msg)
-        loss = json.loads(path.read_text())['summary']['test_loss']
-        losses[name] = math.inf if loss is None else loss
-    best = min(losses, key=losses.get)
-    return run / 'cnn' / best, losses
+    """Return the network of the lowest test loss."""
+    trained = [read_trained(run / FOLDER_NAME / f'{name}.pt') for name in CNN_NAMES]
+    return min(trained, key=lambda one: np.nan_to_num(one.summary['test_loss'], nan=np.inf))
 
 
 def describe_errors(actual, predicted):
@@ -124,49 +118,37 @@ def describe_errors(actual, predicted):
 
 def table_by_flux(flux, predicted):
     """Return a table of the errors in bins of the true flux, as reStructuredText."""
-    rows = [('flux [ADU]', 'n', 'rms [dex]', 'median error [%]', 'bias [%]', 'beyond 10 % [%]')]
+    rows = []
     for low, high in pairwise(FLUX_EDGES):
         chosen = (flux > low) & (flux <= high)
         if chosen.any():
             found = describe_errors(np.log10(flux[chosen]), predicted[chosen])
             numbers = (f'{found["median"]:.0f}', f'{found["bias"]:+.0f}', f'{found["beyond"]:.0f}')
             rows.append((f'{low:,}-{high:,}', f'{chosen.sum():,}', f'{found["rms"]:.3f}', *numbers))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    rule = '  '.join('=' * width for width in widths)
-    lines = ['  '.join(text.ljust(w) for text, w in zip(row, widths, strict=True)) for row in rows]
-    return '\n'.join([rule, lines[0].rstrip(), rule, *(line.rstrip() for line in lines[1:]), rule])
-
-
-def measure(path, test):
-    """Return the answers to the test images, log10 of ADU, by the estimator that ships."""
-    estimator = CNNFluxEstimator(weights=path)
-    parts = [
-        estimator.predict(list(test.cutouts(rows))).value
-        for rows in np.array_split(np.arange(len(test)), -(-len(test) // 500))
-    ]
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return np.log10(np.concatenate(parts))
+    names = ('flux [ADU]', 'n', 'rms [dex]', 'median error [%]', 'bias [%]', 'beyond 10 % [%]')
+    text = StringIO()
+    Table(rows=rows, names=names).write(text, format='ascii.rst')
+    return text.getvalue().rstrip()
 
 
 def write_weights(folder, best, test, settings):
     """Write the file in half precision, with the errors of the answers of just these weights."""
-    source = load_weights(best / 'weights.safetensors')
-    training = source.metadata['training']
     path = folder / f'{NAME}.safetensors'
     metadata = {
-        'log_flux_range': source.metadata['log_flux_range'],
+        'log_flux_range': best.summary['log_flux_range'],
         'zeropoint': test.zeropoint,
         'noise': test.noise,
         'psf_fwhm_range': [settings.psf_fwhm / test.pixel_scale] * 2,
-        'training': training,
-        'summary': source.metadata['summary'],
+        'training': best.settings,
+        'summary': best.summary,
     }
     options = {'name': NAME, 'dtype': torch.float16}
-    save_weights(path, source.network, metadata=metadata, **options)
-    predicted = measure(path, test)
-    errors = describe_errors(test.log_flux, predicted)
-    metadata['test_rms_dex'] = errors['rms']
-    save_weights(path, source.network, metadata=metadata, **options)
+    save_weights(path, best.network, metadata=metadata, **options)
+    flux = CNNFluxEstimator(weights=path).predict(test.cutouts()).value
+    with np.errstate(invalid='ignore', divide='ignore'):
+        predicted = np.log10(flux)
+    metadata['test_rms_dex'] = describe_errors(test.log_flux, predicted)['rms']
+    save_weights(path, best.network, metadata=metadata, **options)
     path.chmod(0o644)
     return load_weights(path), predicted
 
@@ -216,9 +198,8 @@ def write_card(folder, weights, predicted, test, settings):
 
 def ship(run, data, folder=WEIGHTS):
     """Write weights, registry and card."""
-    best, _ = find_best(run)
     settings, test = read_settings(data), load_set(data, 'test', progress=True)
-    weights, predicted = write_weights(folder, best, test, settings)
+    weights, predicted = write_weights(folder, find_best(run), test, settings)
     register(folder, weights.sha256)
     write_card(folder, weights, predicted, test, settings)
 

@@ -7,7 +7,7 @@ What a command needs is imported when it runs, so that ``astroflux --help`` answ
 
 import click
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux.cli._shared import expand_paths
 from astroflux.cli.compare import compare
 from astroflux.cli.demo import demo
@@ -19,7 +19,7 @@ __all__ = ['expand_paths', 'main']
 
 
 @click.group(context_settings={'help_option_names': ['-h', '--help']})
-@click.version_option(astroflux.__version__, prog_name='astroflux')
+@click.version_option(__version__, prog_name='astroflux')
 def main():
     """Measure the total fluxes of galaxies in image cutouts."""
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-import astroflux
 from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [
@@ -18,6 +17,7 @@ __all__ = [
     'format_table',
     'friendly_errors',
     'make_simulation',
+    'options',
     'simulation_options',
 ]
 
@@ -46,35 +46,40 @@ class AngleOrPixels(click.ParamType):
         return length
 
 
-def simulation_options(command):
-    """Add the options that tell what galaxies to simulate."""
-    options = (
-        click.option(
-            '--survey',
-            default='hsc-wide',
-            show_default=True,
-            help='Pixel scale, zero point, noise and seeing of the simulation: a name such as '
-            'hsc-wide, or SURVEY-BAND such as LSST-i.',
-        ),
-        click.option(
-            '--seed', type=int, default=0, show_default=True, help='Seed of the simulation.'
-        ),
-        click.option(
-            '--neighbors',
-            '--neighbours',
-            'neighbors',
-            type=click.IntRange(min=0),
-            nargs=2,
-            default=(0, 0),
-            show_default=True,
-            metavar='MIN MAX',
-            help='Fewest and most neighbours of a simulated galaxy.',
-        ),
-    )
-    # the last decorator comes first
-    for option in reversed(options):
-        command = option(command)
-    return command
+def options(*decorators):
+    """Return one decorator that adds several options to a command, in their order."""
+
+    def add(command):
+        # the last decorator comes first
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return add
+
+
+# What galaxies to simulate.
+simulation_options = options(
+    click.option(
+        '--survey',
+        default='hsc-wide',
+        show_default=True,
+        help='Pixel scale, zero point, noise and seeing of the simulation: a name such as '
+        'hsc-wide, or SURVEY-BAND such as LSST-i.',
+    ),
+    click.option('--seed', type=int, default=0, show_default=True, help='Seed of the simulation.'),
+    click.option(
+        '--neighbors',
+        '--neighbours',
+        'neighbors',
+        type=click.IntRange(min=0),
+        nargs=2,
+        default=(0, 0),
+        show_default=True,
+        metavar='MIN MAX',
+        help='Fewest and most neighbours of a simulated galaxy.',
+    ),
+)
 
 
 def make_simulation(survey, neighbors, **options):
@@ -135,11 +140,13 @@ def format_table(table):
     """Lines of a table for the terminal, with the flags by name."""
     from astropy.table import QTable
 
+    from astroflux.flags import decode_flags
+
     table = QTable(table, copy=True)
     for name in table.colnames:
         if table[name].dtype.kind == 'f':
             table[name].info.format = '.5g'
     if 'flags' in table.colnames:
-        names = astroflux.decode_flags(table['flags'])
+        names = decode_flags(table['flags'])
         table['flags'] = [' '.join(row) or '-' for row in names]
     return table.pformat(max_lines=-1, max_width=-1)

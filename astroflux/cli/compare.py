@@ -158,6 +158,6 @@ def _format_summary(comparison):
 
     if comparison.truth is None:
         return terminal_lines(PAIR_COLUMNS, compare_pairs(comparison))
-    by = 'snr' if 'snr' in comparison.truth.colnames else None
+    by = 'snr' if comparison.knows_snr else None
     columns = [column for column in SUMMARY_COLUMNS if column.name != 'pull_scatter']
     return terminal_lines(columns, summarize_comparison(comparison, by))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-import astroflux
 from astroflux.cli._shared import (
     AngleOrPixels,
     check_available,
@@ -90,7 +89,7 @@ def _report(table, paths):
     """Say on the standard error stream how many were measured; return how many."""
     import numpy as np
 
-    from astroflux.flags import FATAL_FLAGS
+    from astroflux.flags import FATAL_FLAGS, decode_flags
 
     failed = np.flatnonzero(np.asarray(table['flags']) & FATAL_FLAGS)
     messages = table.meta.get('messages', {})
@@ -103,7 +102,7 @@ def _report(table, paths):
     summary = f'{n_measured} measured, {len(failed)} failed'
     if len(failed):
         fatal = np.asarray(table['flags'])[failed] & FATAL_FLAGS
-        counts = Counter(name for row in astroflux.decode_flags(fatal) for name in row)
+        counts = Counter(name for row in decode_flags(fatal) for name in row)
         summary += ' (' + ', '.join(f'{name} {n}' for name, n in counts.most_common()) + ')'
     click.echo(summary, err=True)
     return n_measured

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._shared import friendly_errors
+from astroflux.cli._shared import friendly_errors, options
 
 __all__ = ['PRESET_NAMES', 'study']
 
@@ -13,35 +13,30 @@ __all__ = ['PRESET_NAMES', 'study']
 PRESET_NAMES = ('smoke', 'small', 'full')
 
 
-def _size_options(command):
-    """Add the options that data set and run have in common."""
-    options = (
-        click.option(
-            '--preset',
-            type=click.Choice(PRESET_NAMES),
-            required=True,
-            help='How large: a few hundred galaxies, a few thousand, or the 40,000 of the study.',
-        ),
-        click.option(
-            '-o',
-            '--output-dir',
-            type=click.Path(file_okay=False, path_type=Path),
-            required=True,
-            help='Folder to write to.',
-        ),
-        click.option('--resume', is_flag=True, help='Go on with what is in the folder.'),
-        click.option(
-            '--workers',
-            type=click.IntRange(min=1),
-            default=2,
-            show_default=True,
-            help='How many processes.',
-        ),
-    )
-    # the last decorator comes first
-    for option in reversed(options):
-        command = option(command)
-    return command
+# What data set and run have in common.
+_size_options = options(
+    click.option(
+        '--preset',
+        type=click.Choice(PRESET_NAMES),
+        required=True,
+        help='How large: a few hundred galaxies, a few thousand, or the 40,000 of the study.',
+    ),
+    click.option(
+        '-o',
+        '--output-dir',
+        type=click.Path(file_okay=False, path_type=Path),
+        required=True,
+        help='Folder to write to.',
+    ),
+    click.option('--resume', is_flag=True, help='Go on with what is in the folder.'),
+    click.option(
+        '--workers',
+        type=click.IntRange(min=1),
+        default=2,
+        show_default=True,
+        help='How many processes.',
+    ),
+)
 
 
 @click.group()

@@ -2,7 +2,6 @@
 """From NDData, arrays and FITS files to stamps that are ready to measure."""
 
 from astroflux.cutouts._cutout import Cutout
-from astroflux.cutouts._items import is_single
 from astroflux.cutouts._parse import iter_cutouts
 from astroflux.cutouts.readers import CutoutReadError, read_cutout
 from astroflux.cutouts.writers import write_cutout
@@ -10,7 +9,6 @@ from astroflux.cutouts.writers import write_cutout
 __all__ = [
     'Cutout',
     'CutoutReadError',
-    'is_single',
     'iter_cutouts',
     'read_cutout',
     'write_cutout',

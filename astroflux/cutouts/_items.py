@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
 
 import numpy as np
@@ -64,28 +65,17 @@ def _ndim(item):
 
 def is_single(cutouts):
     """
-    Return whether the input is one cutout, not a collection of them.
+    Return whether the input of `~astroflux.cutouts.iter_cutouts` is one cutout.
 
-    Parameters
-    ----------
-    cutouts : object
-        What `~astroflux.cutouts.iter_cutouts` accepts.
-
-    Returns
-    -------
-    single : bool
-
-    Raises
-    ------
-    TypeError
-        If it is neither a cutout nor a collection.
+    `TypeError` if it is neither a cutout nor a collection of them.
     """
-    if isinstance(cutouts, str | Path | Cutout | Cutout2D):
-        return True
     if isinstance(cutouts, np.ndarray | NDData):
         if isinstance(cutouts, np.ndarray) and cutouts.dtype.kind == 'O' and cutouts.ndim == 1:
             return False
         return _ndim(cutouts) <= 2
+    is_kind = unpack.dispatch(type(cutouts)) is not unpack.dispatch(object)
+    if is_kind or isinstance(cutouts, Cutout):
+        return True
     if isinstance(cutouts, bytes | Mapping) or not isinstance(cutouts, Iterable):
         msg = f'cannot take cutouts from {type(cutouts).__name__}: want {_ACCEPTED}'
         raise TypeError(msg)
@@ -114,46 +104,59 @@ def _label_of(meta):
     return None
 
 
-def _nddata_parts(nddata):
-    data, data_unit, data_mask = _array_parts(nddata.data)
-    mask = nddata.mask
+@singledispatch
+def unpack(item):
+    """
+    Take one cutout apart: a function for each kind, which is chosen by its annotation.
+
+    `ItemFault` if it is of an unknown kind, or cannot be read.
+    """
+    msg = f'a cutout cannot be {type(item).__name__}: want {_ACCEPTED}'
+    raise ItemFault(MeasurementFlag.BAD_INPUT, msg, TypeError)
+
+
+@unpack.register
+def _(item: NDData):
+    data, data_unit, data_mask = _array_parts(item.data)
+    mask = item.mask
     if mask is None or mask is np.ma.nomask:
         mask = data_mask
     try:
-        noise = noise_of(nddata.uncertainty)
+        noise = noise_of(item.uncertainty)
     except TypeError as exc:
         raise ItemFault(MeasurementFlag.BAD_INPUT, str(exc), TypeError) from exc
-    psf = getattr(nddata, 'psf', None)
+    psf = getattr(item, 'psf', None)
     return RawItem(
         data=data,
-        unit=data_unit if nddata.unit is None else nddata.unit,
+        unit=data_unit if item.unit is None else item.unit,
         mask=None if mask is None else np.asarray(mask),
         noise=noise,
-        wcs=nddata.wcs,
+        wcs=item.wcs,
         psf=None if psf is None else _array_parts(psf)[0],
-        label=_label_of(nddata.meta),
+        label=_label_of(item.meta),
     )
 
 
-def unpack(item):
-    """Take one cutout apart; `ItemFault` if it is of an unknown kind, or cannot be read."""
-    if isinstance(item, NDData):
-        return _nddata_parts(item)
-    if isinstance(item, str | Path):
-        try:
-            raw = _nddata_parts(read_cutout(item))
-        except CutoutReadError as exc:
-            raise ItemFault(MeasurementFlag.UNREADABLE, str(exc), CutoutReadError) from exc
-        raw.label = str(item)
-        return raw
-    if isinstance(item, Cutout2D):
-        data, unit, mask = _array_parts(item.data)
-        # The object's place, which is not the centre of a trimmed cutout.
-        return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
-    if isinstance(item, np.ndarray):
-        return RawItem(*_array_parts(item))
-    msg = f'a cutout cannot be {type(item).__name__}: want {_ACCEPTED}'
-    raise ItemFault(MeasurementFlag.BAD_INPUT, msg, TypeError)
+@unpack.register
+def _(item: str | Path):
+    try:
+        raw = unpack(read_cutout(item))
+    except CutoutReadError as exc:
+        raise ItemFault(MeasurementFlag.UNREADABLE, str(exc), CutoutReadError) from exc
+    raw.label = str(item)
+    return raw
+
+
+@unpack.register
+def _(item: Cutout2D):
+    data, unit, mask = _array_parts(item.data)
+    # The object's place, which is not the centre of a trimmed cutout.
+    return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
+
+
+@unpack.register
+def _(item: np.ndarray):
+    return RawItem(*_array_parts(item))
 
 
 def _layers(array, n, shape, name):
@@ -175,13 +178,10 @@ def unpack_stack(stack):
     Mask, uncertainty and PSF have a layer for each cutout, or are shared; `ValueError` if a shape
     does not fit, `TypeError` if the uncertainty is of an unknown kind.
     """
-    if isinstance(stack, NDData):
-        try:
-            whole = _nddata_parts(stack)
-        except ItemFault as exc:
-            raise exc.error(exc.message) from exc
-    else:
-        whole = RawItem(*_array_parts(stack))
+    try:
+        whole = unpack(stack)
+    except ItemFault as exc:
+        raise exc.error(exc.message) from exc
     data = whole.data
     if data.ndim != 3:
         msg = f'a stack of cutouts must have 3 axes (n, ny, nx), got the shape {data.shape}'

@@ -49,7 +49,6 @@ _UTYPES = {
     'VarianceUncertainty': VarianceUncertainty,
     'InverseVariance': InverseVariance,
 }
-_UNCERTAINTIES = (VarianceUncertainty, StdDevUncertainty, InverseVariance)
 # What astropy raises for headers and pixels that contradict each other.
 _FAULTS = (
     OSError,

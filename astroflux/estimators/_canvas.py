@@ -12,9 +12,9 @@ import numpy as np
 from astroflux.cutouts._steps import even_noise
 from astroflux.networks.orientation import BOX_REACH, Orientation
 from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
-from astroflux.networks.pyramid import CANVAS_SIZE, REACH
+from astroflux.networks.pyramid import CANVAS_SIZE
 
-__all__ = ['Canvases', 'Stamp', 'stamps_around']
+__all__ = ['Canvases', 'Stamp', 'coinciding', 'stamps_around']
 
 # A block of pixels counts if at least this part of it can be used.
 LEAST_USABLE = 0.5
@@ -164,11 +164,7 @@ class _Placed:
     @cached_property
     def windows(self):
         """The slices of the stamp and of the canvas that coincide."""
-        pairs = [
-            _window(length, centre)
-            for length, centre in zip(self.data.shape, self.position[::-1], strict=True)
-        ]
-        return tuple(zip(*pairs, strict=True))
+        return coinciding(self.data.shape, self.position, CANVAS_SIZE)
 
     def weight(self, scale):
         """Return the weight of the pixels on the canvas: inverse variance in this unit."""
@@ -314,8 +310,16 @@ def _central_pixel(position):
     return int(np.ceil(position - 0.5 + 1e-9))
 
 
-def _window(length, centre):
-    """Return the slices of a stamp's and of the canvas's axis that coincide."""
-    shift = REACH - _central_pixel(centre)
-    start, stop = max(0, -shift), min(length, CANVAS_SIZE - shift)
-    return slice(start, max(start, stop)), slice(start + shift, max(start, stop) + shift)
+def coinciding(shape, position, side):
+    """Return the slices of a stamp that coincide with a square about a position, and of that."""
+    pairs = [
+        _window(length, centre, side) for length, centre in zip(shape, position[::-1], strict=True)
+    ]
+    return tuple(zip(*pairs, strict=True))
+
+
+def _window(length, centre, side):
+    shift = side // 2 - _central_pixel(centre)
+    start, stop = max(0, -shift), min(length, side - shift)
+    stop = max(start, stop)
+    return slice(start, stop), slice(start + shift, stop + shift)

@@ -68,19 +68,19 @@ def columns_of(answer):
             for name, quantile in FLUX_QUANTILES.items()
         }
     columns['flux_err'] = (columns['flux_upper'] - columns['flux_lower']) / 2
-    for output, error in zip(SHAPE, answer.values['shape_error'].T, strict=True):
-        value = answer.values[output.name]
+    for output in SHAPE:
+        value, error = _value(answer, output.name), _value(answer, output.error)
         if output.is_ln_of_pixels:
             value = np.exp(value)
             value, error = value * answer.binning, value * error * answer.binning
         columns[output.column], columns[f'{output.column}_err'] = value, error
-    columns['novelty'] = _novelty(answer)
+    columns['novelty'] = _value(answer, 'novelty')
     return columns
 
 
-def _novelty(answer):
-    # a network without a fit has no features to judge
-    return answer.values.get('novelty', np.full(len(answer.scale), np.nan))
+def _value(answer, name):
+    """Return what a network says, or NaN: without a fit it has no features to judge."""
+    return answer.values.get(name, np.full(len(answer.scale), np.nan))
 
 
 # -- flags ---------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def _galaxy_is_outside(answer, metadata):
 
 # When a further flag is set, from the answer and the metadata of the weights.
 FLAG_RULES = (
-    (Flag.UNFAMILIAR, lambda answer, metadata: _novelty(answer) > 1),
+    (Flag.UNFAMILIAR, lambda answer, metadata: _value(answer, 'novelty') > 1),
     (Flag.OUT_OF_RANGE, _psf_is_outside),
     (Flag.OUT_OF_RANGE, _galaxy_is_outside),
 )

@@ -8,12 +8,11 @@ import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 from sklearn.exceptions import NotFittedError
 
-from astroflux.estimators.base import FluxEstimator
+from astroflux.estimators.base import LOW_SNR, FluxEstimator
 from astroflux.flags import MeasurementFlag
 
 __all__ = [
     'DETECTION_SNR',
-    'LOW_SNR',
     'PretrainedFluxEstimator',
     'count_usable',
     'detection_flags',
@@ -21,9 +20,8 @@ __all__ = [
 ]
 
 # Below this S/N of the best matched filter there is nothing to measure (a cutout of pure noise
-# stays below it in 98 of 100 cases), and below the second one the training had few examples.
+# stays below it in 98 of 100 cases).
 DETECTION_SNR = 2.5
-LOW_SNR = 5.0
 
 
 class PretrainedFluxEstimator(FluxEstimator):

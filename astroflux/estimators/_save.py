@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux._work import write_whole
 
 __all__ = ['read_estimator', 'write_estimator']
@@ -23,7 +23,7 @@ def write_estimator(estimator, path, *, fitted=()):
     }
     content = {
         'estimator': type(estimator).__name__,
-        'astroflux_version': astroflux.__version__,
+        'astroflux_version': __version__,
         'params': params,
         'fitted': {name: getattr(estimator, name) for name in fitted if hasattr(estimator, name)},
     }

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from astropy import units as u
 
+from astroflux.estimators._canvas import coinciding
 from astroflux.estimators._columns import COLUMNS
 from astroflux.flags import MeasurementFlag
 from astroflux.networks.study_net import SIDE
 
 __all__ = ['StudyMethod']
-
-REACH = SIDE // 2
 
 # Of 1 ADU, in AB magnitudes: that of the Hyper Suprime-Cam Survey.
 ZEROPOINT = 27.0
@@ -107,23 +106,10 @@ def _stack(cutouts):
     image = np.zeros((len(cutouts), 1, SIDE, SIDE), np.float32)
     cropped = np.zeros(len(cutouts), bool)
     for row, cutout in enumerate(cutouts):
-        pairs = [
-            _window(length, centre)
-            for length, centre in zip(cutout.data.shape, cutout.position[::-1], strict=True)
-        ]
-        source, target = (tuple(pair[k] for pair in pairs) for k in (0, 1))
+        source, target = coinciding(cutout.data.shape, cutout.position, SIDE)
         # what is masked is zero in a cutout
         part = image[row, 0][target]
         with np.errstate(over='ignore'):
             part[...] = cutout.data[source]
         cropped[row] = part.size < cutout.data.size
     return image, cropped
-
-
-def _window(length, centre):
-    """Return the slices of a cutout's and of the image's axis that coincide."""
-    # the pixel nearest to the position is in the middle; half a pixel to the same side always
-    shift = REACH - math.ceil(centre - 0.5 + 1e-9)
-    start, stop = max(0, -shift), min(length, SIDE - shift)
-    stop = max(start, stop)
-    return slice(start, stop), slice(start + shift, stop + shift)

@@ -11,7 +11,8 @@ from astropy.utils.exceptions import AstropyUserWarning
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 
-from astroflux.cutouts import is_single, iter_cutouts
+from astroflux.cutouts import iter_cutouts
+from astroflux.cutouts._items import is_single
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._rows import RowCollector
@@ -19,6 +20,9 @@ from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
 
 __all__ = ['FluxEstimator']
+
+# below this signal-to-noise ratio a row is flagged
+LOW_SNR = 5.0
 
 # seconds before a progress bar appears by itself
 _PROGRESS_DELAY = 2.0

@@ -19,7 +19,7 @@ __all__ = ['CNNFluxEstimator']
 DEFAULT_WEIGHTS = default_weights()
 
 # How a network is used, by its architecture.
-METHODS = {'ProfileNet': ProfileMethod, 'StudyNet': StudyMethod}
+METHODS_OF_NETWORKS = {'ProfileNet': ProfileMethod, 'StudyNet': StudyMethod}
 
 MINIMUM_FIT = 2
 
@@ -128,7 +128,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
 
     def _method(self, weights):
         """Return how weights are used."""
-        return METHODS[type(weights.network).__name__](weights, self._torch_device())
+        return METHODS_OF_NETWORKS[type(weights.network).__name__](weights, self._torch_device())
 
     def _measure_batch(self, cutouts):
         return self._method(self._in_use()).measure(cutouts)

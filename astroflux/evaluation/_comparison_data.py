@@ -89,6 +89,16 @@ class Comparison:
     extremes: dict[str, list[ExtremeCase]]
     meta: dict = field(default_factory=dict)
 
+    @property
+    def label_text(self):
+        """What all methods are called, with commas between them."""
+        return ', '.join(self.labels.values())
+
+    @property
+    def knows_snr(self):
+        """Whether the true S/N of the galaxies is known."""
+        return self.truth is not None and 'snr' in self.truth.colnames
+
     def of_method(self, method):
         """Return the rows of the measurements that are of one method."""
         return self.measurements[self.measurements['method'] == method]

@@ -76,20 +76,9 @@ class PageFigure:
 
 def render_page(template, content, package='astroflux.evaluation'):
     """
-    Fill in the template of a page; that of another package may use those of this one.
+    Fill in a template, a file in the ``templates`` of a package, with what it asks for.
 
-    Parameters
-    ----------
-    template : str
-        Name of a file in the package's ``templates``.
-    content : dict
-        What it asks for.
-    package : str
-        Where the template is.
-
-    Returns
-    -------
-    html : str
+    One of another package may use those of this one.
     """
     packages = dict.fromkeys([package, 'astroflux.evaluation'])
     environment = jinja2.Environment(

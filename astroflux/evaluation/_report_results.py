@@ -33,17 +33,12 @@ __all__ = ['SNR_MIN', 'results_with_truth', 'results_without_truth']
 SNR_MIN = 20
 
 
-def _names(comparison):
-    return ', '.join(comparison.labels.values())
-
-
 # where there is truth
 
 
 def results_with_truth(comparison, styles):
     """Say how good the fluxes are: tables by file name, and what the template asks for."""
-    knows_snr = 'snr' in comparison.truth.colnames
-    summary = summarize_comparison(comparison, 'snr' if knows_snr else None)
+    summary = summarize_comparison(comparison, 'snr' if comparison.knows_snr else None)
     figures, by_parameter = _by_parameters(comparison, styles)
     tables = {'summary.ecsv': summary}
     if by_parameter:
@@ -54,15 +49,15 @@ def results_with_truth(comparison, styles):
         'snr_figure': None,
         'has_bound': False,
         'parameter_figures': figures,
-        **_calibration(comparison, styles, summary if knows_snr else None),
+        **_calibration(comparison, styles, summary if comparison.knows_snr else None),
     }
-    if knows_snr:
+    if comparison.knows_snr:
         bounds = summarize_bound(comparison)
         content['has_bound'] = bool(np.any(bounds['n'] > 0))
         content['snr_figure'] = page_figure(
             'by_snr',
             binned_figure(summary, PARAMETERS['snr'], styles, bounds=bounds),
-            alt=f'Two panels against true S/N: bias, and scatter, of {_names(comparison)}. '
+            alt=f'Two panels against true S/N: bias, and scatter, of {comparison.label_text}. '
             'The numbers are in the summary table.',
             caption='Bias and scatter of ln flux in bins of true S/N, with bootstrap errors.',
         )
@@ -71,7 +66,7 @@ def results_with_truth(comparison, styles):
 
 def _count_outside(comparison):
     """How many cutouts are in no bin of the summary."""
-    if 'snr' not in comparison.truth.colnames:
+    if not comparison.knows_snr:
         return 0
     bins = split_into_bins(comparison.truth['snr'], PARAMETERS['snr'].edges)
     return len(comparison.truth) - int(sum(inside.sum() for *_, inside in bins))
@@ -79,16 +74,16 @@ def _count_outside(comparison):
 
 def _by_parameters(comparison, styles):
     """Figures and rows of the summaries by parameters besides S/N."""
-    snr_min = SNR_MIN if 'snr' in comparison.truth.colnames else None
+    snr_min = SNR_MIN if comparison.knows_snr else None
     figures, tables = [], []
-    for parameter in _other_parameters(comparison.truth):
+    for parameter in _other_parameters(comparison):
         rows = summarize_comparison(comparison, parameter.name, snr_min=snr_min)
         figures.append(
             page_figure(
                 f'by_{parameter.name}',
                 binned_figure(rows, parameter, styles),
                 alt=f'Two panels against {parameter.label}: bias, and scatter, of '
-                f'{_names(comparison)}. The numbers are in the file summary_by_parameter.ecsv.',
+                f'{comparison.label_text}. The numbers are in the file summary_by_parameter.ecsv.',
                 caption=f'Bias and scatter by {parameter.label}.',
             )
         )
@@ -97,10 +92,11 @@ def _by_parameters(comparison, styles):
     return figures, tables
 
 
-def _other_parameters(truth):
+def _other_parameters(comparison):
     """Parameters besides S/N of which enough is known for a figure."""
+    truth = comparison.truth
     selected = np.full(len(truth), True)
-    if 'snr' in truth.colnames:
+    if comparison.knows_snr:
         selected = np.asarray(truth['snr'], float) > SNR_MIN
     for name, parameter in PARAMETERS.items():
         if name == 'snr' or name not in truth.colnames:
@@ -155,8 +151,7 @@ def _summary_table(comparison, summary):
     """The summary as a table on the page."""
     # Bin by bin, so that the methods stand below each other.
     bin_by_bin = summary[np.argsort(summary['low'], kind='stable')]
-    knows_snr = 'snr' in comparison.truth.colnames
-    of_bins = 'in bins of true S/N' if knows_snr else 'on all cutouts'
+    of_bins = 'in bins of true S/N' if comparison.knows_snr else 'on all cutouts'
     return page_table(
         f'Errors of the methods {of_bins}, with 1-sigma bootstrap errors.',
         SUMMARY_COLUMNS,
@@ -194,7 +189,7 @@ def results_without_truth(comparison, styles):
                 unit=str(fluxes.unit),
             ),
             alt='A panel per method with ln(flux / median of the methods) against that median, '
-            f'of {_names(comparison)}. The numbers are in the tables.',
+            f'of {comparison.label_text}. The numbers are in the tables.',
             caption='Fluxes over the median of the methods. Triangles at the edge lie beyond it; '
             'the black line is the running median.',
         )

@@ -89,11 +89,10 @@ def speed_of(comparison, styles):
     table = page_table(
         'Time of the processor, summed over its cores.', SPEED_COLUMNS, labeled(speed, comparison)
     )
-    names = ', '.join(comparison.labels.values())
     figure = page_figure(
         'speed',
         speed_figure(speed, styles),
-        alt=f'Bars with the cutouts per second and core of {names}. '
+        alt=f'Bars with the cutouts per second and core of {comparison.label_text}. '
         'The numbers are in the table above.',
         caption='Cutouts per second and core.',
     )

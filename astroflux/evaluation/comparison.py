@@ -7,7 +7,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable, vstack
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux.evaluation._comparison_data import Comparison, ExtremeCase
 from astroflux.evaluation._comparison_parts import PartFolder
 from astroflux.evaluation._comparison_run import Plan, cpu_seconds, run_plan
@@ -103,15 +103,23 @@ def _settings(plan):
     return {
         'source': plan.source.settings,
         'methods': _method_texts(plan),
+        'learned': {name: _learned(estimator) for name, estimator in plan.methods.items()},
         'limits': plan.limits,
         'psf_fwhm': str(plan.keywords['psf_fwhm']),
         'n_extremes': plan.n_extremes,
-        'astroflux': astroflux.__version__,
+        'astroflux': __version__,
     }
 
 
 def _method_texts(plan):
     return {name: repr(estimator) for name, estimator in plan.methods.items()}
+
+
+def _learned(estimator):
+    """What a fit has learned, which the parameters of an estimator do not tell."""
+    # names as those of scikit-learn; weights and training tables have a hash
+    learned = {name: value for name, value in vars(estimator).items() if name.endswith('_')}
+    return {name: str(getattr(value, 'sha256', value)) for name, value in learned.items()}
 
 
 def _assemble(plan, labels, parts, extremes, workers):
@@ -146,7 +154,7 @@ def _assemble(plan, labels, parts, extremes, workers):
             'limits': plan.limits,
             'psf_fwhm': _psf_fwhm_text(plan.keywords['psf_fwhm']),
             'workers': workers,
-            'versions': {'astroflux': astroflux.__version__, **packages},
+            'versions': {'astroflux': __version__, **packages},
             'date': datetime.now(UTC).isoformat(timespec='seconds'),
         },
     )

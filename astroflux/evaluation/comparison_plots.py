@@ -49,8 +49,7 @@ def binned_figure(summary, parameter, styles, *, statistics=('bias', 'scatter'),
     ``scatter`` has a logarithmic axis, and the bounds of `~astroflux.evaluation.summarize_bound`
     with it, if they are given.
     """
-    figure = Figure(figsize=(4.6 * len(statistics), 3.9), layout='constrained')
-    panels = figure.subplots(1, len(statistics), squeeze=False)[0]
+    figure, panels = _row_of_panels(len(statistics), 3.9)
     handles = []
     for ax, statistic in zip(panels, statistics, strict=True):
         plot_binned_statistic(ax, summary, statistic, parameter, styles)
@@ -62,6 +61,8 @@ def binned_figure(summary, parameter, styles, *, statistics=('bias', 'scatter'),
         else:
             ax.axhline(0, color='0.6', linewidth=0.8, zorder=0)
             _use_wide_y(ax)
+        ax.yaxis.grid(visible=True, color='0.9', linewidth=0.6)
+        ax.set_axisbelow(True)
     _add_legend(figure, styles, handles)
     return figure
 
@@ -73,9 +74,7 @@ def calibration_figure(pulls, styles, *, summary=None, parameter=None):
     With a summary and a parameter, as of `plot_binned_statistic`, a second panel has the coverage
     in bins.
     """
-    n_panels = 1 if summary is None else 2
-    figure = Figure(figsize=(4.6 * n_panels, 4.6), layout='constrained')
-    panels = figure.subplots(1, n_panels, squeeze=False)[0]
+    figure, panels = _row_of_panels(1 if summary is None else 2, 4.6)
     plot_calibration(panels[0], pulls, styles)
     if summary is not None:
         ax = plot_binned_statistic(panels[1], summary, 'coverage_68', parameter, styles)
@@ -138,6 +137,11 @@ def extreme_case_figure(case, *, side=240):
     return figure
 
 
+def _row_of_panels(number, height):
+    figure = Figure(figsize=(4.6 * number, height), layout='constrained')
+    return figure, figure.subplots(1, number, squeeze=False)[0]
+
+
 def _sizes(ax):
     """Absolute values that the y axis has to show: those of the lines, without error bars."""
     values = [
@@ -161,8 +165,6 @@ def _use_log_y(ax):
         widen = max(1, np.sqrt(5 * low / high))
         ax.set_ylim(low / widen, high * widen)
         use_plain_log_ticks(ax.yaxis)
-    ax.yaxis.grid(visible=True, color='0.9', linewidth=0.6)
-    ax.set_axisbelow(True)
 
 
 def _use_wide_y(ax):
@@ -182,8 +184,6 @@ def _use_wide_y(ax):
     else:
         limit = max(1.0, 1.3 * largest)
     ax.set_ylim(-limit, limit)
-    ax.yaxis.grid(visible=True, color='0.9', linewidth=0.6)
-    ax.set_axisbelow(True)
 
 
 def _add_legend(figure, styles, more=()):

@@ -14,6 +14,8 @@ __all__ = [
     'SNR_BINS',
     'flux_error_statistics',
     'flux_errors',
+    'nmad',
+    'rms',
     'scatter_at_bound',
     'split_into_bins',
     'summarize_by',
@@ -84,11 +86,13 @@ def _median(values):
     return np.median(values, axis=-1)
 
 
-def _nmad(values):
+def nmad(values):
+    """Return 1.4826 times the median absolute deviation, along the last axis."""
     return mad_std(values, axis=-1)
 
 
-def _rms(values):
+def rms(values):
+    """Return the root mean square, along the last axis."""
     return np.sqrt(np.mean(values**2, axis=-1))
 
 
@@ -97,24 +101,24 @@ def _outlier_fraction(values):
 
 
 # Of a single galaxy these would be zero, which tells nothing.
-_SPREADS = (_nmad,)
+_SPREADS = (nmad,)
 
 # statistic -> column of the errors, and what it makes of that, galaxies along the last axis
 _STATISTICS = {
     'bias': ('ln_error', _median),
-    'scatter': ('ln_error', _nmad),
-    'rms': ('ln_error', _rms),
+    'scatter': ('ln_error', nmad),
+    'rms': ('ln_error', rms),
     'outliers': ('ln_error', _outlier_fraction),
     'coverage_68': ('covered_68', _mean),
     'coverage_95': ('covered_95', _mean),
     'pull_median': ('pull', _median),
-    'pull_scatter': ('pull', _nmad),
+    'pull_scatter': ('pull', nmad),
 }
 
 
 def flux_error_statistics(errors, *, bound=None, n_bootstrap=N_BOOTSTRAP, rng=None):
     """
-    Summarise the errors of fluxes.
+    Summarize the errors of fluxes.
 
     Parameters
     ----------
@@ -165,7 +169,7 @@ def flux_error_statistics(errors, *, bound=None, n_bootstrap=N_BOOTSTRAP, rng=No
         add(name, function, values[np.isfinite(values)])
 
     bounded = good & np.isfinite(np.full(len(good), np.nan) if bound is None else bound)
-    add('scatter_over_bound', _nmad, ln_error[bounded])
+    add('scatter_over_bound', nmad, ln_error[bounded])
     if bounded.any():
         at_bound = scatter_at_bound(np.asarray(bound)[bounded])
         for name in ('scatter_over_bound', 'scatter_over_bound_err'):
@@ -214,7 +218,7 @@ def split_into_bins(values, edges):
 
 def summarize_by(values, edges, errors, *, bound=None, n_bootstrap=N_BOOTSTRAP):
     """
-    Summarise the errors of fluxes in bins of a parameter of the galaxies.
+    Summarize the errors of fluxes in bins of a parameter of the galaxies.
 
     Parameters
     ----------

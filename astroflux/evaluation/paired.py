@@ -2,10 +2,9 @@
 """One method against another on the galaxies that both have measured."""
 
 import numpy as np
-from astropy.stats import mad_std
 from astropy.table import Table
 
-from astroflux.evaluation.metrics import N_BOOTSTRAP, split_into_bins
+from astroflux.evaluation.metrics import N_BOOTSTRAP, nmad, rms, split_into_bins
 
 __all__ = ['paired_ratios']
 
@@ -73,21 +72,14 @@ def _errors_by_cutout(comparison, method, n):
 
 def _ratios(errors, yardstick, n_bootstrap):
     """Scatter and root mean square of errors over those of the yardstick, same galaxies."""
-    names = ('scatter_ratio', 'rms_ratio')
+    statistics = {'scatter_ratio': nmad, 'rms_ratio': rms}
     if len(errors) < 2:
-        return {f'{name}{end}': np.nan for name in names for end in ('', '_err')}
+        return {f'{name}{end}': np.nan for name in statistics for end in ('', '_err')}
     drawn = np.random.default_rng(0).integers(len(errors), size=(n_bootstrap, len(errors)))
     result = {}
-    for name, statistic in zip(names, (mad_std, _rms), strict=True):
-
-        def ratio(one, other, statistic=statistic):
-            with np.errstate(divide='ignore', invalid='ignore'):
-                return statistic(one, axis=-1) / statistic(other, axis=-1)
-
-        result[name] = float(ratio(errors, yardstick))
-        result[f'{name}_err'] = float(np.std(ratio(errors[drawn], yardstick[drawn])))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        for name, statistic in statistics.items():
+            resampled = statistic(errors[drawn]) / statistic(yardstick[drawn])
+            result[name] = float(statistic(errors) / statistic(yardstick))
+            result[f'{name}_err'] = float(np.std(resampled))
     return result
-
-
-def _rms(values, axis):
-    return np.sqrt(np.mean(values**2, axis=axis))

@@ -67,14 +67,7 @@ def plot_weight_map(ax, weight, *, title=None):
 
 
 def use_plain_log_ticks(axis):
-    """
-    Label a logarithmic axis with plain numbers.
-
-    Parameters
-    ----------
-    axis : `matplotlib.axis.Axis`
-        An axis that is logarithmic, its limits set.
-    """
+    """Label a logarithmic axis, whose limits are set, with plain numbers."""
     low, high = axis.get_view_interval()
     # Over more than two decades, more ticks would run into each other.
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))

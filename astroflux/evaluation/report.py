@@ -112,7 +112,7 @@ def _content(comparison):
         'n_methods': len(comparison.labels),
         'snr_min': SNR_MIN,
         'extreme_snr': f'{EXTREME_SNR:g}',
-        'knows_snr': has_truth and 'snr' in comparison.truth.colnames,
+        'knows_snr': comparison.knows_snr,
         'min_galaxies': MIN_GALAXIES,
         'methods': methods_table(comparison),
         'flags': flags_table(comparison),

@@ -91,6 +91,17 @@ class ListSource(CutoutSource):
         self.title = title or f'{len(cutouts)} cutouts'
         self._truth = None if truth is None else derive_parameters(truth)
 
+    @property
+    def settings(self):
+        """The cutouts, as a hash of their pixels, or of the names of files."""
+        digest = hashlib.sha256()
+        for cutout in self.cutouts:
+            if isinstance(cutout, str | Path):
+                digest.update(f'{cutout}\n'.encode())
+            else:
+                digest.update(np.asarray(getattr(cutout, 'data', cutout)).tobytes())
+        return {**super().settings, 'sha256': digest.hexdigest()}
+
     def __len__(self):
         return len(self.cutouts)
 
@@ -112,12 +123,6 @@ class FileSource(ListSource):
     def __init__(self, paths):
         paths = [Path(path) for path in paths]
         super().__init__(paths, title=f'{len(paths)} files')
-
-    @property
-    def settings(self):
-        """The files, as a hash of their names."""
-        names = '\n'.join(map(str, self.cutouts))
-        return {**super().settings, 'files': hashlib.sha256(names.encode()).hexdigest()}
 
 
 class DatasetSource(CutoutSource):

@@ -8,35 +8,14 @@ __all__ = ['DenseResidual', 'picture_stack', 'silent']
 
 
 def silent(layer):
-    """
-    Let a layer say nothing at first.
-
-    Parameters
-    ----------
-    layer : `torch.nn.Linear`
-        It is changed.
-
-    Returns
-    -------
-    layer : `torch.nn.Linear`
-        The same.
-    """
+    """Let a linear layer say nothing at first; return it."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 class DenseResidual(nn.Module):
-    """
-    A dense layer and a number of residual ones.
-
-    Parameters
-    ----------
-    n_in, width : int
-        Units that enter, and of each layer.
-    n_residual : int
-        Number of residual layers.
-    """
+    """A dense layer from ``n_in`` to ``width`` units, and ``n_residual`` residual ones."""
 
     def __init__(self, n_in, width, n_residual):
         super().__init__()
@@ -63,18 +42,9 @@ class _ResidualBlock(nn.Module):
 
 def picture_stack(n_channels, n_out):
     """
-    Return layers that halve the resolution four times, then keep some maps of 4 x 4.
+    Return layers that halve the resolution four times, then keep ``n_out`` maps of 4 x 4.
 
-    Parameters
-    ----------
-    n_channels : sequence of int
-        Of the four resolutions.
-    n_out : int
-        Number of maps.
-
-    Returns
-    -------
-    stack : `torch.nn.Sequential`
+    ``n_channels`` are those of the four resolutions.
     """
     n_in, *n_later = n_channels
     # No block at the first resolution, where it would cost as much as all others.

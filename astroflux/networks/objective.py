@@ -60,26 +60,22 @@ def flux_loss(answer, truth, *, floor):
     return loss, flux_part
 
 
+def _shape(answer, truth):
+    """Yield each output of the shape that the network has, its truth and the scale of its error."""
+    scatter = achievable_scatter(truth['effective_snr'])
+    for output in SHAPE:
+        if output.name in answer:
+            yield output, truth[output.name], output.floor + output.gain * scatter
+
+
 def shape_loss(answer, truth):
     """
-    Return the loss of radius, concentration and bulge-to-total ratio.
+    Return the loss of the shape.
 
-    Parameters
-    ----------
-    answer : dict of `torch.Tensor`
-        What `~astroflux.networks.profile_net.ProfileNet` returns.
-    truth : dict of `torch.Tensor`
-        The same; NaN where it has no meaning.
-
-    Returns
-    -------
-    loss : `torch.Tensor`
+    As for `flux_loss`; NaN in the truth is what has no meaning.
     """
-    scatter = achievable_scatter(truth['effective_snr'])
     loss = 0.0
-    for output in SHAPE:
-        true = truth[output.name]
-        scale = output.floor + output.gain * scatter
+    for output, true, scale in _shape(answer, truth):
         error = (answer[output.name] - true.nan_to_num()) / scale
         loss = loss + _mean(_huber(error), torch.isfinite(true))
     return loss
@@ -95,18 +91,8 @@ def error_loss(answer, truth):
 
     It is the pinball loss of the quantiles (Koenker & Bassett 1978,
     Econometrica 46, 33), divided by what is achievable at the galaxy's S/N;
-    for the shape that of the absolute error.
-
-    Parameters
-    ----------
-    answer : dict of `torch.Tensor`
-        What `~astroflux.networks.profile_net.ProfileNet` returns.
-    truth : dict of `torch.Tensor`
-        ``ln_flux``, ``effective_snr`` and the shape.
-
-    Returns
-    -------
-    loss : `torch.Tensor`
+    for the shape that of the absolute error. Answer and truth are as for `flux_loss`, and the
+    truth has the shape.
     """
     scatter = achievable_scatter(truth['effective_snr'])
     offset = truth['ln_flux'] - answer['ln_flux'].detach()
@@ -114,10 +100,8 @@ def error_loss(answer, truth):
     for column, quantile in enumerate(QUANTILES):
         error = (offset - answer['quantiles'][:, column]) / scatter
         loss = loss + _pinball(error, quantile).mean()
-    for column, output in enumerate(SHAPE):
-        true = truth[output.name]
+    for output, true, scale in _shape(answer, truth):
         error = (true.nan_to_num() - answer[output.name].detach()).abs()
-        scale = output.floor + output.gain * scatter
-        error = (error - answer['shape_error'][:, column]) / scale
+        error = (error - answer[output.error]) / scale
         loss = loss + _mean(_pinball(error, ONE_SIGMA), torch.isfinite(true))
     return loss

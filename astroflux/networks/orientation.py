@@ -32,23 +32,10 @@ class Orientation:
     @classmethod
     def of(cls, data, position, reach=BOX_REACH):
         """
-        Return the orientation in which a stamp is always seen.
+        Return the orientation in which a stamp is seen, the same whichever way it is turned.
 
-        Its light is to lean towards the upper right, and more to the right.
-        So the answer is the same whichever way a stamp is turned.
-
-        Parameters
-        ----------
-        data : 2D `~numpy.ndarray`
-            Image.
-        position : tuple of float
-            ``(x, y)`` of the galaxy.
-        reach : int
-            Half the side, in pixels, of the box whose light decides.
-
-        Returns
-        -------
-        orientation : `Orientation`
+        The light within ``reach`` pixels of the position, ``(x, y)`` along each axis, is to lean
+        towards the upper right, and more to the right.
         """
         bounds = [
             (max(0, math.ceil(c) - reach), min(n, math.floor(c) + reach + 1))
@@ -60,52 +47,17 @@ class Orientation:
         return cls(lean_y < 0, lean_x < 0, abs(lean_y) > abs(lean_x))
 
     def apply(self, image):
-        """
-        Return a view of an image as it is seen.
-
-        Parameters
-        ----------
-        image : 2D `~numpy.ndarray`
-            As it came.
-
-        Returns
-        -------
-        view : 2D `~numpy.ndarray`
-        """
+        """Return a view of an image as it is seen."""
         turned = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
         return turned.T if self.transpose else turned
 
     def undo(self, image):
-        """
-        Return a view of a seen image as it came.
-
-        Parameters
-        ----------
-        image : 2D `~numpy.ndarray`
-            As `apply` gives it.
-
-        Returns
-        -------
-        view : 2D `~numpy.ndarray`
-        """
+        """Return a view of a seen image as it came."""
         turned = image.T if self.transpose else image
         return turned[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
     def move(self, position, shape):
-        """
-        Return where a position is seen.
-
-        Parameters
-        ----------
-        position : tuple of float
-            ``(x, y)`` in the image as it came.
-        shape : tuple of int
-            Of the image as it came.
-
-        Returns
-        -------
-        position : tuple of float
-        """
+        """Return where a position ``(x, y)`` is seen; the shape is that of the image as it came."""
         x, y = position
         y = shape[0] - 1 - y if self.flip_y else y
         x = shape[1] - 1 - x if self.flip_x else x

@@ -2,8 +2,8 @@
 """
 What the network says of a galaxy beside its flux: one list for all who need it.
 
-The network has an output and an error for each entry, its training a truth and a loss, and a
-table of measurements two columns.
+A network has an output and an error for each entry that its settings name, its training a truth
+and a loss, and a table of measurements two columns.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ['QUANTILES', 'SHAPE', 'ShapeOutput']
+__all__ = ['FIRST_OUTPUTS', 'QUANTILES', 'SHAPE', 'ShapeOutput']
 
 # The predictive distribution of ln(flux), by these quantiles.
 QUANTILES = (0.005, 0.025, 0.1587, 0.5, 0.8413, 0.975, 0.995)
+
+# What a network says whose settings name nothing.
+FIRST_OUTPUTS = ('ln_radius', 'concentration', 'bulge_to_total')
 
 TYPICAL_CONCENTRATION = 3.5
 
@@ -50,6 +53,11 @@ class ShapeOutput:
     floor: float
     gain: float
     is_ln_of_pixels: bool = False
+
+    @property
+    def error(self):
+        """Name of its error in the answer of the network."""
+        return f'{self.name}_error'
 
     def of_column(self, values):
         """Return the number, as the network has it, from values of the column in pixels."""

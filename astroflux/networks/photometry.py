@@ -29,18 +29,7 @@ SUBSAMPLES = {1: 10, 3: 12, 7: 21, 21: 42}
 
 
 def compress(x):
-    """
-    Return asinh(x), from functions that torch vectorises; its own asinh is much slower.
-
-    Parameters
-    ----------
-    x : `torch.Tensor`
-        Of any shape.
-
-    Returns
-    -------
-    y : `torch.Tensor`
-    """
+    """Return asinh(x), from functions that torch vectorises; its own asinh is much slower."""
     size = x.abs()
     return torch.log(size + torch.sqrt(size * size + 1)).copysign(x)
 
@@ -104,17 +93,9 @@ class Photometry(nn.Module):
 
     def coverage(self, weight):
         """
-        Return which part of each aperture's area holds usable pixels.
+        Return which part of each aperture's area holds usable pixels, ``(n, n_apertures)``.
 
-        Parameters
-        ----------
-        weight : `torch.Tensor`
-            ``(n, n_tiles)``.
-
-        Returns
-        -------
-        fraction : `torch.Tensor`
-            ``(n, n_apertures)``.
+        The weights are those of tiles, ``(n, n_tiles)``.
         """
         return (weight > 0).to(weight.dtype) @ self.area / self.area.sum(dim=0)
 
@@ -148,17 +129,10 @@ class Photometry(nn.Module):
     @staticmethod
     def reference(brightness):
         """
-        Pick the Gaussian filter of the highest signal-to-noise ratio.
+        Pick the Gaussian filter of the highest signal-to-noise ratio in a `Brightness`.
 
-        Parameters
-        ----------
-        brightness : `Brightness`
-            Of the image.
-
-        Returns
-        -------
-        flux, snr, ln_width : `torch.Tensor`
-            ``(n,)``; positive even where there is no source.
+        Returns its flux, S/N and ln of its width, ``(n,)`` each; positive even where there is no
+        source.
         """
         flux, snr = brightness.flux[:, N_APERTURES:], brightness.snr[:, N_APERTURES:]
         best = snr.argmax(dim=1, keepdim=True)

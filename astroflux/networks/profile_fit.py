@@ -18,12 +18,12 @@ from torch import nn
 
 from astroflux.networks.pyramid import tiles
 from astroflux.networks.sersic_mixture import LN_INDEX_RANGE
-from astroflux.networks.sersic_model import PARAMETERS, SersicModel
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
 
 __all__ = ['ProfileFit', 'ProfileGuess']
 
 # With the level of the sky, parameters are what a step solves for.
-N_PARAMETERS = len(PARAMETERS)
+N_PARAMETERS = len(PROFILE_PARAMETERS)
 N_SOLVED = N_PARAMETERS + 1
 
 # Where parameters may go, and how far in a step all but the flux.
@@ -52,7 +52,7 @@ class ProfileGuess:
     Attributes
     ----------
     start : `torch.Tensor`
-        ``(n, 7)``: `~astroflux.networks.sersic_model.PARAMETERS`.
+        ``(n, 7)``: `~astroflux.networks.sersic_model.PROFILE_PARAMETERS`.
     ln_variance, weight : `torch.Tensor`
         ``(n, 4)``: of the Gaussians of the PSF, in square pixels; weights of sum one.
     width : `torch.Tensor`

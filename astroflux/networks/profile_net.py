@@ -10,13 +10,13 @@ from torch.nn import functional
 from astroflux.networks.familiarity import Familiarity
 from astroflux.networks.layers import DenseResidual, picture_stack, silent
 from astroflux.networks.oddity import Oddity
-from astroflux.networks.outputs import QUANTILES, SHAPE
+from astroflux.networks.outputs import FIRST_OUTPUTS, QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry, compress
 from astroflux.networks.profile_fit import N_PARAMETERS, N_SOLVED, ProfileFit, ProfileGuess
 from astroflux.networks.psf_gaussians import PSFGaussians
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS
 from astroflux.networks.pyramid import Pyramid, symmetric_pictures
-from astroflux.networks.sersic_model import PARAMETERS
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 
 __all__ = ['ProfileNet', 'achievable_scatter']
 
@@ -49,20 +49,9 @@ N_SUMMARY = 8
 
 def achievable_scatter(snr, floor=SCATTER_FLOOR):
     """
-    Return roughly the scatter of ln flux that is achievable at a given S/N.
+    Return roughly the scatter of ln flux that is achievable at a given S/N, above a floor.
 
     The information limit of a galaxy of unknown shape is about 1.5 / (S/N).
-
-    Parameters
-    ----------
-    snr : `torch.Tensor`
-        Signal-to-noise ratio.
-    floor : float or `torch.Tensor`
-        What remains at any S/N.
-
-    Returns
-    -------
-    scatter : `torch.Tensor`
     """
     return ((1.5 / snr) ** 2 + floor**2).sqrt()
 
@@ -96,6 +85,8 @@ class ProfileNet(nn.Module):
         Steps of the fit; 0 for none.
     sees_binning : bool
         Whether the network is told how large the blocks are that its pixels stand for.
+    outputs : sequence of str
+        What it says beside the flux: names of ``SHAPE`` in ``astroflux.networks.outputs``.
 
     Attributes
     ----------
@@ -111,6 +102,7 @@ class ProfileNet(nn.Module):
         width=256,
         n_steps=2,
         sees_binning=False,
+        outputs=FIRST_OUTPUTS,
     ):
         super().__init__()
         self.settings = {
@@ -120,7 +112,10 @@ class ProfileNet(nn.Module):
             'width': width,
             'n_steps': n_steps,
             'sees_binning': sees_binning,
+            'outputs': list(outputs),
         }
+        named = {output.name: output for output in SHAPE}
+        self.outputs = [named[name] for name in outputs]
         # In this order, in which seeded weights are drawn.
         n_features = self._make_eyes(channels, coarse_channels, maps)
         self.propose = DenseResidual(n_features + 2 * MAP_PIXELS * maps, width, 2)
@@ -179,9 +174,9 @@ class ProfileNet(nn.Module):
             with torch.no_grad():
                 self.mix.bias[-n_fit_fluxes:] = 4.0
         self.correction = silent(nn.Linear(width, 1))
-        self.shape = silent(nn.Linear(width, len(SHAPE)))
+        self.shape = silent(nn.Linear(width, len(self.outputs)))
         self.distribution = nn.Sequential(
-            nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + len(SHAPE))
+            nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + len(self.outputs))
         )
 
     def forward(self, image, weight, psf, binning=1):
@@ -209,9 +204,9 @@ class ProfileNet(nn.Module):
         -------
         answer : dict of `torch.Tensor`
             ``ln_flux`` ``(n,)``, in units of the noise; ``quantiles`` ``(n, 7)`` of its
-            predictive distribution, relative to it; what ``SHAPE`` of
-            `astroflux.networks.outputs` names, each ``(n,)``, and ``shape_error`` ``(n, 3)``
-            of these; ``detection_snr`` of the best matched filter; and, but for training,
+            predictive distribution, relative to it; the ``outputs`` by their names and, as
+            ``NAME_error``, their errors, each ``(n,)``; ``detection_snr`` of the best matched
+            filter; and, but for training,
             ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity` has
             hardly seen the like, and what it has ``judged``.
         """
@@ -231,7 +226,7 @@ class ProfileNet(nn.Module):
             fit_features = self.standardise_fit(fit_features)
             hidden = torch.cat([hidden, fit_features], dim=1)
             candidates = torch.cat([candidates, self._fluxes_of_fit(fit, view)], dim=1)
-            ln_radius = fit['parameters'][:, PARAMETERS.index('ln_radius')]
+            ln_radius = fit['parameters'][:, PROFILE_PARAMETERS.index('ln_radius')]
             answer = {name: fit[name] for name in ('ln_start', *FIT_FLUXES)}
             if not self.training:
                 answer |= self._judge(raw, view, fit, features, fit_features)
@@ -356,7 +351,10 @@ class ProfileNet(nn.Module):
     def _shape(self, hidden, ln_radius):
         """Return the numbers of the shape."""
         raw = self.shape(hidden).unbind(dim=1)
-        return {o.name: o.value(column, ln_radius) for o, column in zip(SHAPE, raw, strict=True)}
+        return {
+            output.name: output.value(column, ln_radius)
+            for output, column in zip(self.outputs, raw, strict=True)
+        }
 
     def _errors(self, hidden, snr):
         """Return the quantiles of the flux, and the errors of the shape."""
@@ -366,10 +364,9 @@ class ProfileNet(nn.Module):
         below = functional.softplus(raw[:, :MEDIAN]).flip(1).cumsum(dim=1).flip(1)
         above = functional.softplus(raw[:, MEDIAN + 1 : len(QUANTILES)]).cumsum(dim=1)
         quantiles = scale * torch.cat([median - below, median, median + above], dim=1)
-        return {
-            'quantiles': quantiles,
-            'shape_error': functional.softplus(raw[:, len(QUANTILES) :]) * (scale + 0.01),
-        }
+        errors = functional.softplus(raw[:, len(QUANTILES) :]) * (scale + 0.01)
+        names = [output.error for output in self.outputs]
+        return {'quantiles': quantiles, **dict(zip(names, errors.unbind(dim=1), strict=True))}
 
     @property
     def n_parameters(self):

@@ -34,17 +34,9 @@ class PSFGaussians(nn.Module):
 
     def features(self, psf):
         """
-        Return features of width and shape, 0 where unknown, and which of the two are known.
+        Return features of width and shape, and which of the two are known: ``(n, n_features)``.
 
-        Parameters
-        ----------
-        psf : `torch.Tensor`
-            ``(n, 9)``.
-
-        Returns
-        -------
-        features : `torch.Tensor`
-            ``(n, n_features)``.
+        What is unknown of the numbers of the PSF, ``(n, 9)``, is 0.
         """
         ln_fwhm = psf[:, :1].log()
         shape = torch.cat([psf[:, 1:2].log() - 2 * ln_fwhm - 1.2, psf[:, 2:] - self.typical], dim=1)
@@ -55,19 +47,7 @@ class PSFGaussians(nn.Module):
 
     @staticmethod
     def ln_fwhm(features, opinion):
-        """
-        Return ln of the width in pixels, given or guessed.
-
-        Parameters
-        ----------
-        features, opinion : `torch.Tensor`
-            As for `forward`.
-
-        Returns
-        -------
-        ln_fwhm : `torch.Tensor`
-            ``(n, 1)``.
-        """
+        """Return ln of the width in pixels, given or guessed, ``(n, 1)``; as for `forward`."""
         return TYPICAL_LN_FWHM + features[:, :1] + (1 - features[:, -2:-1]) * opinion[:, :1]
 
     def forward(self, features, opinion):

@@ -183,19 +183,7 @@ class Pyramid(nn.Module):
         return raw, filled
 
     def tile(self, pictures):
-        """
-        Return the tiles of pictures.
-
-        Parameters
-        ----------
-        pictures : tuple of `torch.Tensor`
-            For each side.
-
-        Returns
-        -------
-        values : `torch.Tensor`
-            ``(n, n_tiles)``.
-        """
+        """Return the tiles of the pictures of each side, ``(n, n_tiles)``."""
         parts = [
             picture.flatten(1)[:, getattr(self, f'index_{side}')]
             for side, picture in zip(BLOCKS, pictures, strict=True)
@@ -205,22 +193,12 @@ class Pyramid(nn.Module):
 
 def symmetric_pictures(pixels):
     """
-    Return each picture's minimum with itself turned by 180 degrees.
+    Return the minimum of each picture of filled `Pixels` with itself turned by 180 degrees.
 
     What stands on one side only, such as a neighbour, disappears. The
     minimum of two noisy values is low by ``1/sqrt(pi)`` sigma; this is added
     back, so that the sum over a symmetric source is unbiased where the source
     is symmetric and the noise is one.
-
-    Parameters
-    ----------
-    pixels : `Pixels`
-        Filled.
-
-    Returns
-    -------
-    pictures : tuple of `torch.Tensor`
-        For each side.
     """
     result = []
     for picture, weight in zip(pixels.pictures, pixels.weights, strict=True):

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from astroflux.networks.objective import error_loss, flux_loss
-from astroflux.networks.outputs import SHAPE
 from astroflux.networks.profile_net import ProfileNet
 
 __all__ = ['new_network', 'refine']
@@ -24,18 +23,7 @@ FEWEST_FAMILIAR = 500
 
 
 def new_network(seed):
-    """
-    Return an untrained network.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the initial weights.
-
-    Returns
-    -------
-    network : `~astroflux.networks.profile_net.ProfileNet`
-    """
+    """Return an untrained `~astroflux.networks.ProfileNet`, its weights drawn by a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return ProfileNet()
@@ -110,11 +98,12 @@ def refine(
         for rows in np.array_split(rng.permutation(len(image)), steps_per_epoch):
             answer = network(*(part[rows].to(device) for part in (image, weight, psf)))
             # The true S/N and shape are not known here; the matched filter's S/N is close.
+            true = ln_flux[rows].to(device)
             truth = {
-                'ln_flux': ln_flux[rows].to(device),
+                'ln_flux': true,
                 'effective_snr': answer['detection_snr'].detach(),
                 'floor': 0.0,
-                **{o.name: torch.full_like(answer[o.name], torch.nan).detach() for o in SHAPE},
+                **{o.name: torch.full_like(true, torch.nan) for o in network.outputs},
             }
             loss, _ = flux_loss(answer, truth, floor=FLOOR)
             loss = loss + error_loss(answer, truth)

@@ -36,19 +36,7 @@ RIDGE = 1e-9
 
 
 def to_unit_interval(ln_index):
-    """
-    Map the range of ln(Sersic index) to -1 to 1.
-
-    Parameters
-    ----------
-    ln_index : array_like
-        ln of the index.
-
-    Returns
-    -------
-    u : array_like
-        The argument of the Chebyshev polynomials.
-    """
+    """Map the range of ln(Sersic index) to -1 to 1, the range of Chebyshev polynomials."""
     low, high = LN_INDEX_RANGE
     return 2 * (ln_index - low) / (high - low) - 1
 
@@ -70,19 +58,7 @@ class SersicMixture:
     ln_width: np.ndarray
 
     def __call__(self, index):
-        """
-        Return fluxes and widths for a Sersic index.
-
-        Parameters
-        ----------
-        index : float
-            Sersic index.
-
-        Returns
-        -------
-        amplitude, width : `~numpy.ndarray`
-            ``(n_gaussians,)``; standard deviations in half-light radii.
-        """
+        """Return fluxes and standard deviations, in half-light radii, for a Sersic index."""
         basis = chebyshev.chebvander([to_unit_interval(np.log(index))], AMPLITUDE_DEGREE)[0]
         return self.amplitude @ basis, np.exp(self.ln_width @ basis)
 
@@ -92,14 +68,7 @@ def sersic_mixture(n_gaussians=8):
     """
     Fit the mixture by least squares over all indices at once.
 
-    Parameters
-    ----------
-    n_gaussians : int
-        How many; eight give enclosed fluxes to 0.2 % for indices of 0.5 to 4.
-
-    Returns
-    -------
-    mixture : `SersicMixture`
+    Eight Gaussians give enclosed fluxes to 0.2 % for indices of 0.5 to 4.
     """
     indices = np.exp(np.linspace(*LN_INDEX_RANGE, N_INDICES))
     u = to_unit_interval(np.log(indices))

@@ -15,12 +15,12 @@ from torch import nn
 from astroflux.networks.pyramid import BLOCKS, tiles
 from astroflux.networks.sersic_mixture import LN_INDEX_RANGE, sersic_mixture
 
-__all__ = ['PARAMETERS', 'SersicModel']
+__all__ = ['PROFILE_PARAMETERS', 'SersicModel']
 
 # Ln of the flux; the centre in pixels; the ellipse, whose axis ratio is exp(-|e|), by its
 # components along the axes and the diagonals; ln of the half-light radius in pixels; ln of
 # the Sersic index.
-PARAMETERS = ('ln_flux', 'x', 'y', 'e1', 'e2', 'ln_radius', 'ln_index')
+PROFILE_PARAMETERS = ('ln_flux', 'x', 'y', 'e1', 'e2', 'ln_radius', 'ln_index')
 
 
 def _chebyshev(coefficients, u):

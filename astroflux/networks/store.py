@@ -70,19 +70,7 @@ class Weights:
 
 
 def hash_of_tensors(tensors):
-    """
-    Return the SHA-256 of tensors: names, types, shapes and values.
-
-    Parameters
-    ----------
-    tensors : dict of str to `torch.Tensor`
-        A state dictionary.
-
-    Returns
-    -------
-    sha256 : str
-        In hexadecimal.
-    """
+    """Return the SHA-256, in hexadecimal, of tensors: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name].detach().cpu().contiguous().numpy()
@@ -92,21 +80,7 @@ def hash_of_tensors(tensors):
 
 
 def tensors_of(network, blocks=None):
-    """
-    Return what a weights file holds.
-
-    Parameters
-    ----------
-    network : `torch.nn.Module`
-        The network.
-    blocks : `torch.nn.Module`, optional
-        That for blocks of pixels.
-
-    Returns
-    -------
-    tensors : dict of str to `torch.Tensor`
-        All of the network; of the other one what is different.
-    """
+    """Return the tensors of a weights file: of the network for blocks what is different."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if blocks is not None:
         for name, value in blocks.state_dict().items():

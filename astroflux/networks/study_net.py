@@ -99,19 +99,7 @@ class StudyNet(nn.Module):
         return self.answer(self.neurons(image, columns))
 
     def maps(self, image):
-        """
-        Return what the convolutions make of the images.
-
-        Parameters
-        ----------
-        image : `torch.Tensor`
-            As for `forward`.
-
-        Returns
-        -------
-        maps : `torch.Tensor`
-            ``(n, 24, 35, 35)``.
-        """
+        """Return what the convolutions make of the images: ``(n, 24, 35, 35)``."""
         if image.ndim != 4 or image.shape[1:] != (1, SIDE, SIDE):
             msg = f'want images of the shape (n, 1, {SIDE}, {SIDE}), got {tuple(image.shape)}'
             raise ValueError(msg)
@@ -127,19 +115,7 @@ class StudyNet(nn.Module):
         return maps
 
     def neurons(self, image, columns=None):
-        """
-        Return the neurons of the dense layer, before the dropout.
-
-        Parameters
-        ----------
-        image, columns
-            As for `forward`.
-
-        Returns
-        -------
-        neurons : `torch.Tensor`
-            ``(n, 64)``.
-        """
+        """Return the 64 neurons of the dense layer, before the dropout; as for `forward`."""
         features = self.maps(image).flatten(1)
         n_columns = self.settings['n_columns']
         given = None if columns is None else tuple(columns.shape)
@@ -153,19 +129,7 @@ class StudyNet(nn.Module):
         return functional.relu(self.dense(features))
 
     def answer(self, neurons):
-        """
-        Return the output, with dropout when in training mode.
-
-        Parameters
-        ----------
-        neurons : `torch.Tensor`
-            From `neurons`.
-
-        Returns
-        -------
-        log_flux : `torch.Tensor`
-            ``(n,)``.
-        """
+        """Return the output of `neurons`, ``(n,)``, with dropout when in training mode."""
         return self.output(self.dropout(neurons))[:, 0]
 
     @property

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import QTable, Table
 from tqdm import tqdm
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux._table_files import write_table
 from astroflux._work import refuse_other_settings, write_whole
 from astroflux.cutouts import write_cutout
@@ -117,7 +117,7 @@ def write_dataset(
             file.flush()
 
     table = add_units(_read_progress(directory)[:n])
-    table.meta = {**settings, 'astroflux_version': astroflux.__version__}
+    table.meta = {**settings, 'astroflux_version': __version__}
     write_table(table, directory / TRUTH_NAME, overwrite=True)
     return table
 

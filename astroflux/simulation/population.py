@@ -9,12 +9,7 @@ from scipy.optimize import brentq
 
 from astroflux._sersic import enclosed_flux, enclosing_radius
 
-__all__ = [
-    'GalaxyPopulation',
-    'PSFPopulation',
-    'half_light_radius_of_sum',
-    'radius_of_sum',
-]
+__all__ = ['GalaxyPopulation', 'PSFPopulation', 'components_of', 'radius_of_sum']
 
 # GalSim tabulates each Sersic index once and keeps the table, so that drawing
 # is much faster when the indices come from a grid.
@@ -52,21 +47,13 @@ def radius_of_sum(components, fraction=0.5):
     return brentq(excess, min(radii), max(radii))
 
 
-def half_light_radius_of_sum(components):
-    """
-    Return the half-light radius of a sum of Sersic profiles.
-
-    Parameters
-    ----------
-    components : sequence of (flux_fraction, sersic_index, half_light_radius)
-        As for `radius_of_sum`.
-
-    Returns
-    -------
-    radius : float
-        In the unit of the components' radii.
-    """
-    return radius_of_sum(components)
+def components_of(row):
+    """Return the components of a galaxy of a `GalaxyPopulation`, for `radius_of_sum`."""
+    bulge_to_total = row['bulge_to_total']
+    return [
+        (1 - bulge_to_total, row['sersic_index_1'], row['half_light_radius_1']),
+        (bulge_to_total, row['sersic_index_2'], row['half_light_radius_2']),
+    ]
 
 
 def _log_uniform(rng, low, high, size):
@@ -231,13 +218,5 @@ class GalaxyPopulation:
         )
         if not derived:
             return table
-        table['half_light_radius'] = [
-            half_light_radius_of_sum(
-                [
-                    (1 - row['bulge_to_total'], row['sersic_index_1'], row['half_light_radius_1']),
-                    (row['bulge_to_total'], row['sersic_index_2'], row['half_light_radius_2']),
-                ]
-            )
-            for row in table
-        ]
+        table['half_light_radius'] = [radius_of_sum(components_of(row)) for row in table]
         return table

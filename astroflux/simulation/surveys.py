@@ -35,18 +35,15 @@ class Survey:
     psf_fwhm: tuple[float, float]
 
 
-# The noise is what the variance planes of public HSC Wide i and r coadds
-# hold (0.046 to 0.057 ADU per pixel at zero point 27).
-HSC_WIDE = Survey(
-    name='hsc-wide',
-    pixel_scale=0.168,
-    zeropoint=27.0,
-    noise=0.05,
-    psf_fwhm=(0.5, 1.0),
-)
-
 # Surveys by name, beside those of surveycodex.
-SURVEYS = {survey.name: survey for survey in (HSC_WIDE,)}
+SURVEYS = {
+    survey.name: survey
+    for survey in (
+        # The noise is what the variance planes of public HSC Wide i and r coadds
+        # hold (0.046 to 0.057 ADU per pixel at zero point 27).
+        Survey('hsc-wide', pixel_scale=0.168, zeropoint=27.0, noise=0.05, psf_fwhm=(0.5, 1.0)),
+    )
+}
 
 
 def _surveycodex(module=''):

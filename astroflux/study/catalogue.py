@@ -14,14 +14,12 @@ from astroflux.study import published
 
 __all__ = ['COLUMNS', 'StudySettings', 'draw_catalogue']
 
-# Side in pixels to which images are cropped when they are read; on disk they are larger.
-IMAGE_SIZE = published.IMAGE_SIDE
-
 # In ADU. The report's logarithms lie between 0 and 5: no flux is below 1 ADU.
 MIN_FLUX, MAX_FLUX = 1.0, 30_000.0
 
 # Largest angle between the bulge and the disc, in degrees.
 MAX_TWIST = 15.0
+TWIST = 'PA_b - PA_d'
 
 # Read off the rows that the report shows. Each is drawn uniformly; lengths in arcsec, angles in
 # degrees. Flux fractions stop short of 0 and 1, so that there are always two components.
@@ -74,12 +72,7 @@ CATALOGUE_STREAM = (0, 1)
 # The centre of a galaxy is within this many pixels of the image's, per axis.
 MAX_OFFSET = 0.5
 
-# How R_e of the report may be read: as the circle that holds half of the light, with the
-# components' radii taken for geometric means or for major semi-axes; or of round components.
-READINGS = ('circle, geometric means', 'circle, major semi-axes', 'round components')
-
-# Of a Kolmogorov-Smirnov test: a table of the right distribution fails one of the eight tests in
-# a thousand trials.
+# Of a Kolmogorov-Smirnov test: by chance, one of the eight fails in a thousand tables.
 SMALLEST_P = 1e-4
 
 # How many standard errors a mean, a variance or a correlation may be off.
@@ -92,8 +85,7 @@ EXPONENTIAL_KURTOSIS = 9.0
 # That of log10 of an even flux is -2; few galaxies scatter widely.
 LARGEST_SKEWNESS = -0.5
 
-# The tables hold three decimals, the radius six, and the logarithm more than eight; the report
-# prints six of it.
+# Tables hold three decimals of most columns; the report prints six of the logarithm.
 ROUNDING = 1e-8
 LOG_TOLERANCE = 1e-6
 
@@ -112,21 +104,6 @@ class StudySettings:
     psf_fwhm: float = 0.7
     #: Where pixel scale, noise and zero point come from, see `~astroflux.simulation.get_survey`.
     survey: str = 'hsc-wide'
-
-    def __post_init__(self):
-        for name in ('n_train', 'n_test'):
-            if getattr(self, name) < 1:
-                msg = f'{name} must be at least 1, got {getattr(self, name)}'
-                raise ValueError(msg)
-        if self.seed < 0:
-            msg = f'seed must not be negative, got {self.seed}'
-            raise ValueError(msg)
-        if self.image_size < IMAGE_SIZE or self.image_size % 2 == 0:
-            msg = f'image_size must be odd and at least {IMAGE_SIZE}, got {self.image_size}'
-            raise ValueError(msg)
-        if not 0 < self.psf_fwhm < math.inf:
-            msg = f'psf_fwhm must be a positive number of arcsec, got {self.psf_fwhm}'
-            raise ValueError(msg)
 
     @property
     def constants(self):
@@ -179,12 +156,9 @@ def draw_catalogue(settings):
         'file_name': [f'{value}.fits' for value in number],
         'Bt': bulge,
     }
-    radius = half_light_radius_in_circle(
-        *(
-            np.stack([columns[f'{name}_{part}'] for part in 'db'])
-            for name in ('flux_frac', 'sersic_idx', 'R_e', 'axis_ratio')
-        )
-    )
+    names = ('flux_frac', 'sersic_idx', 'R_e', 'axis_ratio')
+    parts = [np.array([columns[f'{name}_d'], columns[f'{name}_b']]) for name in names]
+    radius = half_light_radius_in_circle(*parts)
     columns['R_e'] = np.round(radius, 2 * DECIMALS)
     return pd.DataFrame(columns)[list(COLUMNS)]
 
@@ -223,12 +197,18 @@ def half_light_radius_in_circle(fraction, sersic_index, half_light_radius, axis_
 
 
 def published_radii():
-    """Return R_e of the galaxies that the report prints, in arcsec, and by each of `READINGS`."""
+    """Return R_e of the galaxies that the report prints, and by three readings of its radii."""
     values = np.array(published.GALAXIES).T
     index, radius, ratio, fraction = (values[[k, k + 4]] for k in range(4))
-    shapes = ((radius, ratio), (radius * np.sqrt(ratio), ratio), (radius, np.ones_like(ratio)))
-    readings = (half_light_radius_in_circle(fraction, index, *shape) for shape in shapes)
-    return pd.DataFrame({'published': values[-1], **dict(zip(READINGS, readings, strict=True))})
+    readings = {
+        'circle, geometric means': (radius, ratio),
+        'circle, major semi-axes': (radius * np.sqrt(ratio), ratio),
+        'round components': (radius, np.ones_like(ratio)),
+    }
+    table = pd.DataFrame({'published': values[-1]})
+    for name, shape in readings.items():
+        table[name] = half_light_radius_in_circle(fraction, index, *shape)
+    return table
 
 
 def image_generator(settings, img_number):
@@ -236,19 +216,11 @@ def image_generator(settings, img_number):
     return np.random.default_rng([settings.seed, int(img_number)])
 
 
-def draw_offset(rng):
-    """Draw the offset ``(x, y)`` of a galaxy's centre from that of its image, in pixels."""
-    return rng.uniform(-MAX_OFFSET, MAX_OFFSET, 2)
-
-
-def image_model_truth(row, settings):
-    """
-    Translate a row of the table into the truth of a simulation, component 1 being the disc.
-
-    The offsets, which the table does not hold, are drawn again; they are those of the whole image
-    and of its middle 143 pixels alike.
-    """
-    x_offset, y_offset = draw_offset(image_generator(settings, row['img_number']))
+def image_model_truth(row, settings, rng=None):
+    """Translate a row of the table into the truth of a simulation, component 1 being the disc."""
+    # the offset, which the table does not hold, is drawn again
+    rng = rng or image_generator(settings, row['img_number'])
+    x_offset, y_offset = rng.uniform(-MAX_OFFSET, MAX_OFFSET, 2)
     truth = {
         'n_components': int(row['num_components']),
         'bulge_to_total': float(row['Bt']),
@@ -271,42 +243,16 @@ def column_notes():
     return pd.DataFrame(rows, columns=['column', 'unit', 'description'])
 
 
-def read_table(path):
-    """Read a CSV file with the columns `COLUMNS` in any order; refuse what cannot be meant."""
-    table = pd.read_csv(path, dtype={'file_name': str})
-    missing = [name for name in COLUMNS if name not in table.columns]
-    unknown = [name for name in table.columns if name not in COLUMNS]
-    if missing or unknown:
-        msg = (
-            f'{path} must have the columns {", ".join(COLUMNS)}; '
-            f'missing: {", ".join(missing) or "none"}; unknown: {", ".join(unknown) or "none"}'
-        )
+def read_table(path, n_rows):
+    """Read a CSV file with the columns `COLUMNS` in any order, and a row for each galaxy."""
+    table = pd.read_csv(path)
+    if other := set(COLUMNS).symmetric_difference(table.columns):
+        msg = f'{path} has columns that are missing or unknown: {", ".join(sorted(other))}'
         raise ValueError(msg)
-    table = table[list(COLUMNS)]
-    for what, bad in _faults(table):
-        if rows := np.flatnonzero(bad).tolist():
-            msg = f'{path} has {what}: {few_rows(rows, table["file_name"].iloc[rows])}'
-            raise ValueError(msg)
-    return table
-
-
-def _faults(table):
-    """Yield what a table must not have, and which rows have it."""
-    numbers = table.drop(columns='file_name').apply(pd.to_numeric, errors='coerce')
-    flux = numbers['total_flux']
-    yield 'a total_flux that is not positive and finite', ~((flux > 0) & np.isfinite(flux))
-    yield 'no file_name', table['file_name'].isna()
-    for name, values in numbers.items():
-        yield f'a {name} that is not a finite number', ~np.isfinite(values)
-    off = (numbers['log_total_flux'] - np.log10(flux)).abs() > LOG_TOLERANCE
-    yield 'a log_total_flux that is not the logarithm of total_flux', off
-    yield 'an img_number that is there twice', table['img_number'].duplicated()
-
-
-def few_rows(rows, names, most=5):
-    """Name some rows of a table, and their files, for a message."""
-    text = ', '.join(f'row {row} ({name})' for row, name in zip(rows[:most], names, strict=False))
-    return text + (f' and {len(rows) - most} more' if len(rows) > most else '')
+    if table['img_number'].nunique() != n_rows or len(table) != n_rows:
+        msg = f'{path} must have {n_rows} rows, each with an img_number of its own'
+        raise ValueError(msg)
+    return table[list(COLUMNS)]
 
 
 def check_table(table):
@@ -316,10 +262,7 @@ def check_table(table):
     Returns a list of dict: ``name``, what was checked; ``wanted``, a text; ``found``, a number or
     a list of two; and ``passed``. Tests of chance allow for the number of galaxies.
     """
-    if len(table) < 5:
-        msg = f'want at least 5 galaxies to check their distributions, got {len(table)}'
-        raise ValueError(msg)
-    table = table.assign(twist=table['PA_b'] - table['PA_d'])
+    table = table.assign(**{TWIST: table['PA_b'] - table['PA_d']})
     keys = ('name', 'wanted', 'found', 'passed')
     checks = (*_check_columns(table), *_check_spread(table), *_check_flux(table))
     return [dict(zip(keys, check, strict=True)) for check in checks]
@@ -342,7 +285,7 @@ def _check_columns(table):
         inside = low - ROUNDING <= found[0] and found[1] <= high + ROUNDING
         yield f'range of {name}', f'{low:g} to {high:g}', found, inside
     name, wanted = 'largest angle between the bulge and the disc', f'at most {MAX_TWIST:g} deg'
-    yield _smallest(name, table['twist'], MAX_TWIST + ROUNDING, wanted)
+    yield _smallest(name, table[TWIST], MAX_TWIST + ROUNDING, wanted)
     # the circle may be larger than both ellipses, not than their longest axes
     widest = np.sqrt(table[['axis_ratio_d', 'axis_ratio_b']].min(axis=1))
     radii = table[['R_e_d', 'R_e_b']]
@@ -359,14 +302,14 @@ def _check_columns(table):
 
 def _check_spread(table):
     """Test that values are spread evenly; an index is one of few, so its mean has to do."""
-    ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, 'twist': (-MAX_TWIST, MAX_TWIST)}
+    ranges = {'total_flux': (MIN_FLUX, MAX_FLUX), **RANGES, TWIST: (-MAX_TWIST, MAX_TWIST)}
     # one less flux_frac_b
     del ranges['flux_frac_d']
     indices = {name: ranges.pop(name) for name in ('sersic_idx_d', 'sersic_idx_b')}
     for column, (low, high) in ranges.items():
         p_value = float(stats.kstest(table[column], 'uniform', args=(low, high - low)).pvalue)
-        name = f'{column.replace("twist", "PA_b - PA_d")} is spread evenly: p value'
-        yield name, f'> {SMALLEST_P:g}', p_value, p_value > SMALLEST_P
+        name, wanted = f'{column} is spread evenly: p value', f'> {SMALLEST_P:g}'
+        yield name, wanted, p_value, p_value > SMALLEST_P
     for column, (low, high) in indices.items():
         # of evenly spaced values the scatter is slightly larger than of a flat density
         error = (high - low) / math.sqrt(12 * len(table)) * 1.06

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import gmean, ttest_ind
 
+from astroflux.simulation import get_survey
 from astroflux.study import figures
 from astroflux.study.catalogue import FEATURES
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES, published_samples
-from astroflux.study.results import comparison_row, write_outputs, write_table
+from astroflux.study.results import comparison_row, write_outputs
 from astroflux.study.trainings import CNNConfiguration, train_all
 
 __all__ = ['CNN_NAMES', 'CONFIGURATIONS', 'cnn', 'explanations', 'joined', 'plan_trainings']
@@ -30,8 +31,7 @@ SHORT = replace(SECOND, epochs=5)
 SCALED = 'image / 100 ADU'
 VARIANTS = {
     'second-scaled': (SCALED, {'scale': 100.0}),
-    # the scale is the noise of the images
-    'second-asinh': ('asinh(image / noise)', {'stretch': 'asinh'}),
+    'second-asinh': ('asinh(image / noise)', {'stretch': 'asinh', 'scale': get_survey().noise}),
     'second-noisy': ('10 times the noise', {'noise_factor': 10.0}),
     'second-batch': ('batches of 16', {'batch_size': 16}),
 }
@@ -43,23 +43,14 @@ JOINED = {
     'image, all columns': ('all-columns', tuple(FEATURES)),
 }
 
-SEEDS = ('first', 'first scaled', 'third')
-
-# Columns of the tables of trainings, from `_describe`.
-LOSSES_COLUMNS = (
-    *('name', 'title', 'learning_rate', 'epochs', 'seed', 'batch_size', 'published_train_loss'),
-    *('train_loss', 'published_test_loss', 'test_loss', 'train_loss_dropout_on'),
-    *('train_loss_dropout_off', 'n_failed', 'constant_share', 'median_difference'),
-    *('within_narrow', 'within_wide', 'bias', 'faint_share', 'seconds'),
-)
-SEED_COLUMNS = (
+SEED_COLUMNS = [
     *('seed', 'epochs', 'train_loss', 'test_loss'),
     *('constant_share', 'constant', 'median_prediction'),
-)
-DROPOUT_COLUMNS = (
+]
+DROPOUT_COLUMNS = [
     *('name', 'published_train_loss', 'published_test_loss', 'train_loss'),
     *('train_loss_dropout_on', 'train_loss_dropout_off', 'test_loss'),
-)
+]
 
 VARIANCE = 'variance of log10 flux, test set'
 
@@ -67,36 +58,30 @@ VARIANCE = 'variance of log10 flux, test set'
 DECIMALS = 6
 
 
-def plan_trainings(context):
+def plan_trainings(preset):
     """
-    Return all trainings, in groups by what they show; a training may be in several.
+    Return the configurations of all trainings, in groups by what they show.
 
-    Of each group the folders and configurations. A folder is in that of the stage which trains it,
-    and epochs are cut to the preset's ``max_epochs``.
+    A training may be in several groups. Epochs are cut to the preset's ``max_epochs``.
     """
-    preset = context.preset
     seeds = range(SECOND.seed, SECOND.seed + preset.n_joined_seeds)
     # The third configuration differs from the second one in the number of epochs alone, and the
     # rate does not change on the way, so that its first epochs serve as well.
-    twins = {2: ('cnn', SECOND), 3: ('cnn', THIRD), 4: ('explanations', OTHER_THIRD)}
-    changes = {name: change for name, (_, change) in VARIANTS.items()}
-    changes['second-asinh'] = changes['second-asinh'] | {'scale': context.train.noise}
-    others = [_again(FIRST, 'first', FIRST.seed + k) for k in range(1, preset.n_seeds)]
-    varied = [replace(SHORT, name=name, **change) for name, change in changes.items()]
+    twins = {one.seed: one for one in (SECOND, THIRD, OTHER_THIRD)}
     plan = {
-        'published': [('cnn', one) for one in CONFIGURATIONS],
-        'first': [('cnn', FIRST), *(('explanations', one) for one in others)],
-        'first scaled': [('explanations', replace(FIRST, name='first-scaled', scale=100.0))],
-        'third': [('cnn', THIRD), ('explanations', OTHER_THIRD)],
-        IMAGE_ONLY: [twins.get(seed, ('joined', _again(SHORT, 'second', seed))) for seed in seeds],
-        'second': [('explanations', one) for one in varied],
+        'published': CONFIGURATIONS,
+        'first': [FIRST, *(_again(FIRST, 'first', 1 + k) for k in range(1, preset.n_seeds))],
+        'first scaled': [replace(FIRST, name='first-scaled', scale=100.0)],
+        'third': [THIRD, OTHER_THIRD],
+        'second': [replace(SHORT, name=name, **changes) for name, (_, changes) in VARIANTS.items()],
+        IMAGE_ONLY: [twins.get(seed) or _again(SHORT, 'second', seed) for seed in seeds],
     }
     for what, (name, columns) in JOINED.items():
-        plan[what] = [('joined', _again(SHORT, name, seed, columns=columns)) for seed in seeds]
-    run = context.folder.parent
+        plan[what] = [_again(SHORT, name, seed, columns=columns) for seed in seeds]
+    limit = preset.max_epochs or math.inf
     return {
-        group: {run / stage / one.name: _cut(context, one) for stage, one in members}
-        for group, members in plan.items()
+        what: [replace(one, epochs=min(one.epochs, limit)) for one in group]
+        for what, group in plan.items()
     }
 
 
@@ -104,44 +89,43 @@ def _again(configuration, name, seed, **changes):
     return replace(configuration, name=f'{name}-seed-{seed}', seed=seed, **changes)
 
 
-def _cut(context, configuration):
-    limit = context.preset.max_epochs or configuration.epochs
-    return replace(configuration, epochs=min(configuration.epochs, limit))
-
-
 def _train(context, *groups):
     """Return the networks of some groups, of which several may hold the same ones."""
-    plan = plan_trainings(context)
-    everything = {folder: one for group in groups for folder, one in plan[group].items()}
-    found = train_all(context, everything)
-    return {group: [found[folder] for folder in plan[group]] for group in groups}
+    plan = plan_trainings(context.preset)
+    wanted = {one.name: one for group in groups for one in plan[group]}
+    trained = train_all(context, wanted.values())
+    return {group: [trained[one.name] for one in plan[group]] for group in groups}
 
 
 # -- numbers of a training ---------------------------------------------------------------------
 
 
-def _describe(trained, actual):
-    """Return all numbers of a training; tables hold some of them."""
-    one = trained.configuration
-    published = PUBLISHED_LOSSES.get(one.name, (None, None))
-    judged = judge_predictions(actual, trained.predictions)
-    label = one.name.replace('cnn-', 'CNN ')
-    return {
-        **vars(one),
-        **trained.history.iloc[-1].to_dict(),
-        **trained.summary,
-        'published_train_loss': published[0],
-        'published_test_loss': published[1],
-        **judged,
-        'title': f'{label}: rate {one.learning_rate:g}, {one.epochs} epochs',
-        'constant': judged['constant_share'] > 0.5,
-        'median_prediction': float(np.median(trained.predictions)),
-    }
-
-
-def _pick(context, trained, columns):
-    rows = [_describe(one, context.test.log_flux) for one in trained]
-    return [{name: row[name] for name in columns} for row in rows]
+def describe(trained, actual):
+    """Return a table of all numbers of trainings, in the order of ``losses.csv``."""
+    rows = []
+    for one in trained:
+        settings, summary = one.settings, one.summary
+        name, rate = settings['name'], settings['learning_rate']
+        label = name.replace('cnn-', 'CNN ')
+        published = PUBLISHED_LOSSES.get(name, (None, None))
+        judged = judge_predictions(actual, one.predictions)
+        row = {
+            'name': name,
+            'title': f'{label}: rate {rate:g}, {settings["epochs"]} epochs',
+            **{key: settings[key] for key in ('learning_rate', 'epochs', 'seed', 'batch_size')},
+            'published_train_loss': published[0],
+            'train_loss': one.history['train_loss'].iloc[-1],
+            'published_test_loss': published[1],
+            'test_loss': summary['test_loss'],
+            'train_loss_dropout_on': summary['train_loss_dropout_on'],
+            'train_loss_dropout_off': summary['train_loss_dropout_off'],
+            **judged,
+            'seconds': summary['seconds'],
+            'constant': judged['constant_share'] > 0.5,
+            'median_prediction': float(np.median(one.predictions)),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def judge_predictions(actual, predicted):
@@ -180,18 +164,19 @@ def constant_share(predictions):
 
 def cnn(context):
     """Train the three networks of the report."""
-    test = context.test
+    table, actual = context.test.table, context.test.log_flux
     trained = _train(context, 'published')['published']
-    predictions = {one.configuration.name: one.predictions for one in trained}
-    rows = _pick(context, trained, LOSSES_COLUMNS)
-    samples = _draw_samples(test, predictions)
-    variance = float(np.var(test.log_flux))
-    everything = {'img_number': test.table['img_number'], 'actual': test.log_flux, **predictions}
-    write_table(pd.DataFrame(everything), context.folder / 'predictions.csv')
-    tables = {'losses.csv': pd.DataFrame(rows)}
+    losses = describe(trained, actual).drop(columns=['constant', 'median_prediction'])
+    variance = float(np.var(actual))
+    answers = {one.settings['name']: one.predictions for one in trained}
+    predictions = table[['img_number', 'file_name']].assign(actual=actual, **answers)
+    predictions.drop(columns='file_name').to_csv(context.folder / 'predictions.csv', index=False)
+    samples = _draw_samples(predictions)
+    tables = {'losses.csv': losses}
     for name, table in samples.items():
         tables[f'samples-{name}.csv'] = table.round(DECIMALS)
-        tables[f'samples-{name}-published.csv'] = pd.DataFrame(published_samples(name))
+        tables[f'samples-{name}-published.csv'] = published_samples(name)
+    rows = losses.to_dict('records')
     best = min(rows, key=lambda row: np.nan_to_num(row['test_loss'], nan=np.inf))
     return {
         'rows': [*_cnn_rows(rows), comparison_row(VARIANCE, None, variance)],
@@ -200,7 +185,7 @@ def cnn(context):
         'best': best['name'],
         'n_parameters': trained[0].network.n_parameters,
         'samples': {name: table.to_dict('records') for name, table in samples.items()},
-        **write_outputs(context.folder, tables, _cnn_figures(test, trained, rows)),
+        **write_outputs(context.folder, tables, _cnn_figures(trained, rows, actual)),
     }
 
 
@@ -215,57 +200,52 @@ def _cnn_rows(rows):
         if published > 0.5 or row['constant_share'] > published:
             what = f'{title}: share of equal predictions (published: of ten)'
             yield comparison_row(what, published, row['constant_share'])
-        if row['n_failed']:
-            yield comparison_row(f'{title}: answers that are no number', None, row['n_failed'])
 
 
-def _draw_samples(test, predictions):
+def _draw_samples(predictions):
     """Return the ten samples of each network, of the same images."""
-    rng = np.random.default_rng(10)
-    rows = rng.choice(len(test), min(10, len(test)), replace=False)
-    table = pd.DataFrame({'file_name': test.table['file_name'].to_numpy()[rows]})
+    n = len(predictions)
+    rows = np.random.default_rng(10).choice(n, min(10, n), replace=False)
     samples = {}
-    for name, predicted in predictions.items():
-        two = {'predicted': predicted[rows], 'actual': test.log_flux[rows]}
-        samples[name] = table.assign(**two, difference=np.abs(two['predicted'] - two['actual']))
+    for name in CNN_NAMES:
+        table = predictions[['file_name', name, 'actual']].iloc[rows]
+        table = table.rename(columns={name: 'predicted'})
+        samples[name] = table.assign(difference=(table['predicted'] - table['actual']).abs())
     return samples
 
 
-def _cnn_figures(test, trained, rows):
-    predictions = {row['title']: one.predictions for row, one in zip(rows, trained, strict=True)}
-    losses = [
-        {
-            'title': row['title'],
-            'history': one.history,
-            'dropout_off': row['train_loss_dropout_off'],
-            'published': (published.epochs, *PUBLISHED_LOSSES[published.name]),
+def _cnn_figures(trained, rows, actual):
+    panels = []
+    for one, row, published in zip(trained, rows, CONFIGURATIONS, strict=True):
+        history = one.history
+        curves = {'test': history['test_loss'], 'train, with dropout': history['train_loss']}
+        marks = {
+            'train, dropout off': (row['epochs'], row['train_loss_dropout_off']),
+            'train, published': (published.epochs, row['published_train_loss']),
+            'test, published': (published.epochs, row['published_test_loss']),
         }
-        for row, one, published in zip(rows, trained, CONFIGURATIONS, strict=True)
-    ]
+        panels.append((row['title'], curves, marks))
+    predictions = {row['title']: one.predictions for row, one in zip(rows, trained, strict=True)}
     drawn = {
         'architecture.png': figures.plot_layers(_layers(trained[0].network)),
-        'losses.png': figures.plot_losses(losses, variance=np.var(test.log_flux)),
-        'predictions.png': figures.plot_predictions(test.log_flux, predictions),
+        'losses.png': figures.plot_losses(panels, variance=np.var(actual)),
+        'predictions.png': figures.plot_predictions(actual, predictions),
     }
     for name, (title, predicted) in zip(CNN_NAMES, predictions.items(), strict=True):
-        away = np.nan_to_num(np.abs(predicted - test.log_flux), nan=np.inf)
+        away = np.nan_to_num(np.abs(predicted - actual), nan=np.inf)
         drawn[f'differences-{name}.png'] = figures.plot_differences(away, title=title)
     return drawn
 
 
 def _layers(network):
-    """Return what each layer does, the shape that leaves it, and its number of parameters."""
-    n = {
-        name: sum(weights.numel() for weights in layer.parameters())
-        for name, layer in network.named_children()
-    }
+    """Return what each layer does, the shape that leaves it, and the layer if it is trained."""
     return [
-        ('image [ADU]', '1 x 143 x 143', 0),
-        ('convolution\n12 filters 3 x 3\nReLU, max-pool 2 x 2', '12 x 71 x 71', n['first']),
-        ('convolution\n24 filters 3 x 3\nReLU, max-pool 2 x 2', '24 x 35 x 35', n['second']),
-        ('flatten', '29,400', 0),
-        ('dense\n64 neurons\nReLU, dropout 0.2', '64', n['dense']),
-        ('dense\nlog$_{10}$ flux', '1', n['output']),
+        ('image [ADU]', '1 x 143 x 143', None),
+        ('convolution\n12 filters 3 x 3\nReLU, max-pool 2 x 2', '12 x 71 x 71', network.first),
+        ('convolution\n24 filters 3 x 3\nReLU, max-pool 2 x 2', '24 x 35 x 35', network.second),
+        ('flatten', '29,400', None),
+        ('dense\n64 neurons\nReLU, dropout 0.2', '64', network.dense),
+        ('dense\nlog$_{10}$ flux', '1', network.output),
     ]
 
 
@@ -274,40 +254,42 @@ def _layers(network):
 
 def explanations(context):
     """Train with other seeds, input scalings, noise and batches, and see what that changes."""
-    groups = _train(context, *SEEDS, 'published', IMAGE_ONLY, 'second')
-    first, scaled, third = (_pick(context, groups[name], SEED_COLUMNS) for name in SEEDS)
-    dropout = _pick(context, groups['published'], DROPOUT_COLUMNS)
-    n_epochs = _cut(context, SHORT).epochs
-    seeds = {str(one.configuration.seed): one.loss_after(n_epochs) for one in groups[IMAGE_ONLY]}
-    variants = {one.configuration.name: one.loss_after(n_epochs) for one in groups['second']}
-    second = {f'seed {seed}': loss for seed, loss in seeds.items()}
-    second |= {VARIANTS[name][0]: loss for name, loss in variants.items()}
+    actual, which = context.test.log_flux, ('first', 'first scaled', 'third')
+    groups = _train(context, *which, 'published', IMAGE_ONLY, 'second')
+    first, scaled, third = (describe(groups[name], actual)[SEED_COLUMNS] for name in which)
+    dropout = describe(groups['published'], actual)[DROPOUT_COLUMNS]
+    n_epochs = groups['second'][0].settings['epochs']
+    second = _curves(groups[IMAGE_ONLY] + groups['second'], n_epochs)
+    losses = {what: curve.iloc[-1] for what, curve in second.items()}
+    variance = float(np.var(actual))
     tables = {
-        'first-seeds.csv': [*first, scaled[0] | {'seed': f'{FIRST.seed}, {SCALED}'}],
+        'first-seeds.csv': pd.concat([first, scaled.assign(seed=f'{FIRST.seed}, {SCALED}')]),
         'third-seeds.csv': third,
-        'second-variants.csv': [
-            {'what': what, 'epochs': n_epochs, 'test_loss': loss} for what, loss in second.items()
-        ],
+        'second-variants.csv': pd.DataFrame(
+            {'what': losses.keys(), 'epochs': n_epochs, 'test_loss': losses.values()}
+        ),
         'dropout.csv': dropout,
     }
-    variance = float(np.var(context.test.log_flux))
-    drawn = {
+    panels = {
         'seeds.png': [
-            _panel(FIRST, 'first', groups['first'], groups['first scaled']),
-            _panel(THIRD, 'third', groups['third']),
+            _panel(FIRST, 'first', _curves(groups['first'] + groups['first scaled'])),
+            _panel(THIRD, 'third', _curves(groups['third'])),
         ],
-        'variants.png': [
-            _panel(SECOND, 'second', groups[IMAGE_ONLY], groups['second'], n_epochs),
-        ],
+        # what was published is after more epochs
+        'variants.png': [(*_panel(SECOND, 'second', second)[:2], {})],
     }
-    drawn = {name: figures.plot_curves(one, variance=variance) for name, one in drawn.items()}
-    tables = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    drawn = {name: figures.plot_losses(each, variance=variance) for name, each in panels.items()}
+    first, scaled, third = (table.to_dict('records') for table in (first, scaled, third))
     return {
-        'rows': [*_explanation_rows(first, scaled[0], third, second, n_epochs)],
+        'rows': [*_explanation_rows(first, scaled[0], third, losses, n_epochs)],
         'first_seeds': first + scaled,
         'third_seeds': third,
-        'second': {'epochs': n_epochs, 'seeds': seeds, 'variants': variants},
-        'dropout': dropout,
+        'second': {
+            'epochs': n_epochs,
+            'seeds': _losses_after(n_epochs, groups[IMAGE_ONLY], 'seed'),
+            'variants': _losses_after(n_epochs, groups['second'], 'name'),
+        },
+        'dropout': dropout.to_dict('records'),
         'variance': variance,
         **write_outputs(context.folder, tables, drawn),
     }
@@ -327,21 +309,26 @@ def _explanation_rows(first, scaled, third, second, n_epochs):
         yield comparison_row(what, None, loss)
 
 
-def _panel(configuration, which, seeds, others=(), n_epochs=None):
-    """Return test losses of several seeds and of what is varied, or the published one."""
-    curves = {
-        f'seed {one.configuration.seed}': one.history['test_loss'][:n_epochs] for one in seeds
-    }
-    for one in others:
-        label = VARIANTS.get(one.configuration.name, (SCALED,))[0]
-        curves[label] = one.history['test_loss']
-    panel = {
-        'title': f'{which} configuration, rate {configuration.learning_rate:g}',
-        'curves': curves,
-    }
-    if n_epochs is None:
-        panel['published'] = configuration.epochs, PUBLISHED_LOSSES[configuration.name][1]
-    return panel
+def _losses_after(n_epochs, trained, key):
+    """Return test losses by the seed or the name; some trainings are longer."""
+    return {str(one.settings[key]): one.history['test_loss'][n_epochs - 1] for one in trained}
+
+
+def _curves(trained, n_epochs=None):
+    """Return test losses by what is varied, or by the seed, up to an epoch."""
+    labels = {'first-scaled': SCALED, **{name: label for name, (label, _) in VARIANTS.items()}}
+    curves = {}
+    for one in trained:
+        label = labels.get(one.settings['name'], f'seed {one.settings["seed"]}')
+        curves[label] = one.history['test_loss'][:n_epochs]
+    return curves
+
+
+def _panel(configuration, which, curves):
+    """Return a panel of `figures.plot_losses`, with the loss that was published."""
+    title = f'test loss, {which} configuration, rate {configuration.learning_rate:g}'
+    published = configuration.epochs, PUBLISHED_LOSSES[configuration.name][1]
+    return title, curves, {'published': published}
 
 
 # -- networks that see more than the image -----------------------------------------------------
@@ -355,21 +342,17 @@ def joined(context):
     before the dense layer, so that its neurons may combine both.
     """
     groups = _train(context, IMAGE_ONLY, *JOINED)
-    n_epochs = _cut(context, SHORT).epochs
-    table = pd.DataFrame(
-        [
-            (what, one.configuration.seed, n_epochs, one.loss_after(n_epochs))
-            for what, group in groups.items()
-            for one in group
-        ],
-        columns=['input', 'seed', 'epochs', 'test_loss'],
-    )
-    losses = table.groupby('input', sort=False)['test_loss'].apply(list).to_dict()
+    n_epochs = groups['image, R_e, Bt'][0].settings['epochs']
+    by_seed = {what: _losses_after(n_epochs, each, 'seed') for what, each in groups.items()}
+    losses = {what: list(each.values()) for what, each in by_seed.items()}
+    table = pd.DataFrame(by_seed).rename_axis('seed').reset_index().assign(epochs=n_epochs)
+    table = table.melt(['seed', 'epochs'], var_name='input', value_name='test_loss')
     gains = {what: gain_of(losses[IMAGE_ONLY], losses[what]) for what in JOINED}
     after = f'test loss after {n_epochs} epochs, mean of seeds'
     rows = {f'{what}: {after}': float(gmean(values)) for what, values in losses.items()}
     for what, gain in gains.items():
         rows[f'{what}: factor by which the loss is lower than of the image only'] = gain['factor']
+    tables = {'joined.csv': table[['input', 'seed', 'epochs', 'test_loss']]}
     drawn = {'joined.png': figures.plot_joined(losses, n_epochs=n_epochs)}
     return {
         'rows': [comparison_row(what, None, value) for what, value in rows.items()],
@@ -377,7 +360,7 @@ def joined(context):
         'gains': gains,
         'epochs': n_epochs,
         'columns': {what: list(columns) for what, (_, columns) in JOINED.items()},
-        **write_outputs(context.folder, {'joined.csv': table}, drawn),
+        **write_outputs(context.folder, tables, drawn),
     }
 
 
@@ -389,10 +372,10 @@ def gain_of(alone, together):
     columns help), with its 95 % interval. Welch's test of the logarithms gives the two-sided
     p-value; it is NaN for a single seed, or if a training diverged.
     """
-    one, other = (np.log(np.asarray(values, float)) for values in (alone, together))
-    factor = float(np.exp(one.mean() - other.mean()))
+    one, other = np.log(alone), np.log(together)
+    gain = {'factor': float(np.exp(one.mean() - other.mean()))}
     if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
-        return {'factor': factor, 'low': math.nan, 'high': math.nan, 'p_value': math.nan}
+        return gain | {'low': math.nan, 'high': math.nan, 'p_value': math.nan}
     test = ttest_ind(one, other, equal_var=False)
-    low, high = (float(np.exp(end)) for end in test.confidence_interval(0.95))
-    return {'factor': factor, 'low': low, 'high': high, 'p_value': float(test.pvalue)}
+    low, high = np.exp(test.confidence_interval(0.95))
+    return gain | {'low': float(low), 'high': float(high), 'p_value': float(test.pvalue)}

@@ -4,7 +4,6 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
-    FixedLocator,
     FuncFormatter,
     LogLocator,
     MaxNLocator,
@@ -19,7 +18,7 @@ from astroflux.study import published
 from astroflux.study.catalogue import MAX_FLUX, MIN_FLUX, correlation
 
 COLORS = {'training': '#2b6cb0', 'test': '#c05621'}
-BLUE = '#0072b2'
+BLUE, RED, GREY = '#0072b2', '#d55e00', '0.45'
 COLUMN_LABELS = {
     'total_flux': 'total flux (ADU)',
     'log_total_flux': 'log$_{10}$(total flux / ADU)',
@@ -29,11 +28,6 @@ COLUMN_LABELS = {
 FLUX_LABEL = 'log$_{10}$ (flux / ADU)'
 
 N_BINS = 30
-
-# More points of a scatter plot than these are fainter, so that their density shows; and smaller
-# if there are more than a few.
-N_OPAQUE = 5000
-FEW = 500
 
 
 def panels(width, height, n_rows=1, n_columns=1, **options):
@@ -46,13 +40,8 @@ def plot_example(image, noise, *, title=None):
     """Show an image with an asinh stretch and a color bar in ADU."""
     ax = panels(5.4, 4.4)
     plot_cutout(ax, image, noise, title=title)
-    bar = ax.figure.colorbar(ax.images[0], ax=ax, label='ADU per pixel (asinh stretch)')
-    # evenly spaced ticks would run into each other at the bright end
-    peak = float(np.nanmax(image))
-    decades = 10.0 ** np.arange(np.floor(np.log10(4 * noise)), np.log10(max(peak, 10 * noise)))
-    bar.ax.yaxis.set_major_locator(FixedLocator([0.0, *decades[decades > 2 * noise]]))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    label = 'ADU per pixel (asinh stretch)'
+    ax.figure.colorbar(ax.images[0], ax=ax, label=label, ticks=[0, 1, 10, 100], format='{x:g}')
     ticks = np.arange(0, image.shape[0], 20)
     ax.set(xticks=ticks, yticks=ticks, xlabel='x (pixel)', ylabel='y (pixel)')
     return ax
@@ -60,49 +49,41 @@ def plot_example(image, noise, *, title=None):
 
 def plot_fluxes(tables):
     """Plot histograms of the flux and its logarithm, a row for each set, beside a flat flux."""
-    axes = panels(8.4, 6.0, len(tables), 2, squeeze=False, sharex='col')
-    for row, (name, table) in zip(axes, tables.items(), strict=True):
-        for ax, column in zip(row, ('total_flux', 'log_total_flux'), strict=True):
-            _plot_histogram(ax, table[column].to_numpy(float), column, name)
+    axes = panels(8.4, 6.0, len(tables), 2, squeeze=False)
+    for (left, right), (name, table) in zip(axes, tables.items(), strict=True):
+        edges = np.linspace(0, MAX_FLUX, N_BINS + 1)
+        _plot_histogram(left, table['total_flux'], edges, edges, name)
+        # room for the legend above the level histogram
+        left.set_ylim(0, 1.35 * left.get_ylim()[1])
+        left.set_xticks(np.arange(0, MAX_FLUX + 1, 10_000))
+        left.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+        edges = np.linspace(table['log_total_flux'].min(), np.log10(MAX_FLUX), N_BINS + 1)
+        _plot_histogram(right, table['log_total_flux'], edges, 10**edges, name)
     return axes
 
 
-def _plot_histogram(ax, values, column, name):
-    is_log = column == 'log_total_flux'
-    low, high = (values.min(), np.log10(MAX_FLUX)) if is_log else (0, MAX_FLUX)
-    edges = np.linspace(low, high, N_BINS + 1)
+def _plot_histogram(ax, values, edges, flux, name):
     ax.hist(values, edges, color=COLORS[name], alpha=0.75, label=f'{name} set')
-    flux = np.maximum(10**edges if is_log else edges, MIN_FLUX)
-    expected = len(values) * np.diff(flux) / (MAX_FLUX - MIN_FLUX)
+    expected = len(values) * np.diff(np.maximum(flux, MIN_FLUX)) / (MAX_FLUX - MIN_FLUX)
     ax.stairs(expected, edges, color='0.15', linewidth=1.2, label='flat flux')
-    ax.set(xlabel=COLUMN_LABELS[column], ylabel='galaxies per bin')
-    ax.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+    ax.set(xlabel=COLUMN_LABELS[values.name], ylabel='galaxies per bin')
     ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.xaxis.set_tick_params(labelbottom=True)
-    if not is_log:
-        ax.xaxis.set_major_locator(FixedLocator(np.arange(0, MAX_FLUX + 1, 10_000)))
-        ax.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
-        # room for the legend above the level histogram
-        ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
-    ax.legend(loc='upper left', fontsize=8, frameon=False, ncols=1 if is_log else 2)
+    ax.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+    ax.legend(loc='upper left', fontsize=8, frameon=False)
 
 
 def plot_pairs(tables):
     """Plot the columns of a table against each other as the report does, a row for each set."""
     axes = panels(10.5, 6.4, len(tables), len(published.PAIRS), squeeze=False)
     for row, (name, table) in zip(axes, tables.items(), strict=True):
-        style = {
-            's': 12 if len(table) < FEW else 3,
-            'alpha': min(0.8, N_OPAQUE / len(table)),
-            'color': COLORS[name],
-        }
+        # fainter if they are many, so that their density shows
+        style = {'s': 3, 'alpha': min(0.8, 5000 / len(table)), 'color': COLORS[name]}
         for ax, (x, y) in zip(row, published.PAIRS, strict=True):
             ax.scatter(table[x], table[y], linewidths=0, rasterized=True, **style)
             ax.set(xlabel=COLUMN_LABELS[x], ylabel=COLUMN_LABELS[y])
             ax.set_title(f'{name} set: r = {correlation(table[x], table[y]):+.3f}', fontsize=9)
-            for axis, column in ((ax.xaxis, x), (ax.yaxis, y)):
-                if column == 'total_flux':
-                    axis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+            if y == 'total_flux':
+                ax.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     return axes
 
 
@@ -110,14 +91,12 @@ def plot_predictions(actual, predictions):
     """Plot predicted against actual log fluxes, a panel for each model: its title, its values."""
     n = len(predictions)
     axes = panels(max(4.4 * n, 4.8), 4.2, 1, n, sharex=True, sharey=True, squeeze=False)[0]
-    ends = [float(np.min(actual)), float(np.max(actual))]
-    mean = float(np.mean(actual))
-    points = {'marker': 'o', 'markersize': 2.5, 'markeredgewidth': 0, 'color': BLUE}
+    ends = [np.min(actual), np.max(actual)]
     alpha = 0.6 if len(actual) < 2000 else 0.15
     for ax, (title, predicted) in zip(axes, predictions.items(), strict=True):
-        ax.plot(ends, ends, color='0.45', linewidth=1.2, label='perfect prediction')
-        ax.axhline(mean, color='#d55e00', linewidth=1.2, linestyle='--', label='actual mean')
-        ax.plot(actual, predicted, linestyle='none', alpha=alpha, **points)
+        ax.plot(ends, ends, color=GREY, linewidth=1.2, label='perfect prediction')
+        ax.axhline(np.mean(actual), color=RED, linewidth=1.2, linestyle='--', label='actual mean')
+        ax.plot(actual, predicted, 'o', markersize=2.5, mew=0, color=BLUE, alpha=alpha)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel(f'actual {FLUX_LABEL}')
     axes[0].set_ylabel(f'predicted {FLUX_LABEL}')
@@ -128,7 +107,7 @@ def plot_predictions(actual, predictions):
 def plot_confusion(counts, classes, *, title):
     """Show how often each class (row) was predicted as which (column)."""
     ax = panels(5, 4.2)
-    shown = ax.imshow(counts, cmap='Blues', vmin=0, vmax=max(int(counts.max()), 1))
+    shown = ax.imshow(counts, cmap='Blues', vmin=0)
     for (row, column), count in np.ndenumerate(counts):
         text = f'{count}\n{100 * count / max(counts[row].sum(), 1):.0f} %'
         _write_in_cell(ax, row, column, text, white=count > 0.6 * counts.max(), fontsize=9)
@@ -148,16 +127,14 @@ def _write_in_cell(ax, row, column, text, *, white, fontsize):
 def plot_information(information):
     """Plot what `~astroflux.study.tabular.column_information` finds, beside shuffled fluxes."""
     ax = panels(6, 1.3 + 0.27 * len(information))
-    places = np.arange(len(information))
-    for column, height, color, label in (
-        ('shuffled_largest', 0.7, '0.85', 'largest of shuffled fluxes'),
-        ('information', 0.32, BLUE, 'the actual fluxes'),
-    ):
-        ax.barh(places, information[column], height=height, color=color, label=label)
+    columns, actual = information['column'], information['information']
+    shuffled = information['shuffled_largest']
+    ax.barh(columns, shuffled, height=0.7, color='0.85', label='largest of shuffled fluxes')
+    ax.barh(columns, actual, height=0.32, color=BLUE, label='the actual fluxes')
     ax.legend(loc='lower right', fontsize=8)
-    ax.set_yticks(places, information['column'], fontsize=8)
+    ax.tick_params(axis='y', labelsize=8)
     ax.invert_yaxis()
-    ax.set_xlim(0, 1.45 * max(float(information.iloc[:, 1:].to_numpy().max()), 1e-3))
+    ax.set_xlim(0, 1.45 * max(actual.max(), shuffled.max()))
     ax.set_xlabel('mutual information with log flux [nat]')
     return ax
 
@@ -167,18 +144,14 @@ def plot_scree(scree):
     left, right = axes = panels(9.4, 3.8, 1, 2)
     numbers, label = scree['component'], 'columns shuffled (95th percentile)'
     left.plot(numbers, scree['eigenvalue'], marker='o', color=BLUE, label='the table')
-    left.plot(numbers, scree['shuffled'], linestyle='--', color='0.45', label=label)
-    left.set_ylabel('variance [columns]')
-    left.set_ylim(0)
+    left.plot(numbers, scree['shuffled'], linestyle='--', color=GREY, label=label)
+    left.set(ylabel='variance [columns]', ylim=(0, None))
     left.legend(fontsize=8)
     right.plot(numbers, 100 * scree['cumulative'], marker='o', color=BLUE)
-    right.set_ylabel('variance up to this component [%]')
-    right.set_ylim(0, 104)
+    right.set(ylabel='variance up to this component [%]', ylim=(0, 104))
     for ax in axes:
-        ax.set_xticks(numbers)
-        ax.set_xlabel('principal component')
+        ax.set(xticks=numbers, xlabel='principal component')
         ax.grid(visible=True, color='0.9', linewidth=0.6)
-        ax.set_axisbelow(True)
     return axes
 
 
@@ -186,17 +159,15 @@ def plot_loadings(tables):
     """Show loadings of columns on components as colors and numbers, a panel for each table."""
     widths = [loadings.shape[1] - 1 for loadings in tables.values()]
     width = 2.2 * len(tables) + 0.5 * sum(widths)
-    height = 1.2 + 0.3 * max(len(loadings) for loadings in tables.values())
-    axes = panels(width, height, 1, len(tables), squeeze=False, width_ratios=widths)[0]
+    axes = panels(width, 4.8, 1, len(tables), width_ratios=widths)
     for ax, (title, loadings) in zip(axes, tables.items(), strict=True):
-        values = loadings.drop(columns='column').to_numpy(float)
-        shown = ax.imshow(values, cmap='RdBu_r', vmin=-1, vmax=1, aspect='auto')
-        for (row, column), value in np.ndenumerate(values):
-            # no minus before a zero
-            text = f'{round(value, 2) + 0.0:.2f}'
-            _write_in_cell(ax, row, column, text, white=abs(value) > 0.65, fontsize=7)
-        ax.set_xticks(range(values.shape[1]), loadings.columns[1:])
-        ax.set_yticks(range(len(values)), loadings['column'], fontsize=8)
+        loadings = loadings.set_index('column')
+        shown = ax.imshow(loadings, cmap='RdBu_r', vmin=-1, vmax=1, aspect='auto')
+        for (row, column), value in np.ndenumerate(loadings):
+            white = abs(value) > 0.65
+            _write_in_cell(ax, row, column, f'{value:z.2f}', white=white, fontsize=7)
+        ax.set_xticks(range(loadings.shape[1]), loadings.columns)
+        ax.set_yticks(range(len(loadings)), loadings.index, fontsize=8)
         ax.set_title(title, fontsize=10)
     label = 'correlation with the column'
     axes[0].figure.colorbar(shown, ax=list(axes), label=label, fraction=0.03)
@@ -205,17 +176,15 @@ def plot_loadings(tables):
 
 def plot_components_r2(table):
     """Plot how well a number of components predicts the flux, a panel for each decomposition."""
-    kinds = list(dict.fromkeys(table['decomposition']))
-    axes = panels(4.7 * len(kinds), 3.8, 1, len(kinds), sharey=True, squeeze=False)[0]
-    for ax, kind in zip(axes, kinds, strict=True):
-        rows = table[table['decomposition'] == kind]
-        numbers, low, high = rows['n_components'], rows['shuffled_low'], rows['shuffled_high']
-        ax.axhline(0, color='0.45', linewidth=0.8)
-        label = 'shuffled fluxes, 95 %'
-        ax.fill_between(numbers, 1e3 * low, 1e3 * high, color='0.85', label=label)
+    axes = panels(9.4, 3.8, 1, 2, sharey=True)
+    for ax, (kind, rows) in zip(axes, table.groupby('decomposition', sort=False), strict=True):
+        numbers, band = rows['n_components'], 1e3 * rows[['shuffled_low', 'shuffled_high']].T
+        ax.axhline(0, color=GREY, linewidth=0.8)
+        ax.fill_between(numbers, *band.to_numpy(), color='0.85', label='shuffled fluxes, 95 %')
         ax.plot(numbers, 1e3 * rows['r2'], marker='o', color=BLUE, label='actual fluxes')
-        ax.set_xticks(numbers)
-        ax.set_xlabel('number of components' if kind == 'PCA' else 'number of factors')
+        ax.set(
+            xticks=numbers, xlabel='number of components' if kind == 'PCA' else 'number of factors'
+        )
         ax.set_title(kind, fontsize=10)
     axes[0].set_ylabel('R$^2$ of log flux, test set [10$^{-3}$]')
     axes[0].legend(fontsize=8, loc='lower left')
@@ -225,7 +194,7 @@ def plot_components_r2(table):
 # Figures of the networks and of the estimators of today
 
 LOSS_LABEL = 'loss: MSE of log$_{10}$ flux [dex$^2$]'
-TRAIN, TEST, GREY = '#d55e00', BLUE, '0.45'
+TRAIN, TEST = RED, BLUE
 LINE_COLORS = (BLUE, TRAIN, '#009e73', '#cc79a7', '#e69f00', '#56b4e9', 'black', '#999999')
 TRUE_FLUX_LABEL = 'true flux [ADU]'
 
@@ -246,47 +215,29 @@ def _use_plain_numbers(*axes):
         axis.set_minor_formatter(NullFormatter())
 
 
-def _plot_training(ax, title, curves, marks, variance):
-    """Plot losses by epoch (label, color, losses) and single ones (and a marker; epoch, loss)."""
-    ax.axhline(variance, color=GREY, linewidth=1.2, linestyle=':', label='variance of log flux')
-    for label, color, losses in curves:
-        ax.plot(np.arange(len(losses)) + 1, losses, '.-', color=color, label=label)
-    for label, color, marker, epoch, loss in marks:
-        size = 8 if marker == 'x' else 7
-        ax.plot(epoch, loss, marker, color=color, mfc='none', markersize=size, label=label)
-    n_epochs = max([len(losses) for *_, losses in curves] + [epoch for *_, epoch, _ in marks])
-    ax.set_title(title, fontsize=10)
-    ax.set(xlabel='epoch', xlim=(0.6, n_epochs + 0.4))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    _use_log_loss(ax)
-
-
-def plot_losses(networks, *, variance):
+def plot_losses(groups, *, variance):
     """
-    Plot train and test loss against the epoch, a panel for each network.
+    Plot losses against the epoch, a panel for each group of trainings.
 
-    Of each ``title``; ``history``; ``dropout_off``, the train loss with the final weights and
-    without dropout; ``published``, the last epoch of the report and both losses after it. The
-    variance is the loss of the best constant.
+    Of each its title; curves, losses by their labels; and single losses, epoch and loss by their
+    labels. The variance is the loss of the best constant.
     """
-    n = len(networks)
-    axes = panels(3.7 * n + 0.4, 4.3, 1, n, squeeze=False)[0]
-    for ax, network in zip(axes, networks, strict=True):
-        history, (epoch, train_loss, test_loss) = network['history'], network['published']
-        curves = [
-            ('train, with dropout', TRAIN, history['train_loss']),
-            ('test', TEST, history['test_loss']),
-        ]
-        marks = [
-            ('train, dropout off', TRAIN, 'x', len(history), network['dropout_off']),
-            ('train, published', TRAIN, 'D', epoch, train_loss),
-            ('test, published', TEST, 'D', epoch, test_loss),
-        ]
-        _plot_training(ax, network['title'], curves, marks, variance)
+    n = len(groups)
+    axes = panels(4.3 * n + 0.4, 5.0, 1, n, squeeze=False)[0]
+    for ax, (title, curves, marks) in zip(axes, groups, strict=True):
+        ax.axhline(variance, color=GREY, linewidth=1.2, linestyle=':', label='variance of log flux')
+        for color, (label, losses) in zip(LINE_COLORS * 3, curves.items(), strict=False):
+            ax.plot(np.arange(len(losses)) + 1, losses, '.-', color=color, label=label)
+        for marker, (label, (epoch, loss)) in zip('Dsx', marks.items(), strict=False):
+            ax.plot(epoch, loss, marker, color='black', mfc='none', markersize=7, label=label)
+        lengths = [len(losses) for losses in curves.values()]
+        n_epochs = max(lengths + [epoch for epoch, _ in marks.values()])
+        ax.set_title(title, fontsize=10)
+        ax.set(xlabel='epoch', xlim=(0.6, n_epochs + 0.4))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+        _use_log_loss(ax)
+        ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=2)
     axes[0].set_ylabel(LOSS_LABEL)
-    handles = axes[0].get_legend_handles_labels()[0]
-    options = {'ncols': 3, 'fontsize': 8, 'frameon': False}
-    axes[0].figure.legend(handles=handles, loc='outside lower center', **options)
     return axes
 
 
@@ -314,36 +265,16 @@ def plot_layers(layers):
     ax.set_axis_off()
     box = {'boxstyle': 'round,pad=0.5', 'facecolor': '#e8f1f8', 'edgecolor': TEST}
     arrow = {'arrowstyle': '->', 'color': GREY}
-    for place, (layer, output, n) in enumerate(layers):
-        text = f'{layer}\n\n{output}' + (f'\n{n:,} parameters' if n else '')
+    for place, (what, output, layer) in enumerate(layers):
+        text = f'{what}\n\n{output}'
+        if layer:
+            text += f'\n{sum(weights.numel() for weights in layer.parameters()):,} parameters'
         ax.text(place, 0, text, ha='center', va='center', fontsize=8, bbox=box)
         if place:
             ax.annotate('', xy=(place - 0.44, 0), xytext=(place - 0.56, 0), arrowprops=arrow)
     ax.set_xlim(-0.55, len(layers) - 0.45)
     ax.set_ylim(-1, 1)
     return ax
-
-
-def plot_curves(groups, *, variance):
-    """
-    Plot the test losses of trainings that differ in one respect, a panel for each group.
-
-    Of each ``title``; ``curves``, test losses by label; optionally ``published``, epoch and loss.
-    """
-    n = len(groups)
-    axes = panels(4.3 * n + 0.4, 5.0, 1, n, squeeze=False)[0]
-    for ax, group in zip(axes, groups, strict=True):
-        curves = [
-            (label, color, losses)
-            for color, (label, losses) in zip(
-                LINE_COLORS * 3, group['curves'].items(), strict=False
-            )
-        ]
-        marks = [('published', 'black', 'D', *group['published'])] if 'published' in group else []
-        _plot_training(ax, group['title'], curves, marks, variance)
-        ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=2)
-    axes[0].set_ylabel(f'test {LOSS_LABEL}')
-    return axes
 
 
 def plot_joined(losses, *, n_epochs):
@@ -365,44 +296,38 @@ def plot_joined(losses, *, n_epochs):
 
 def plot_residuals(flux, percents):
     """
-    Plot the errors of methods in percent against the true flux, a panel for each, to 10 % dotted.
+    Plot the errors of methods in percent against the true flux, a panel for each column.
 
     An error is NaN where the method has failed: a cross at the lower edge.
     """
-    n, n_columns = len(percents), 4
-    n_rows = -(-n // n_columns)
+    n = percents.shape[1]
     options = {'sharex': True, 'sharey': True, 'squeeze': False}
-    axes = panels(10.5, 0.8 + 2.5 * n_rows, n_rows, n_columns, **options).ravel()
-    styles = method_styles({label: label for label in percents})
-    for number, (ax, percent) in enumerate(zip(axes, percents.values(), strict=False)):
-        _plot_residuals(ax, flux, percent, list(styles.values())[number])
-        # the lowest panel of each column has the numbers
-        ax.xaxis.set_tick_params(labelbottom=number + n_columns >= n)
+    axes = panels(10.5, 0.8 + 2.5 * -(-n // 4), -(-n // 4), 4, **options).ravel()
+    styles = method_styles({label: label for label in percents}).values()
+    for ax, style, (label, percent) in zip(axes, styles, percents.items(), strict=False):
+        failed = percent.isna()
+        for level, line in ((0, '-'), (-10, ':'), (10, ':')):
+            ax.axhline(level, color=GREY, linewidth=0.8, linestyle=line, zorder=0)
+        points = {'markersize': 2, 'markeredgewidth': 0, 'color': style['color']}
+        alpha = 0.7 if len(flux) < 1000 else 0.25
+        ax.plot(flux, percent.clip(upper=LARGEST_PERCENT), 'o', alpha=alpha, **points)
+        edge = np.full(failed.sum(), -0.5 * LARGEST_PERCENT)
+        ax.plot(flux[failed], edge, 'x', markersize=4, color='black')
+        ax.set_title(label + (f' ({failed.sum()} failed: x)' if failed.any() else ''), fontsize=9)
     for ax in axes[n:]:
+        # the panel above it has the numbers instead
+        axes[list(axes).index(ax) - 4].xaxis.set_tick_params(labelbottom=True)
         ax.remove()
-    axes[0].figure.supxlabel(TRUE_FLUX_LABEL, fontsize=10)
-    axes[0].figure.supylabel('measured / true flux - 1 [%]', fontsize=10)
-    return axes[:n]
-
-
-def _plot_residuals(ax, flux, percent, style):
-    failed = ~np.isfinite(percent)
-    for level, line in ((0, '-'), (-10, ':'), (10, ':')):
-        ax.axhline(level, color=GREY, linewidth=0.8, linestyle=line, zorder=0)
-    points = {'marker': 'o', 'markersize': 2, 'markeredgewidth': 0, 'color': style['color']}
-    alpha = 0.7 if len(flux) < 1000 else 0.25
-    shown = np.clip(percent[~failed], -LARGEST_PERCENT, LARGEST_PERCENT)
-    ax.plot(flux[~failed], shown, linestyle='none', alpha=alpha, **points)
-    edge = np.full(failed.sum(), -0.5 * LARGEST_PERCENT)
-    ax.plot(flux[failed], edge, linestyle='none', marker='x', markersize=4, color='black')
+    ax = axes[0]
     ax.set_xscale('log')
     ax.set_yscale('symlog', linthresh=0.1, linscale=0.6)
     ax.set_ylim(-1.8 * LARGEST_PERCENT, 1.8 * LARGEST_PERCENT)
-    ax.yaxis.set_major_locator(FixedLocator([-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100]))
+    ax.set_yticks([-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100])
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:+g}' if value else '0'))
     ax.yaxis.set_minor_locator(NullLocator())
-    more = f' ({failed.sum()} failed: x)' if failed.any() else ''
-    ax.set_title(style['label'] + more, fontsize=9)
+    ax.figure.supxlabel(TRUE_FLUX_LABEL, fontsize=10)
+    ax.figure.supylabel('measured / true flux - 1 [%]', fontsize=10)
+    return axes[:n]
 
 
 def plot_scatter(flux, curves, *, bound):
@@ -415,39 +340,33 @@ def plot_scatter(flux, curves, *, bound):
     for ax, (about, scatters) in zip(axes, curves.items(), strict=True):
         for label, style in method_styles({label: label for label in scatters}).items():
             ax.plot(flux, scatters[label], markersize=4.5, linewidth=0.8, **style)
-        if flux:
-            ax.plot(flux, bound, color='black', linewidth=2.5, label='information bound', zorder=5)
+        ax.plot(flux, bound, color='black', linewidth=2.5, label='information bound', zorder=5)
         _use_log_grid(ax)
         ax.set_xlabel(TRUE_FLUX_LABEL)
         ax.set_title(f'about the {about}', fontsize=10)
     axes[0].set_ylabel('scatter of ln flux (NMAD) [%]')
-    _add_legend(axes[0], loc='outside upper center', ncols=4)
+    handles = axes[0].get_legend_handles_labels()[0]
+    options = {'ncols': 4, 'frameon': False, 'fontsize': 9}
+    axes[0].figure.legend(handles=handles, loc='outside upper center', **options)
     return axes
 
 
 def _use_log_grid(ax):
-    ax.set_xscale('log')
-    ax.set_yscale('log')
+    ax.set(xscale='log', yscale='log')
     _use_plain_numbers(ax.xaxis, ax.yaxis)
     ax.grid(visible=True, color='0.9', linewidth=0.6)
     ax.set_axisbelow(True)
 
 
-def _add_legend(ax, **options):
-    handles = ax.get_legend_handles_labels()[0]
-    ax.figure.legend(handles=handles, frameon=False, fontsize=9, **options)
-
-
 def plot_costs(costs):
     """Plot the median error of methods against their speed, from ``accuracy_cost.csv``."""
     ax = panels(7.4, 4.2)
-    rows = costs.set_index('method')
-    for method, style in method_styles({method: method for method in sorted(rows.index)}).items():
-        row = rows.loc[method]
-        ax.plot(row['per_second'], row['median_percent'], markersize=8, linestyle='none', **style)
+    rows = costs.set_index('method').sort_index()
+    for method, style in method_styles({method: method for method in rows.index}).items():
+        point = rows.loc[method, ['per_second', 'median_percent']]
+        ax.plot(*point, markersize=8, linestyle='none', **style)
     _use_log_grid(ax)
     ax.margins(0.12)
-    ax.set_xlabel('cutouts per second and core')
-    ax.set_ylabel('median |error| of the flux [%]')
-    _add_legend(ax, loc='outside right upper')
+    ax.set(xlabel='cutouts per second and core', ylabel='median |error| of the flux [%]')
+    ax.figure.legend(loc='outside right upper', frameon=False, fontsize=9)
     return ax

@@ -17,8 +17,6 @@ __all__ = ['PAGE_NAME', 'write_page']
 
 PAGE_NAME = 'index.html'
 
-MINUS = '\N{MINUS SIGN}'
-
 COMPARISON = [Column('quantity', False), Column('published'), Column('ours')]
 
 # Heads of the columns of other tables; those that are not here are named as in the file.
@@ -56,15 +54,10 @@ def write_page(directory):
     Raises
     ------
     FileNotFoundError
-        If the folder holds no run, or lacks a file that a stage names.
+        If the folder holds no run, or lacks a table that a stage names.
     """
     directory = Path(directory)
     study = read_study(directory)
-    for stage, found in study['stages'].items():
-        for name in (*found['tables'], *found['figures']):
-            if not (directory / stage / name).is_file():
-                msg = f'{directory} lacks the file {stage}/{name} of the run'
-                raise FileNotFoundError(msg)
     content = {
         **study,
         'comparison_table': comparison_table,
@@ -85,20 +78,19 @@ def read_table(path, caption):
         texts = pd.read_csv(path, dtype=str, keep_default_na=False).to_numpy()
         columns = [Column(name, _is_number(data[name])) for name in data]
         return PageTable(caption, columns, _rows(texts))
-    errors = [f'{name}_err' for name in data]
-    data_columns = data.columns.difference([*errors, *HIDDEN.get(path.name, ())], sort=False)
+    hidden = [*(f'{name}_err' for name in data), *HIDDEN.get(path.name, ())]
+    names = data.columns.difference(hidden, sort=False)
     decimals = next((DECIMALS[start] for start in DECIMALS if path.name.startswith(start)), None)
-    columns = [_column(name, data[name]) for name in data_columns]
-    texts = [_column_texts(data[name], data.get(f'{name}_err'), decimals) for name in data_columns]
+    columns = [Column(_title(data[name]), _is_number(data[name])) for name in names]
+    texts = [_column_texts(data[name], data.get(f'{name}_err'), decimals) for name in names]
     return PageTable(caption, columns, _rows(zip(*texts, strict=True)))
 
 
-def _column(name, values):
-    words = name.replace('_', ' ')
-    title = words if pd.api.types.is_string_dtype(values) else TITLES.get(name, words)
-    if name in FRACTIONS and '%' not in title:
-        title += ' [%]'
-    return Column(title, _is_number(values))
+def _title(values):
+    title = words = values.name.replace('_', ' ')
+    if not pd.api.types.is_string_dtype(values):
+        title = TITLES.get(values.name, words)
+    return f'{title} [%]' if values.name in FRACTIONS and '%' not in title else title
 
 
 def _is_number(values):
@@ -114,15 +106,13 @@ def _column_texts(values, errors, decimals):
     scale = 100 if values.name in FRACTIONS else 1
     if errors is not None:
         return [error_text(*pair) for pair in zip(scale * values, scale * errors, strict=True)]
-    return [_number_text(scale * value, decimals) for value in values]
+    if decimals is None:
+        return ['∞' if value == math.inf else number_text(scale * value, 4) for value in values]
+    return [_minus(f'{scale * value:z.{decimals}f}') for value in values]
 
 
-def _number_text(value, decimals):
-    if math.isinf(value):
-        return '∞' if value > 0 else f'{MINUS}∞'
-    if decimals is None or pd.isna(value):
-        return number_text(value, 4)
-    return f'{value:z.{decimals}f}'.replace('-', MINUS)
+def _minus(text):
+    return text.replace('-', '\N{MINUS SIGN}')
 
 
 def _rows(lines):
@@ -161,8 +151,9 @@ def _pair_texts(what, published, ours):
     decimals = None
     if isinstance(published, int | float):
         # the product of a share and 100 is not exact
-        published = f'{scale * published:,.12g}'.replace('-', MINUS) + unit
-        decimals = len(published.removesuffix(unit).partition('.')[2])
+        published = f'{scale * published:,.12g}'
+        decimals = len(published.partition('.')[2])
+        published = _minus(published) + unit
     if isinstance(ours, int | float):
         ours = _found_text(scale * ours, decimals) + unit
     return published or MISSING, ours or MISSING
@@ -170,7 +161,7 @@ def _pair_texts(what, published, ours):
 
 def _found_text(value, decimals):
     if value == round(value):
-        return f'{value:,.0f}'.replace('-', MINUS)
+        return _minus(f'{value:,.0f}')
     if decimals is None:
         return number_text(value, 4)
     return number_text(value, max(3, decimals + 1 + math.floor(math.log10(abs(value)))))
@@ -178,20 +169,15 @@ def _found_text(value, decimals):
 
 def times_table(stages):
     """Tell the time that each stage took, and the version that ran it."""
-    total = {name: sum(found[name] for found in stages.values()) for name in ('seconds', 'killed')}
-    found = {**stages, 'all': {**total, 'attempts': '', 'version': ''}}
-    columns = [Column('stage', False), Column('time'), Column('attempts'), Column('version', False)]
+    total = {'seconds': sum(found['seconds'] for found in stages.values()), 'version': ''}
+    columns = [Column('stage', False), Column('time'), Column('version', False)]
     lines = [
-        (name, _time_text(stage), str(stage['attempts']), stage['version'])
-        for name, stage in found.items()
+        (name, _time_text(found['seconds']), found['version'])
+        for name, found in {**stages, 'all': total}.items()
     ]
-    return PageTable(
-        'Time that each stage took, and the version that ran it', columns, _rows(lines)
-    )
+    caption = 'Time that each stage took, and the version that ran it'
+    return PageTable(caption, columns, _rows(lines))
 
 
-def _time_text(stage):
-    seconds = stage['seconds']
-    text = f'{seconds:.2g} s' if seconds < 100 else f'{seconds / 60:.3g} min'
-    # of an attempt that was killed no time is known
-    return f'at least {text}' if stage['killed'] else text
+def _time_text(seconds):
+    return f'{seconds:.2g} s' if seconds < 100 else f'{seconds / 60:.3g} min'

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The numbers that the report of 2024 printed."""
 
+import pandas as pd
+
 # Its sets.
 N_GALAXIES = {'training': 30_000, 'test': 10_000}
 N_COLUMNS = 17
@@ -55,12 +57,7 @@ SAMPLES = (
 
 
 def published_samples(name):
-    """Return the ten samples of a network as columns, in the order in which they are printed."""
-    files, actual, *rest = zip(*SAMPLES, strict=True)
-    predicted, difference = rest[2 * CNN_NAMES.index(name) :][:2]
-    return {
-        'file_name': files,
-        'predicted': predicted,
-        'actual': actual,
-        'difference': difference,
-    }
+    """Return the ten samples of a network as a table, in the order in which they are printed."""
+    column = 2 + 2 * CNN_NAMES.index(name)
+    rows = [(row[0], row[column], row[1], row[column + 1]) for row in SAMPLES]
+    return pd.DataFrame(rows, columns=['file_name', 'predicted', 'actual', 'difference'])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astroflux._work import write_whole
+from astroflux._work import refuse_other_settings, write_whole
 
 __all__ = ['read_study']
 
@@ -51,13 +51,24 @@ def write_json(content, path):
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + '\n', encoding='utf-8')
 
 
-def read_json(path, hint='. Without it, its numbers are made again'):
-    """Read a file that `write_json` has written; the hint ends the message if it is damaged."""
+def read_json(path):
+    """Read a file that `write_json` has written."""
     try:
         return json.loads(path.read_text(encoding='utf-8'))
     except ValueError as exc:
-        msg = f'{path} is damaged: {exc}{hint}'
+        msg = f'{path} is damaged: {exc}'
         raise ValueError(msg) from None
+
+
+def claim(path, what, settings, *, resume=True):
+    """Write what the work in a folder depends on; refuse work of other settings."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(settings, path)
+    elif not resume:
+        msg = f'{path.parent} holds a {what}: resume it, or name another folder'
+        raise FileExistsError(msg)
+    refuse_other_settings(f'the {what} in {path.parent}', read_json(path), settings)
 
 
 def fit_for_json(value):
@@ -70,10 +81,7 @@ def fit_for_json(value):
         return [fit_for_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, str | int | float):
-        return value
-    msg = f'want numbers, text, and lists and dicts of them, got {type(value).__name__}: {value!r}'
-    raise TypeError(msg)
+    return value
 
 
 def read_study(directory):

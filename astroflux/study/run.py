@@ -11,10 +11,9 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import astroflux
-from astroflux._work import refuse_other_settings
-from astroflux.study import dataset
 from astroflux.study.catalogue import StudySettings
-from astroflux.study.results import STUDY_NAME, fit_for_json, read_json, write_json
+from astroflux.study.dataset import SETTINGS_NAME, load_set
+from astroflux.study.results import STUDY_NAME, claim, fit_for_json, read_json, write_json
 
 __all__ = ['PRESETS', 'STAGE_NAMES', 'Context', 'Preset', 'run_study']
 
@@ -33,12 +32,6 @@ STAGES = {
     'accuracy': 'today',
 }
 STAGE_NAMES = tuple(STAGES)
-
-SETTINGS_NAME = 'settings.json'
-RESULTS_NAME = 'results.json'
-
-# Seconds of each attempt at a stage; none for one that was killed.
-ATTEMPTS_NAME = 'attempts.json'
 
 # What numbers depend on, beside this package, whose version each stage tells of itself.
 PACKAGES = ('numpy', 'scipy', 'astropy', 'photutils', 'pandas', 'scikit-learn', 'torch', 'galsim')
@@ -91,18 +84,18 @@ class Context:
     @cached_property
     def train(self):
         """The training set, read at the first use."""
-        return dataset.load_set(self.data, 'train', progress=self.progress)
+        return load_set(self.data, 'train', progress=self.progress)
 
     @cached_property
     def test(self):
         """The test set, read at the first use."""
-        return dataset.load_set(self.data, 'test', progress=self.progress)
+        return load_set(self.data, 'test', progress=self.progress)
 
 
 def load_stages():
     """Load the functions of all stages, by their names."""
-    modules = {name: import_module(f'astroflux.study.{module}') for name, module in STAGES.items()}
-    return {name: getattr(module, name) for name, module in modules.items()}
+    stages = STAGES.items()
+    return {name: getattr(import_module(f'astroflux.study.{room}'), name) for name, room in stages}
 
 
 def run_study(
@@ -151,23 +144,16 @@ def run_study(
     FileExistsError
         If the folder holds a run and ``resume`` is false.
     ValueError
-        If the run in the folder was begun with other settings, the data set is of others, or the
-        preset is unknown.
+        If the run in the folder was begun with other settings, or the data set is of others.
     """
-    if workers < 1:
-        msg = f'workers must be at least 1, got {workers}'
-        raise ValueError(msg)
-    if isinstance(preset, str):
-        if preset not in PRESETS:
-            msg = f'preset must be one of {", ".join(PRESETS)}, got {preset!r}'
-            raise ValueError(msg)
-        preset = PRESETS[preset]
+    preset = PRESETS[preset] if isinstance(preset, str) else preset
     directory = Path(directory)
     data = Path(data or directory / 'dataset')
     stages = load_stages() if stages is None else stages
     settings = _run_settings(preset)
-    _check_data(data, preset)
-    _prepare_folder(directory, settings, resume=resume)
+    claim(directory / SETTINGS_NAME, 'run of the study', settings, resume=resume)
+    # stages read it, and do not ask
+    claim(data / SETTINGS_NAME, 'data set', settings['data'])
     study = {'settings': settings, 'machine': _machine(workers), 'stages': {}}
     context = Context(preset, data, directory, workers=workers, progress=progress)
     for number, (stage, function) in enumerate(stages.items(), start=1):
@@ -191,15 +177,8 @@ def _run_settings(preset):
         'sizes': asdict(preset),
         'data': asdict(preset.settings),
         'seeds': {'models of the table': SEED, **{each.name: each.seed for each in CONFIGURATIONS}},
-        'versions': {name: _version(name) for name in PACKAGES},
+        'versions': {name: metadata.version(name) for name in PACKAGES},
     }
-
-
-def _version(package):
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return 'not installed'
 
 
 def _machine(workers):
@@ -212,50 +191,18 @@ def _machine(workers):
     }
 
 
-def _check_data(data, preset):
-    """Refuse a data set that is not the preset's: later stages read it, and do not ask."""
-    exists = (data / dataset.SETTINGS_NAME).exists()
-    if exists and (found := dataset.read_settings(data)) != preset.settings:
-        msg = f'the data set in {data} is of {found}, want {preset.settings}'
-        raise ValueError(msg)
-
-
-def _prepare_folder(directory, settings, *, resume):
-    """Make the folder of a run; refuse one that holds another run."""
-    path = directory / SETTINGS_NAME
-    if not path.exists():
-        if found := sorted(directory.glob(f'*/{RESULTS_NAME}')):
-            msg = f'{directory} holds results, such as {found[0]}, but no {SETTINGS_NAME} of them'
-            raise FileExistsError(msg)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(settings, path)
-        return
-    if not resume:
-        msg = f'{directory} holds a run of the study: resume it, or name another folder'
-        raise FileExistsError(msg)
-    refuse_other_settings(f'the run in {directory}', read_json(path, hint=''), settings)
-
-
 def _run_stage(function, context, title, tell):
     """Run a stage, unless it is done; return what it found."""
-    path = context.folder / RESULTS_NAME
+    path, spent = context.folder / 'results.json', context.folder / 'seconds.json'
     if path.exists():
         tell(f'{title}: done before')
         return read_json(path)
     tell(f'{title} ...')
     context.folder.mkdir(exist_ok=True)
-    with _timed(context.folder / ATTEMPTS_NAME) as attempts:
+    with _timed(spent):
         found = fit_for_json({'tables': [], 'figures': [], **function(context)})
-        for name in (*found['tables'], *found['figures']):
-            if not (context.folder / name).is_file():
-                msg = f'the stage {context.folder.name!r} names the file {name}, which is not there'
-                raise FileNotFoundError(msg)
-    found |= {
-        'version': astroflux.__version__,
-        'seconds': sum(seconds for seconds in attempts if seconds is not None),
-        'attempts': len(attempts),
-        'killed': attempts.count(None),
-    }
+    found['version'] = astroflux.__version__
+    found['seconds'] = read_json(spent)
     write_json(found, path)
     tell(f'{title}: done in {found["seconds"]:.0f} s')
     return found
@@ -263,12 +210,10 @@ def _run_stage(function, context, title, tell):
 
 @contextmanager
 def _timed(path):
-    """Add an attempt to the list in a file, and its seconds once it ends, however it does."""
-    attempts = [*(read_json(path)['seconds'] if path.exists() else []), None]
-    write_json({'seconds': attempts}, path)
+    """Add the seconds of an attempt, even of one that fails, to those in a file."""
     started = time.monotonic()
     try:
-        yield attempts
+        yield
     finally:
-        attempts[-1] = time.monotonic() - started
-        write_json({'seconds': attempts}, path)
+        before = read_json(path) if path.exists() else 0
+        write_json(before + time.monotonic() - started, path)

@@ -56,8 +56,8 @@ def describe(context):
     table = pd.concat([part.table for part in sets.values()], ignore_index=True)
     checks, radii = catalogue.check_table(table), catalogue.published_radii()
     n_passed = sum(check['passed'] for check in checks)
-    inside = light_inside(context.test)
     flux, log_flux = table['total_flux'], table['log_total_flux']
+    ends = pd.concat([context.train.table.head(5), context.train.table.tail(5)])
     rows = (
         *((f'galaxies, {k}', published.N_GALAXIES[k], len(part)) for k, part in sets.items()),
         ('columns', published.N_COLUMNS, table.shape[1]),
@@ -65,11 +65,11 @@ def describe(context):
         ('total flux in ADU', '0 to 30,000', f'{flux.min():,.1f} to {flux.max():,.1f}'),
         ('log10 of the flux', '0 to 5', f'{log_flux.min():.2f} to {log_flux.max():.2f}'),
         ('median S/N of the test images', None, np.median(image_snr(context.test))),
-        ('median of the light inside a test image, percent', None, inside and 100 * inside),
+        ('median of the light inside a test image, percent', None, light_inside(context.test)),
         ('checks of the distributions that pass', None, f'{n_passed} of {len(checks)}'),
     )
     tables = {
-        'training-rows.csv': _ends(context.train.table).round(6).reset_index(names='row'),
+        'training-rows.csv': ends.round(6).reset_index(names='row'),
         'columns.csv': catalogue.column_notes(),
         'checks.csv': pd.DataFrame([_check_as_text(check) for check in checks]),
         'published-radii.csv': radii.round(4),
@@ -106,13 +106,12 @@ def linear(context):
     actual, rng = context.test.log_flux, np.random.default_rng(SEED)
     models, predictions, rows = [], {}, []
     for name, columns in {'all columns': FEATURES, 'R_e and Bt': ['R_e', 'Bt']}.items():
-        predicted, by_chance = regress(*_values(context, columns), context, rng)
-        model = {
-            **judge_regression(name, actual, predicted),
+        predicted, chance = regress(*_values(context, columns), context, rng)
+        model = judge_regression(name, actual, predicted) | {
             'n_columns': len(columns),
-            'shuffled_r2_low': by_chance['shuffled_low'],
-            'shuffled_r2_high': by_chance['shuffled_high'],
-            'r2_p_value': by_chance['p_value'],
+            'shuffled_r2_low': chance['shuffled_low'],
+            'shuffled_r2_high': chance['shuffled_high'],
+            'r2_p_value': chance['p_value'],
         }
         models.append(model)
         predictions[f'linear regression on {name}'] = predicted
@@ -120,8 +119,7 @@ def linear(context):
         rows.append(comparison_row(f'R2, {name}', published.LINEAR_R2[name], model['r2']))
     columns = context.train.table[FEATURES]
     information, n_sigma = column_information(columns, context.train.log_flux, rng)
-    variance = actual.var()
-    rows.append(comparison_row('variance of log10 flux, test set', None, variance))
+    rows.append(comparison_row('variance of log10 flux, test set', None, actual.var()))
     tables = {'linear.csv': pd.DataFrame(models), 'linear_information.csv': information}
     shown = {
         'linear.png': figures.plot_predictions(actual, predictions),
@@ -130,7 +128,7 @@ def linear(context):
     return {
         'rows': rows,
         'models': models,
-        'variance': variance,
+        'variance': actual.var(),
         'information_n_sigma': n_sigma,
         **write_outputs(context.folder, tables, shown),
     }
@@ -152,47 +150,47 @@ def forest(context):
     regressor = RandomForestRegressor(**options, random_state=SEED)
     predicted = regressor.fit(x_train, context.train.log_flux).predict(x_test)
     actual, name = context.test.log_flux, 'random forest regressor'
-    judged = judge_regression(name, actual, predicted)
+    found['regressor'] = judged = judge_regression(name, actual, predicted)
     found['rows'].append(comparison_row(f'MSE, {name}', None, judged['mse']))
     found['rows'].append(comparison_row(f'R2, {name}', None, judged['r2']))
     tables['forest_regressor.csv'] = pd.DataFrame([judged])
     shown['forest_regressor.png'] = figures.plot_predictions(actual, {name: predicted})
-    return {**found, 'regressor': judged, **write_outputs(context.folder, tables, shown)}
+    return {**found, **write_outputs(context.folder, tables, shown)}
 
 
 def components(context):
     """Principal components and factors of the table, and regressions of log flux on them."""
     rng = np.random.default_rng(SEED)
+    columns = context.train.table[FEATURES]
     # those that vary, without the number of the image, which is a name
-    varies = np.ptp(context.train.table[FEATURES].to_numpy(float), axis=0) > 0
-    names = [name for name in np.array(FEATURES)[varies].tolist() if name != 'img_number']
-    values = _values(context, names)
-    parts = [StandardScaler().fit(values[0]).transform(part) for part in values]
-    pca, scree, n_components = decompose(parts[0], rng)
+    names = [name for name in FEATURES if columns[name].nunique() > 1 and name != 'img_number']
+    scaler = StandardScaler().fit(_values(context, names)[0])
+    train, test = (scaler.transform(values) for values in _values(context, names))
+    pca, scree, n_components = decompose(train, rng)
     n_free = int((scree['eigenvalue'] > SMALLEST).sum())
 
     # columns that are the same leave a factor nothing to explain but themselves
-    distinct = distinct_columns(parts[0])
+    same = np.abs(np.corrcoef(train, rowvar=False)) > 1 - SMALLEST
+    distinct = np.flatnonzero(~np.tril(same, -1).any(axis=1))
     distinct_names = [names[column] for column in distinct]
-    _, _, n_factors = decompose(parts[0][:, distinct], rng)
+    _, _, n_factors = decompose(train[:, distinct], rng)
     factors = FactorAnalysis(n_factors, rotation='varimax', svd_method='lapack', max_iter=5000)
-    factors.fit(parts[0][:, distinct])
+    factors.fit(train[:, distinct])
     scale = np.sqrt(scree['eigenvalue'].to_numpy())[:n_free, None]
-    loadings = {
-        'PCA': _loadings(names, pca.components_[:n_free] * scale, 'PC'),
-        'factor analysis': _loadings(distinct_names, factors.components_, 'F'),
-    }
+    loadings = _loadings(names, pca.components_[:n_free] * scale, 'PC')
+    of_factors = _loadings(distinct_names, factors.components_, 'F')
     scores = {
-        'PCA': [pca.transform(part)[:, :n_free] for part in parts],
-        'factor analysis': [factors.transform(part[:, distinct]) for part in parts],
+        'PCA': [pca.transform(part)[:, :n_free] for part in (train, test)],
+        'factor analysis': [factors.transform(part[:, distinct]) for part in (train, test)],
     }
     predicted = predict_by_components(scores, context, rng)
     tables = {
         'components_scree.csv': scree,
-        'components_loadings.csv': loadings['PCA'],
-        'components_factors.csv': loadings['factor analysis'],
+        'components_loadings.csv': loadings,
+        'components_factors.csv': of_factors,
         'components_flux.csv': predicted,
     }
+    loadings = {'PCA': loadings, 'factor analysis': of_factors}
     shown = {
         'components_scree.png': figures.plot_scree(scree),
         'components_loadings.png': figures.plot_loadings(loadings),
@@ -222,43 +220,35 @@ def _values(context, columns):
     return [part.table[columns].to_numpy(float) for part in (context.train, context.test)]
 
 
-def _ends(table):
-    """Return the first and the last rows of a table."""
-    return pd.concat([table.head(5), table.tail(5)]) if len(table) > 10 else table
-
-
 def _check_as_text(check):
-    low_high = check['found'] if isinstance(check['found'], list) else []
-    found = ' to '.join(f'{value:.6g}' for value in low_high) or f'{check["found"]:.4g}'
-    return {**check, 'found': found, 'passed': 'yes' if check['passed'] else 'no'}
+    found, passed = check['found'], 'yes' if check['passed'] else 'no'
+    if isinstance(found, list):
+        return {**check, 'found': ' to '.join(f'{value:.6g}' for value in found), 'passed': passed}
+    return {**check, 'found': f'{found:.4g}', 'passed': passed}
 
 
 def image_snr(study_set):
     """Signal-to-noise ratio of each image as a whole, from the image less its noise."""
-    # float32 sums of 20,000 squares would do, but not of the brightest pixels
-    power = np.array([np.square(image, dtype=float).sum() for image in study_set.images])
-    of_noise = study_set.noise**2 * study_set.images[0].size
+    images = study_set.images
+    # float32 would do for the sums, but not for the brightest pixels
+    power = np.einsum('nij,nij->n', images, images, dtype=float)
+    of_noise = study_set.noise**2 * images[0].size
     return np.sqrt(np.maximum(power - of_noise, 0)) / study_set.noise
 
 
 def light_inside(study_set):
-    """Median part of the light of bright galaxies that their images hold; `None` without any."""
-    bright = np.flatnonzero(study_set.flux >= BRIGHT)
-    if not bright.size:
-        return None
-    seen = np.array([study_set.images[row].sum(dtype=float) for row in bright])
-    return float(np.median(seen / study_set.flux[bright]))
+    """Median part of the light of bright galaxies that their images hold, in percent."""
+    inside = study_set.images.sum(axis=(1, 2), dtype=float) / study_set.flux
+    return 100 * np.median(inside[study_set.flux >= BRIGHT])
 
 
 def _plot_median_galaxy(train):
     """Plot the galaxy that is closest to the median in flux and radius."""
     ranks = train.table[['total_flux', 'R_e']].rank(pct=True)
-    row = int(((ranks - 0.5) ** 2).sum(axis=1).to_numpy().argmin())
-    galaxy = train.table.iloc[row]
+    row = ((ranks - 0.5) ** 2).sum(axis=1).argmin()
     title = (
-        f'{galaxy["file_name"]}: {galaxy["total_flux"]:,.0f} ADU, $R_e$ = {galaxy["R_e"]:.2f} '
-        f'arcsec, $B/T$ = {galaxy["Bt"]:.2f}'
-    )
+        '{file_name}: {total_flux:,.0f} ADU, $R_e$ = {R_e:.2f} arcsec, $B/T$ = {Bt:.2f}'
+    ).format_map(train.table.iloc[row])
     return figures.plot_example(train.images[row], train.noise, title=title)
 
 
@@ -310,33 +300,31 @@ def column_information(columns, target, rng):
     Mutual information of each column of a table with a target, and that of shuffled targets.
 
     By the distances to the nearest neighbours (Kraskov, Stoegbauer & Grassberger 2004, PRE 69,
-    066138), as scikit-learn has it, in nats; 0 for a column of one value. Returns a table of
-    ``column``, ``information``, ``shuffled_median`` and ``shuffled_largest``; and how many
-    standard deviations the largest information is above that of shuffled targets, whose
+    066138), as scikit-learn has it, in nats; 0 for a column of one value. Returns a table, and how
+    many standard deviations the largest information is above that of shuffled targets, whose
     distribution has a tail to high values.
     """
     rows = np.arange(len(columns))
     if len(rows) > MAX_INFORMATION_ROWS:
         rows = rng.choice(len(rows), MAX_INFORMATION_ROWS, replace=False)
-    values, target = columns.to_numpy(float)[rows], np.asarray(target, float)[rows]
+    values, target = columns.to_numpy(float)[rows], np.asarray(target)[rows]
     varies = np.ptp(values, axis=0) > 0
     found = np.zeros((N_INFORMATION_SHUFFLES + 1, values.shape[1]))
     for shuffle, information in enumerate(found):
         truth = target if shuffle == 0 else rng.permutation(target)
         # a little noise, which the estimate needs to tell equal values apart
-        information[varies] = mutual_info_regression(
-            values[:, varies], truth, random_state=int(rng.integers(2**31))
-        )
-    table = pd.DataFrame(
-        {
-            'column': list(columns.columns),
-            'information': found[0],
-            'shuffled_median': np.median(found[1:], axis=0),
-            'shuffled_largest': found[1:].max(axis=0),
-        }
-    )
-    largest, shuffled = found[0].max(), found[1:].max(axis=1)
-    return table, (largest - shuffled.mean()) / max(shuffled.std(ddof=1), 1e-12)
+        seed = int(rng.integers(2**31))
+        information[varies] = mutual_info_regression(values[:, varies], truth, random_state=seed)
+    shuffled = found[1:]
+    information = {
+        'column': columns.columns,
+        'information': found[0],
+        'shuffled_median': np.median(shuffled, axis=0),
+        'shuffled_largest': shuffled.max(axis=0),
+    }
+    largest = shuffled.max(axis=1)
+    n_sigma = (found[0].max() - largest.mean()) / largest.std(ddof=1)
+    return pd.DataFrame(information), n_sigma
 
 
 def flux_classes(log_flux, train_log_flux):
@@ -354,11 +342,10 @@ def _classify(context, model, stage, label):
     judged = judge_classes(actual, predicted)
     options = {'labels': CLASSES, 'output_dict': True, 'zero_division': 0}
     report = classification_report(actual, predicted, **options)
-    # the accuracy comes as a bare number
-    report = {name: row for name, row in report.items() if isinstance(row, dict)}
-    report = pd.DataFrame(report).T.rename_axis('class').reset_index()
+    report.pop('accuracy')
+    report = pd.DataFrame(report).T.reset_index(names='class')
     counts = confusion_matrix(actual, predicted, labels=CLASSES)
-    shares = dict(zip(CLASSES, (counts.sum(axis=0) / counts.sum()).tolist(), strict=True))
+    shares = {name: np.mean(predicted == name) for name in CLASSES}
     favorite = max(shares, key=shares.get)
     matrix = pd.DataFrame(counts, columns=[f'predicted {name}' for name in CLASSES])
     matrix.insert(0, 'actual', CLASSES)
@@ -396,21 +383,13 @@ def judge_classes(actual, predicted):
     }
 
 
-def distinct_columns(values):
-    """Numbers of the columns that are no earlier one, but for a factor and a constant."""
-    same = np.abs(np.corrcoef(values, rowvar=False)) > 1 - SMALLEST
-    return np.flatnonzero(~np.tril(same, -1).any(axis=1)).tolist()
-
-
 def decompose(values, rng):
     """
     Find the principal components of standardised columns, and how many of them are no chance.
 
-    Returns the fitted `~sklearn.decomposition.PCA`; a table with ``component`` from 1,
-    ``eigenvalue`` in units of a column's variance, ``shuffled``, the 95th percentile of that if
-    each column is shuffled by itself, and ``cumulative``, the part of all variance; and the
-    number of components before the first whose eigenvalue is not above ``shuffled`` (parallel
-    analysis, Horn 1965, Psychometrika 30, 179), at least one.
+    That is those before the first whose eigenvalue is not above ``shuffled``, the 95th percentile
+    if each column is shuffled by itself (parallel analysis, Horn 1965, Psychometrika 30, 179), at
+    least one. Returns the `~sklearn.decomposition.PCA`, a table of eigenvalues, and the number.
     """
     pca = PCA(svd_solver='covariance_eigh').fit(values)
     eigenvalues = np.clip(pca.explained_variance_, 0, None)
@@ -420,15 +399,13 @@ def decompose(values, rng):
     ]
     limit = np.percentile(shuffled, 95, axis=0)
     n_kept = max(1, int(np.argmin(np.append(eigenvalues > limit, False))))
-    scree = pd.DataFrame(
-        {
-            'component': np.arange(1, len(eigenvalues) + 1),
-            'eigenvalue': eigenvalues,
-            'shuffled': limit,
-            'cumulative': np.cumsum(eigenvalues) / eigenvalues.sum(),
-        }
-    )
-    return pca, scree, n_kept
+    scree = {
+        'component': np.arange(1, len(eigenvalues) + 1),
+        'eigenvalue': eigenvalues,
+        'shuffled': limit,
+        'cumulative': np.cumsum(eigenvalues) / eigenvalues.sum(),
+    }
+    return pca, pd.DataFrame(scree), n_kept
 
 
 def _loadings(names, values, prefix):
@@ -447,14 +424,12 @@ def predict_by_components(scores, context, rng):
         for n in range(1, train.shape[1] + 1):
             _, found = regress(train[:, :n], test[:, :n], context, rng)
             crossed = cross_val_score(LinearRegression(), train[:, :n], learned, cv=folds)
-            rows.append(
-                {
-                    'decomposition': kind,
-                    'n_components': n,
-                    'correlation': correlation(train[:, n - 1], learned),
-                    'r2': found.pop('r2'),
-                    'cross_validated_r2': crossed.mean(),
-                    **found,
-                }
-            )
+            row = {
+                'decomposition': kind,
+                'n_components': n,
+                'correlation': correlation(train[:, n - 1], learned),
+                'r2': found['r2'],
+                'cross_validated_r2': crossed.mean(),
+            }
+            rows.append(row | found)
     return pd.DataFrame(rows)

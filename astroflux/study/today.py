@@ -1,31 +1,26 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The study's images measured by today's methods: how accurate they are, and what they cost."""
 
-import hashlib
-import tempfile
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from astropy import units as u
-from astropy.table import QTable, Table, vstack
-from scipy.stats import median_abs_deviation, norm
+from astropy.table import QTable, Table
+from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from astroflux._work import refuse_other_settings, write_whole
+from astroflux._work import write_whole
 from astroflux.estimators import CNNFluxEstimator, KronFluxEstimator
-from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
+from astroflux.estimators.methods import make_estimator
 from astroflux.evaluation import CutoutSource, ImageModel, Parameter, metrics
 from astroflux.evaluation.comparison import compare_methods, cpu_seconds
 from astroflux.evaluation.comparison_plots import binned_figure, method_styles
 from astroflux.evaluation.information import ln_flux_bound
-from astroflux.networks import load_weights, save_weights
-from astroflux.networks.study_net import StudyNet
-from astroflux.study import figures, results
+from astroflux.networks import load_weights
+from astroflux.study import figures
 from astroflux.study.catalogue import StudySettings, draw_catalogue, image_model_truth
-from astroflux.study.dataset import StudySet, read_settings
+from astroflux.study.dataset import StudySet
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES
 from astroflux.study.results import comparison_row, write_outputs, write_table
 
@@ -36,7 +31,10 @@ STUDY_CNNS = {name: name.replace('cnn-', 'study CNN ') for name in CNN_NAMES}
 SHIPPED = {'shipped': 'shipped network', 'tuned': 'fine-tuned network'}
 METHODS = {'kron': 'Kron', 'sum': 'stamp sum', **STUDY_CNNS, **SHIPPED}
 FITS = {'sersic': 'Sersic fit', 'bulge-disc': 'bulge + disc fit'}
-BOUND = 'information bound'
+
+# What stands beside the methods: the smallest errors that are possible, and those of the flux
+# that takes the place of a failure.
+BOUND, SUBSTITUTE = 'information bound', 'substitute'
 
 # Whose errors are looked at by the shape of the galaxies: by which columns, in which bins.
 JUDGED = {name: METHODS[name] for name in ('kron', *CNN_NAMES, 'shipped')}
@@ -44,7 +42,6 @@ PARAMETERS = (
     Parameter('Bt', 'bulge-to-total ratio', (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
     Parameter('R_e', 'half-light radius [arcsec]', (0.0, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0)),
 )
-STATISTICS = ('completeness', 'bias', 'scatter', 'rms', 'outliers', 'scatter_over_bound')
 
 # What galaxies are binned by; the last flux is that of the data set, which holds no brighter one.
 EDGES = {
@@ -58,14 +55,20 @@ SHARES = {'beyond_10': 0.1, 'beyond_30': 0.3}
 # What is asked of the shipped network: the MSE of log10 flux, and the share beyond 10 %.
 GOAL_MSE, GOAL_SHARE = 2e-5, 1e-3
 
-# Galaxies that an interruption costs at the most, a minute's work, and those of a task.
-PART_SIZE, CHUNK_SIZE = 1000, 250
+# Galaxies that an interruption costs at the most.
+CHUNK_SIZE = 250
 
-# A network measures at least so many images so many times, that there is time enough to take.
-FEWEST_TIMED, REPEATS = 256, 3
+# A network is timed on so many images at the least.
+FEWEST_TIMED = 500
 
 # In a figure a point of a curve stands for so many galaxies at the least.
 FEWEST, N_BINS = 5, 14
+
+# What of the costs stands in the rows of the stage.
+COST_ROWS = {
+    'per_second': 'cutouts per second and core',
+    'median_percent': 'median error of the flux [%]',
+}
 
 LN10 = np.log(10)
 
@@ -88,86 +91,64 @@ class StudyPopulation:
 class StudyCutouts(CutoutSource):
     """Galaxies of the study, with the information bound of each."""
 
-    part: StudySet
+    galaxies: StudySet
     population: StudyPopulation
+    #: Hashes of the weights that are to measure them.
+    weights: dict
 
     def __len__(self):
-        return len(self.part)
+        return len(self.galaxies)
+
+    @property
+    def settings(self):
+        """What the measurements depend on."""
+        return {'data': asdict(self.population.settings), 'weights': self.weights}
 
     def load(self, start, stop):
         """Return the cutouts, and their flux, bound and S/N."""
-        part = _rows_of(self.part, slice(start, stop))
-        settings = self.population.settings
-        survey = settings.constants
-        truth = QTable({'flux': part.flux * u.adu})
+        rows = range(len(self))[start:stop]
+        survey = self.population.settings.constants
         bounds = []
-        for row in part.table.to_dict('records'):
-            galaxy = image_model_truth(row, settings)
-            model = ImageModel(galaxy, part.images.shape[1:], survey.pixel_scale)
+        for row in self.galaxies.table.iloc[rows].to_dict('records'):
+            galaxy = image_model_truth(row, self.population.settings)
+            model = ImageModel(galaxy, self.galaxies.images.shape[1:], survey.pixel_scale)
             # sky, PSF and noise are known exactly, as they are in the study
             bound = ln_flux_bound(model, survey.noise, sky_error=0, population=self.population)
             bounds.append((bound, np.sqrt((model.image**2).sum()) / survey.noise))
+        truth = QTable({'flux': self.galaxies.flux[rows] * u.adu})
         truth['bound'], truth['snr'] = np.transpose(bounds)
-        return list(part.cutouts()), truth
+        return list(self.galaxies.cutouts(rows)), truth
 
 
-def _rows_of(study_set, rows):
-    return replace(study_set, table=study_set.table.iloc[rows], images=study_set.images[rows])
-
-
-def measure(test, settings, tuned, folder, *, workers=1, progress=False):
+def measure(test, settings, tuned, folder, **options):
     """
-    Measure all galaxies of a set by the methods of today, and keep each part that is done.
+    Measure all galaxies of a set by the methods of today; the folder keeps what is done.
 
-    The table has ``img_number``; log10 of the flux by each method, NaN without a positive flux;
-    ``bound``, the smallest standard deviation of ln flux, with what the population says of shapes;
-    and ``snr``. Parts of another data set or other weights are refused.
+    The table has log10 of the flux by each method, NaN without a positive flux; ``bound``, the
+    smallest standard deviation of ln flux, with what the population says of shapes; and ``snr``.
+    The options are those of `~astroflux.evaluation.compare_methods`.
     """
     methods = {
         'kron': KronFluxEstimator(),
         'shipped': CNNFluxEstimator(),
         'tuned': CNNFluxEstimator(weights=str(tuned)),
     }
-    hashes = {name: load_weights(methods[name].weights).sha256 for name in SHIPPED}
-    _claim(folder / 'settings.json', {'data': asdict(settings), 'part_size': PART_SIZE, **hashes})
-    options = {'n_extremes': 0, 'chunk_size': CHUNK_SIZE, 'workers': workers, 'progress': progress}
-    population, tables = StudyPopulation(settings), []
-    for start in range(0, len(test), PART_SIZE):
-        path = folder / f'{start:06d}.csv'
-        if not path.exists():
-            part = _rows_of(test, slice(start, start + PART_SIZE))
-            found = compare_methods(StudyCutouts(part, population), methods, **options)
-            table = pd.DataFrame({'img_number': part.table['img_number'].to_numpy()})
-            for name in methods:
-                table[name] = positive_log10(found.of_method(name)['flux'].to_value(u.adu))
-            write_table(table.assign(bound=found.truth['bound'], snr=found.truth['snr']), path)
-        tables.append(pd.read_csv(path))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _claim(path, wanted):
-    """Write what the work in a folder depends on; refuse work of other settings."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        refuse_other_settings(f'the work in {path.parent}', results.read_json(path), wanted)
-    results.write_json(wanted, path)
+    weights = {name: load_weights(methods[name].weights).sha256 for name in SHIPPED}
+    source = StudyCutouts(test, StudyPopulation(settings), weights)
+    options = {'n_extremes': 0, 'chunk_size': CHUNK_SIZE, 'resume': folder, **options}
+    found = compare_methods(source, methods, **options)
+    table = found.truth['bound', 'snr'].to_pandas()
+    for name in methods:
+        table[name] = positive_log10(found.of_method(name)['flux'].to_value(u.adu))
+    return table
 
 
 def fine_tune(train, path, *, epochs, n_images=2000):
     """Fine-tune the shipped network on the first training images, unless that has been done."""
-    estimator = CNNFluxEstimator(epochs=epochs)
-    cutouts = list(train.cutouts(range(min(n_images, len(train)))))
-    flux = np.ascontiguousarray(train.flux[: len(cutouts)])
-    wanted = {
-        'weights': load_weights(estimator.weights).sha256,
-        'images': len(cutouts),
-        'fluxes': hashlib.sha256(flux.tobytes()).hexdigest(),
-    }
-    for name in ('epochs', 'learning_rate', 'batch_size', 'random_state'):
-        wanted[name] = getattr(estimator, name)
-    _claim(path.with_suffix('.json'), wanted)
     if not path.exists():
-        estimator.fit(cutouts, flux * u.adu)
+        rows = range(min(n_images, len(train)))
+        estimator = CNNFluxEstimator(epochs=epochs)
+        estimator.fit(list(train.cutouts(rows)), train.flux[rows] * u.adu)
         with write_whole(path) as part:
             estimator.save(part)
     return path
@@ -175,23 +156,14 @@ def fine_tune(train, path, *, epochs, n_images=2000):
 
 def positive_log10(flux):
     """Return the logarithm of measured fluxes, NaN where there is no positive, finite one."""
-    with np.errstate(divide='ignore', invalid='ignore'):
-        log_flux = np.log10(np.asarray(flux, float))
-    return np.where(np.isfinite(log_flux), log_flux, np.nan)
+    flux = np.asarray(flux, float)
+    return np.log10(np.where((flux > 0) & np.isfinite(flux), flux, np.nan))
 
 
 def read_predictions(context, stage):
     """Read what an earlier stage predicted, row by row for the galaxies of the test set."""
-    path = context.folder.parent / stage / 'predictions.csv'
-    if not path.is_file():
-        msg = f'there is no {path}: run the stage {stage!r} first'
-        raise FileNotFoundError(msg)
-    numbers = context.test.table['img_number'].to_numpy()
-    table = pd.read_csv(path).set_index('img_number').reindex(numbers).reset_index()
-    if not np.allclose(table['actual'], context.test.log_flux, rtol=0, atol=1e-5):
-        msg = f'{path} is not of the galaxies of the test set: run the stage {stage!r} again'
-        raise ValueError(msg)
-    return table
+    table = pd.read_csv(context.folder.parent / stage / 'predictions.csv').set_index('img_number')
+    return table.loc[context.test.table['img_number']].reset_index()
 
 
 # -- how accurate the methods are --------------------------------------------------------------
@@ -200,38 +172,41 @@ def read_predictions(context, stage):
 def today(context):
     """Compare the study's networks with the methods of today and the information bound."""
     train, test, folder = context.train, context.test, context.folder
-    # first, as all else takes long
-    predictions = read_predictions(context, 'cnn')
     epochs = CNNFluxEstimator().epochs
     epochs = min(epochs, context.preset.max_epochs or epochs)
     tuned = fine_tune(train, folder / 'fine-tuned.safetensors', epochs=epochs)
     options = {'workers': context.workers, 'progress': context.progress}
-    measured = measure(test, read_settings(context.data), tuned, folder / 'parts', **options)
+    measured = measure(test, context.preset.settings, tuned, folder / 'parts', **options)
     measured['sum'] = positive_log10(test.images.sum(axis=(1, 2), dtype=float))
-    predictions = predictions.assign(actual=test.log_flux).merge(measured, on='img_number')
+    predictions = read_predictions(context, 'cnn').assign(actual=test.log_flux).join(measured)
     predictions = predictions[['img_number', 'actual', *METHODS, 'bound', 'snr']]
     write_table(predictions, folder / 'predictions.csv')
 
+    substitute = float(train.log_flux.mean())
+    named = METHODS | {SUBSTITUTE: SUBSTITUTE}
+    errors = ln_errors(predictions.assign(substitute=substitute), named)
     # The population says something of the flux as well, here as a Gaussian prior of its scatter:
     # without it the bound of a galaxy that is not seen has no limit.
     scatter = LN10 * train.log_flux.std()
-    bound = 1 / np.sqrt(1 / predictions['bound'].to_numpy() ** 2 + 1 / scatter**2)
-    known = predictions, bound, float(train.log_flux.mean())
-    table, goal, faint = summarize(*known), goal_table(*known), part_of_the_faintest(*known)
-    tables = {'today.csv': table, 'today_goal.csv': goal}
-    for name, values in (('flux', test.flux), ('snr', predictions['snr'])):
-        bins = metrics.split_into_bins(values, EDGES[name])
-        bins = [({'low': low, 'high': high}, inside) for low, high, inside in bins]
-        tables[f'today_by_{name}.csv'] = summarize(*known, bins)
+    errors[BOUND] = 1 / np.sqrt(1 / predictions['bound'] ** 2 + 1 / scatter**2)
+    table = summarize(errors)
+    is_faint = predictions['actual'].rank(method='first') <= max(1, round(0.01 * len(test)))
+    goal, faint = goal_table(errors, is_faint), part_of_the_faintest(errors, is_faint)
+    tables = {
+        'today.csv': table,
+        'today_goal.csv': goal,
+        'today_by_flux.csv': summarize_by(errors, test.flux, EDGES['flux']),
+        'today_by_snr.csv': summarize_by(errors, predictions['snr'], EDGES['snr']),
+    }
     weights = load_weights(CNNFluxEstimator().weights)
     return {
         'rows': list(_mse_rows(table)),
         'methods': table.to_dict('records'),
         'goal': goal.to_dict('records'),
-        'faintest': faint.to_dict('records'),
-        'substitute': known[-1],
+        'faintest': faint.assign(brightest=test.flux[is_faint].max()).to_dict('records'),
+        'substitute': substitute,
         'weights': {'name': weights.name, 'sha256': weights.sha256},
-        **write_outputs(folder, tables, _today_figures(predictions, bound)),
+        **write_outputs(folder, tables, _today_figures(errors, predictions['actual'])),
     }
 
 
@@ -247,29 +222,27 @@ def _mse_rows(table):
         yield comparison_row(f'beyond 10 % [%], {row["method"]}', None, beyond)
 
 
-def ln_errors(predictions, name):
-    """Return errors of ln flux of a method; NaN where it has failed."""
-    return LN10 * (predictions[name] - predictions['actual']).to_numpy(float)
+def ln_errors(predictions, methods):
+    """Return a table of the errors of ln flux by the methods' labels; NaN where one has failed."""
+    errors = LN10 * predictions[[*methods]].sub(predictions['actual'], axis=0)
+    return errors.rename(columns=methods)
 
 
-def summarize(predictions, bound, substitute, selections=None, methods=METHODS):
-    """
-    Summarize methods, and the bound beside them.
+def summarize(errors, **labels):
+    """Summarize errors of ln flux, as `today` collects them; labels become columns."""
+    errors = {name: values.to_numpy() for name, values in errors.items()}
+    guess, bound = errors.pop(SUBSTITUTE), errors.pop(BOUND)
+    found = {name: method_statistics(error, guess, bound) for name, error in errors.items()}
+    found[BOUND] = bound_statistics(bound)
+    return pd.DataFrame([{'method': name, **labels, **row} for name, row in found.items()])
 
-    A selection is a dict of labels, which become columns, and a mask of the galaxies; by default
-    all are selected. The substitute is log10 of the flux that stands for a failure.
-    """
-    selections = selections or [({}, np.ones(len(predictions), bool))]
-    guess = LN10 * (substitute - predictions['actual'].to_numpy())
-    rows = []
-    for name, label in methods.items():
-        error = ln_errors(predictions, name)
-        for labels, inside in selections:
-            found = method_statistics(error[inside], guess[inside], bound[inside])
-            rows.append({'method': label, **labels, **found})
-    for labels, inside in selections:
-        rows.append({'method': BOUND, **labels, **bound_statistics(bound[inside])})
-    return pd.DataFrame(rows)
+
+def summarize_by(errors, values, edges):
+    """Summarize errors in bins, but for empty ones, method by method."""
+    bins = _filled_bins(values, edges)
+    tables = [summarize(errors[inside], low=low, high=high) for low, high, inside in bins]
+    table = pd.concat(tables).set_index('method')
+    return table.loc[table.index.unique()].reset_index()
 
 
 def method_statistics(error, guess, bound):
@@ -280,30 +253,28 @@ def method_statistics(error, guess, bound):
     ``bias_percent`` (the median error of the flux), ``scatter_percent`` (the NMAD of ln flux) and
     ``scatter_over_bound`` are without failures; in the `SHARES` failures count.
     """
-    failed = ~np.isfinite(error)
+    n, failed = len(error), np.isnan(error)
     squares = (np.where(failed, guess, error) / LN10) ** 2
-    table = Table({'ln_error': error})
-    found = metrics.flux_error_statistics(table, bound=bound, n_bootstrap=1)
-    n, rng = len(error), np.random.default_rng(0)
-    drawn = rng.integers(n, size=(metrics.N_BOOTSTRAP, n)) if n > 1 else None
+    drawn = np.random.default_rng(0).integers(n, size=(metrics.N_BOOTSTRAP, n))
+    found = metrics.flux_error_statistics(Table({'ln_error': error}), bound=bound, n_bootstrap=1)
     # a failure is beyond every threshold
     off = np.where(failed, np.inf, np.abs(np.expm1(error)))
     return {
         'n': n,
         'n_failed': int(failed.sum()),
-        'mse': _mean(squares),
-        'mse_err': np.nan if drawn is None else float(squares[drawn].mean(axis=1).std()),
-        'mse_measured': _mean(squares[~failed]),
-        'bias_percent': 100 * float(np.expm1(found['bias'])),
+        'mse': squares.mean(),
+        'mse_err': squares[drawn].mean(axis=1).std() if n > 1 else np.nan,
+        'mse_measured': squares[~failed].mean() if not failed.all() else np.nan,
+        'bias_percent': 100 * np.expm1(found['bias']),
         'scatter_percent': 100 * found['scatter'],
         'scatter_over_bound': found['scatter_over_bound'],
-        **{name: _mean(off > limit) for name, limit in SHARES.items()},
+        **{name: np.mean(off > limit) for name, limit in SHARES.items()},
     }
 
 
 def bound_statistics(bound):
     """Return what `method_statistics` would be of Gaussian errors of these sizes, without bias."""
-    mse, is_any = _mean((bound / LN10) ** 2), len(bound) > 0
+    mse = np.mean((bound / LN10) ** 2)
     beyond = {
         name: norm.sf(np.log1p(limit) / bound) + norm.cdf(np.log1p(-limit) / bound)
         for name, limit in SHARES.items()
@@ -315,33 +286,22 @@ def bound_statistics(bound):
         # the galaxies are what they are
         'mse_err': np.nan,
         'mse_measured': mse,
-        'bias_percent': 0.0 if is_any else np.nan,
-        'scatter_percent': 100 * metrics.scatter_at_bound(bound) if is_any else np.nan,
-        'scatter_over_bound': 1.0 if is_any else np.nan,
-        **{name: _mean(values) for name, values in beyond.items()},
+        'bias_percent': 0.0,
+        'scatter_percent': 100 * metrics.scatter_at_bound(bound),
+        'scatter_over_bound': 1.0,
+        **{name: values.mean() for name, values in beyond.items()},
     }
 
 
-def _mean(values):
-    return float(np.mean(values)) if len(values) else np.nan
-
-
-def _faintest(predictions):
-    n = max(1, round(0.01 * len(predictions)))
-    return predictions['actual'].rank(method='first').to_numpy() <= n
-
-
-def goal_table(predictions, bound, substitute):
+def goal_table(errors, is_faint):
     """Judge the shipped networks and the bound by the goal, on all galaxies and without some."""
+    errors = errors[[*SHIPPED.values(), SUBSTITUTE, BOUND]]
     selections = {
-        'all': np.ones(len(bound), bool),
-        'measured': np.isfinite(predictions['shipped'].to_numpy()),
-        'without the faintest 1 %': ~_faintest(predictions),
+        'all': errors,
+        'measured': errors[errors[SHIPPED['shipped']].notna()],
+        'without the faintest 1 %': errors[~is_faint],
     }
-    tables = [
-        summarize(predictions, bound, substitute, [({'galaxies': name}, inside)], SHIPPED)
-        for name, inside in selections.items()
-    ]
+    tables = [summarize(part, galaxies=name) for name, part in selections.items()]
     table = pd.concat(tables, ignore_index=True)
     table = table[['method', 'galaxies', 'n', 'n_failed', 'mse', 'beyond_10']]
     # the bound is the last of each selection
@@ -350,68 +310,43 @@ def goal_table(predictions, bound, substitute):
     return table.assign(**is_met, mse_over_bound=table['mse'] / possible)
 
 
-def part_of_the_faintest(predictions, bound, substitute):
-    """
-    Tell how much of the summed squared errors comes from the faintest 1 % of the galaxies.
+def part_of_the_faintest(errors, is_faint):
+    """Tell how much of the summed squared errors is of faint galaxies, and without failures."""
 
-    The flux of the ``brightest`` of them is in ADU; ``part_measured`` is without failures.
-    """
-    faint = _faintest(predictions)
-    guess = LN10 * (substitute - predictions['actual'].to_numpy())
-    errors = {BOUND: (bound, bound)}
-    for name, label in SHIPPED.items():
-        error = ln_errors(predictions, name)
-        errors[label] = np.where(np.isfinite(error), error, guess), np.nan_to_num(error)
-    brightest = float(10 ** predictions['actual'][faint].max())
-    rows = []
-    for method, both in errors.items():
-        part, measured = ((e[faint] ** 2).sum() / (e**2).sum() for e in both)
-        rows.append((method, int(faint.sum()), brightest, part, measured))
-    return pd.DataFrame(rows, columns=['method', 'n', 'brightest', 'part', 'part_measured'])
+    def part(squares):
+        return squares[is_faint].sum() / squares.sum()
+
+    squares = errors[[BOUND, *SHIPPED.values()]] ** 2
+    replaced = squares.apply(lambda measured: measured.fillna(errors[SUBSTITUTE] ** 2))
+    found = {'n': is_faint.sum(), 'part': part(replaced), 'part_measured': part(squares)}
+    return pd.DataFrame(found).reset_index(names='method')
 
 
-def _today_figures(predictions, bound):
-    actual = predictions['actual'].to_numpy()
-    errors = {label: ln_errors(predictions, name) for name, label in METHODS.items()}
-    percents = {label: 100 * np.expm1(error) for label, error in errors.items()}
-    groups = flux_groups(actual)
-    flux = [10 ** np.median(actual[group]) for group in groups]
-    scatters = {
-        about: {label: [nmad(e[group], center) for group in groups] for label, e in errors.items()}
-        for about, center in (('median of the bin', np.median), ('truth', lambda *_: 0.0))
-    }
-    possible = [100 * metrics.scatter_at_bound(bound[group]) for group in groups]
+def _today_figures(errors, actual):
+    methods, groups = errors.drop(columns=[SUBSTITUTE, BOUND]), flux_groups(actual)
+    centers = {'median of the bin': methods.groupby(groups).transform('median'), 'truth': 0}
+    scatters = {}
+    for about, center in centers.items():
+        away = (methods - center).abs().groupby(groups)
+        nmad = away.median() / norm.ppf(0.75)
+        scatters[about] = 100 * nmad.where(away.count() >= FEWEST)
+    flux = 10 ** actual.groupby(groups).median()
+    possible = 100 * errors[BOUND].groupby(groups).agg(metrics.scatter_at_bound)
     return {
-        'today_residuals.png': figures.plot_residuals(10**actual, percents),
+        'today_residuals.png': figures.plot_residuals(10**actual, 100 * np.expm1(methods)),
         'today_scatter.png': figures.plot_scatter(flux, scatters, bound=possible),
     }
 
 
-def nmad(errors, center):
-    """Return the scatter in percent of those that were measured, if they are enough."""
-    errors = errors[np.isfinite(errors)]
-    if len(errors) < FEWEST:
-        return np.nan
-    return 100 * median_abs_deviation(errors, center=lambda e, axis: center(e), scale='normal')
-
-
 def flux_groups(actual):
-    """
-    Split galaxies by their flux, into bins of equal width in its logarithm where they suffice.
-
-    Each has at least 5 galaxies, the faintest first; what is left over joins the next bin, and at
-    the bright end the last one.
-    """
-    edges = np.linspace(actual.min(), actual.max(), N_BINS + 1)
-    groups, pending = [], np.array([], int)
-    for _, _, inside in metrics.split_into_bins(actual, edges):
-        pending = np.concatenate([pending, np.flatnonzero(inside)])
-        if len(pending) >= FEWEST:
-            groups.append(pending)
-            pending = pending[:0]
-    if len(pending) and groups:
-        groups[-1] = np.concatenate([groups[-1], pending])
-    return groups
+    """Number bins of equal width in log flux; one of fewer than 5 galaxies joins the next."""
+    begins, *edges, _ = np.linspace(actual.min(), actual.max(), N_BINS + 1)
+    begins = [begins]
+    for edge in edges:
+        n_below = ((actual >= begins[-1]) & (actual < edge)).sum()
+        if min(n_below, (actual >= edge).sum()) >= FEWEST:
+            begins.append(edge)
+    return np.digitize(actual, begins)
 
 
 # -- accuracy by the shape, and the cost -------------------------------------------------------
@@ -420,37 +355,31 @@ def flux_groups(actual):
 def accuracy(context):
     """Take the accuracy by bulge-to-total ratio and radius, and the cost beside that of fits."""
     predictions = read_predictions(context, 'today')
+    errors, bound = ln_errors(predictions, JUDGED), predictions['bound'].to_numpy()
+    styles = method_styles({label: label for label in errors})
     tables, drawn = {}, {}
     for parameter in PARAMETERS:
-        values = context.test.table[parameter.name].to_numpy(float)
+        values, name = context.test.table[parameter.name], f'accuracy_{parameter.name.lower()}'
         # the last bin holds all that is larger
-        last = max(parameter.edges[-1], float(np.ceil(10 * np.max(values)) / 10))
+        last = max(parameter.edges[-1], float(np.ceil(10 * values.max()) / 10))
         parameter = replace(parameter, edges=(*parameter.edges[:-1], last))
-        summary, bounds = accuracy_by(predictions, values, parameter.edges)
-        figure = binned_figure(summary, parameter, method_styles(JUDGED), bounds=bounds)
-        drawn[f'accuracy_{parameter.name.lower()}.png'] = figure.axes
-        table, possible = summary.to_pandas(), bounds['low', 'high', 'scatter'].to_pandas()
-        table['method'] = table['method'].map(METHODS)
-        table = table.merge(possible.rename(columns={'scatter': 'bound'}), 'left', ['low', 'high'])
-        tables[f'accuracy_{parameter.name.lower()}.csv'] = table
+        tables[f'{name}.csv'] = table = accuracy_by(errors, bound, values, parameter.edges)
+        bounds = table[['low', 'high', 'bound']].rename(columns={'bound': 'scatter'})
+        bounds = Table.from_pandas(bounds.drop_duplicates())
+        drawn[f'{name}.png'] = binned_figure(table, parameter, styles, bounds=bounds).axes
 
     known = predictions[: context.preset.n_profile_fits]
     cutouts = list(context.test.cutouts(range(len(known))))
-    log_flux, seconds, missing = run_fits(cutouts, progress=context.progress)
-    log_flux |= {name: known[name].to_numpy() for name in CNN_NAMES}
-    costs = cost_table(known['actual'].to_numpy(), log_flux, seconds)
-    tables['accuracy_cost.csv'] = costs
-    tables['accuracy_fits.csv'] = known[['img_number', 'actual']].assign(**log_flux)
+    log_flux, seconds = time_methods(cutouts, progress=context.progress)
+    log_flux = known[['img_number', 'actual']].assign(**log_flux, **known[[*CNN_NAMES]])
+    tables['accuracy_cost.csv'] = costs = cost_table(log_flux, seconds)
+    tables['accuracy_fits.csv'] = log_flux
     drawn['accuracy_cost.png'] = figures.plot_costs(costs)
     rows = [
         comparison_row(f'{label}, {row["method"]}', None, row[column])
-        for column, label in (
-            ('per_second', 'cutouts per second and core'),
-            ('median_percent', 'median error of the flux [%]'),
-        )
+        for column, label in COST_ROWS.items()
         for row in costs.to_dict('records')
     ]
-    rows += [comparison_row('fits that were left out need', None, needs) for needs in missing]
     return {
         'rows': rows,
         'costs': costs.to_dict('records'),
@@ -458,92 +387,70 @@ def accuracy(context):
     }
 
 
-def accuracy_by(predictions, values, edges):
-    """
-    Summarize the errors of methods in bins of a parameter, and the bounds there.
-
-    Failures count in the completeness alone; see `~astroflux.evaluation.flux_error_statistics`.
-    """
-    bound = predictions['bound'].to_numpy()
-    kept = ['low', 'high', 'n', *(f'{name}{end}' for name in STATISTICS for end in ('', '_err'))]
-    tables = []
-    for name in JUDGED:
-        errors = Table({'ln_error': ln_errors(predictions, name)})
-        table = metrics.summarize_by(values, edges, errors, bound=bound)[kept]
-        table.add_column([name] * len(table), name='method', index=0)
-        tables.append(table)
-    rows = []
-    for low, high, inside in metrics.split_into_bins(values, edges):
-        known = bound[inside & np.isfinite(bound)]
-        scatter = metrics.scatter_at_bound(known) if len(known) else np.nan
-        rows.append({'low': low, 'high': high, 'n': int(inside.sum()), 'scatter': scatter})
-    return vstack(tables), Table(rows)
+def accuracy_by(errors, bound, values, edges):
+    """Summarize the errors of methods in bins of a parameter, with the scatter at the bound."""
+    tables = {}
+    for label, error in errors.items():
+        table = metrics.summarize_by(values, edges, Table({'ln_error': error}), bound=bound)
+        tables[label] = table.to_pandas()
+    # nothing is known of intervals
+    table = pd.concat(tables, names=['method']).dropna(axis='columns', how='all')
+    bins = _filled_bins(values, edges)
+    bounds = {low: metrics.scatter_at_bound(bound[inside]) for low, _, inside in bins}
+    return table.assign(bound=table['low'].map(bounds)).reset_index('method')
 
 
-def run_fits(cutouts, *, progress=False):
+def _filled_bins(values, edges):
+    return [bin_ for bin_ in metrics.split_into_bins(values, edges) if bin_[-1].any()]
+
+
+def time_methods(cutouts, *, progress=False):
     """
     Measure the same images by networks, Kron and light-profile fits, on one core.
 
-    Returns log10 of the fluxes, and the seconds per cutout, by method; a network of the study,
-    ``study``, has seconds alone, as it is one of chance. Last, what fits that were left out need.
+    Returns log10 of the fluxes, NaN without one, and the processor time per cutout, by method. The
+    networks of the study have the time of one, and no fluxes.
     """
-    log_flux, seconds, missing = {}, {}, {}
-    with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'study.safetensors'
-        with torch.random.fork_rng(devices=[]):
-            save_weights(path, StudyNet(), name='untrained')
-        for name, estimator in (
-            # nearly twice as fast as batches of 64, whose first maps the C library does not keep
-            ('study', CNNFluxEstimator(weights=str(path), batch_size=16)),
-            ('shipped', CNNFluxEstimator()),
-            ('kron', KronFluxEstimator()),
-        ):
-            log_flux[name], seconds[name] = measure_timed(estimator, cutouts)
-        for name in FITS:
-            if KNOWN_METHODS[name].is_available:
-                log_flux[name], seconds[name] = measure_timed_once(
-                    make_estimator(name), cutouts, progress=progress
-                )
-            else:
-                missing[KNOWN_METHODS[name].how_to_install] = name
-    del log_flux['study']
-    return log_flux, seconds, list(missing)
-
-
-def measure_timed_once(estimator, cutouts, *, progress=False):
-    """Return log10 of the fluxes, NaN without one, and the processor time per cutout."""
-    began = cpu_seconds()
-    flux = estimator.measure(cutouts, progress=progress)['flux'].value
-    return positive_log10(flux), (cpu_seconds() - began) / len(cutouts)
-
-
-def measure_timed(estimator, cutouts):
-    """Do the same after a first time, which loads what has to be; the best time of three."""
-    log_flux, _ = measure_timed_once(estimator, cutouts)
+    methods = {
+        # nearly twice as fast as batches of 64, whose first maps the C library does not keep
+        'study': CNNFluxEstimator(weights='study-2024', batch_size=16),
+        'shipped': CNNFluxEstimator(),
+        'kron': KronFluxEstimator(),
+        **{name: make_estimator(name) for name in FITS},
+    }
+    # a fast method again, when it has loaded what it needs
     many = cutouts * -(-FEWEST_TIMED // len(cutouts))
-    return log_flux, min(measure_timed_once(estimator, many)[1] for _ in range(REPEATS))
+    log_flux, seconds = {}, {}
+    with threadpool_limits(1):
+        for name, estimator in methods.items():
+            for images in [cutouts] if name in FITS else [cutouts, many]:
+                began = cpu_seconds()
+                flux = estimator.measure(images, progress=progress)['flux'].value
+                seconds[name] = (cpu_seconds() - began) / len(images)
+                log_flux.setdefault(name, positive_log10(flux))
+    del log_flux['study']
+    return log_flux, seconds | dict.fromkeys(CNN_NAMES, seconds.pop('study'))
 
 
-def cost_table(actual, log_flux, seconds):
+def cost_table(log_flux, seconds):
     """
     Put speed and accuracy of methods side by side, the fastest first.
 
     Times are of one core per cutout, ``speed_over_fit`` against the slowest fit. Of the ``mse`` of
     log10 flux and the absolute errors of the flux in percent, failures have no part.
     """
-    errors = LN10 * pd.DataFrame(log_flux).sub(actual, axis=0)
-    percent = 100 * np.expm1(errors).abs()
-    time = pd.Series({n: seconds['study' if n in CNN_NAMES else n] for n in log_flux})
-    slowest = max((seconds[name] for name in FITS if name in seconds), default=np.nan)
+    errors = log_flux[[*seconds]].sub(log_flux['actual'], axis=0)
+    percent = 100 * np.expm1(LN10 * errors).abs()
+    time = pd.Series(seconds)
     table = pd.DataFrame(
         {
-            'method': pd.Series({name: (METHODS | FITS)[name] for name in log_flux}),
-            'n': len(actual),
+            'method': pd.Series(METHODS | FITS)[[*seconds]],
+            'n': len(errors),
             'n_failed': errors.isna().sum(),
             'milliseconds': 1e3 * time,
             'per_second': 1 / time,
-            'speed_over_fit': slowest / time,
-            'mse': ((errors / LN10) ** 2).mean(),
+            'speed_over_fit': time[[*FITS]].max() / time,
+            'mse': (errors**2).mean(),
             'median_percent': percent.median(),
             'largest_percent': percent.max(),
         }

@@ -13,7 +13,7 @@ from astroflux.estimators.regression._features import join_features, measure_fea
 from astroflux.estimators.regression._training_table import (
     TrainingTable,
     achievable_scatter,
-    write_table,
+    write_training_table,
 )
 from astroflux.networks import default_weights
 from astroflux.training.configuration import read_configuration
@@ -125,7 +125,7 @@ def main(output, library, configuration, galaxies, observations, seed, name, wor
         progress=not quiet,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_table(output, table)
+    write_training_table(output, table)
     click.echo(f'wrote {output}')
 
 

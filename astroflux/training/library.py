@@ -17,10 +17,16 @@ from tqdm import tqdm
 
 from astroflux._optional import import_optional
 from astroflux._work import spawn_pool, write_whole
+from astroflux.networks.outputs import SHAPE
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
 from astroflux.simulation.morphology import morphological_profile
 from astroflux.simulation.observation import PSF_SIZE
-from astroflux.simulation.population import GalaxyPopulation, PSFPopulation, radius_of_sum
+from astroflux.simulation.population import (
+    GalaxyPopulation,
+    PSFPopulation,
+    components_of,
+    radius_of_sum,
+)
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.simulation.structure import structured_profile
 
@@ -38,9 +44,24 @@ N_PHOTONS = 20_000
 
 class Truth(NamedTuple):
     """
-    What is known of a galaxy: a column each of a chunk and of a `Library`.
+    What is known of a galaxy, or arrays of that.
 
     Among it what ``SHAPE`` of `astroflux.networks.outputs` lists, by the names of its columns.
+
+    Attributes
+    ----------
+    half_light_radius : float
+        In arcsec, as all lengths; in pixels if it is that of a `Library`.
+    concentration : float
+        ``5 log10(r80 / r20)`` of the radii that enclose 80 and 20 % of the light
+        (Conselice 2003, ApJS 147, 1, section 3.1, but of the total flux).
+    bulge_to_total : float
+        Of a single component 0 if its Sersic index is that of a disc (0.8 to
+        1.2), 1 if it is that of a bulge (3 to 5). NaN where it has no meaning.
+    sersic_index : float
+        Of a single component.
+    n_components : int
+        Number of Sersic components; 0 if there is more than that.
     """
 
     half_light_radius: float
@@ -70,18 +91,8 @@ class Library:
         flux at a signal-to-noise ratio of one, inverted.
     psf : `~numpy.ndarray`
         ``(n_groups, 9)``: `~astroflux.networks.psf_mixture.psf_numbers`, in pixels.
-    half_light_radius : `~numpy.ndarray`
-        In pixels.
-    concentration : `~numpy.ndarray`
-        ``5 log10(r80 / r20)`` of the radii that enclose 80 and 20 % of the light
-        (Conselice 2003, ApJS 147, 1, section 3.1, but of the total flux).
-    bulge_to_total : `~numpy.ndarray`
-        Of a single component 0 if its Sersic index is that of a disc (0.8 to
-        1.2), 1 if it is that of a bulge (3 to 5). NaN where it has no meaning.
-    sersic_index : `~numpy.ndarray`
-        Of a single component.
-    n_components : `~numpy.ndarray`
-        Number of Sersic components; 0 if there is more than that.
+    truth : `Truth`
+        Of arrays ``(n,)``.
     """
 
     stamps: np.ndarray
@@ -91,11 +102,7 @@ class Library:
     star_peak: np.ndarray
     unit_norm: np.ndarray
     psf: np.ndarray
-    half_light_radius: np.ndarray
-    concentration: np.ndarray
-    bulge_to_total: np.ndarray
-    sersic_index: np.ndarray
-    n_components: np.ndarray
+    truth: Truth
 
     def __len__(self):
         return len(self.stamps)
@@ -108,10 +115,7 @@ class Library:
 
 def _sersic_truth(row):
     """Return the numbers of a galaxy of one or two components."""
-    components = [
-        (1 - row['bulge_to_total'], row['sersic_index_1'], row['half_light_radius_1']),
-        (row['bulge_to_total'], row['sersic_index_2'], row['half_light_radius_2']),
-    ]
+    components = components_of(row)
     inner, half, outer = (radius_of_sum(components, fraction) for fraction in (0.2, 0.5, 0.8))
     index, bulge_to_total = row['sersic_index_1'], row['bulge_to_total']
     if row['n_components'] == 1:
@@ -192,7 +196,9 @@ def _render_chunk(path, config, index):
         'psf_binning': np.array(binnings),
         **dict(zip(Truth._fields, np.array(truths, float).T, strict=True)),
     }
-    arrays['half_light_radius'] = arrays['half_light_radius'] / pixel_scale
+    for output in SHAPE:
+        if output.is_ln_of_pixels:
+            arrays[output.column] = arrays[output.column] / pixel_scale
     with write_whole(path) as part, part.open('wb') as file:
         np.savez(file, **arrays)
 
@@ -241,25 +247,7 @@ def render_library(directory, config, *, workers=2, progress=True):
 
 
 def load_library(directory, config):
-    """
-    Read a rendered library into memory.
-
-    Parameters
-    ----------
-    directory : path-like
-        Folder of the chunks.
-    config : mapping
-        As for `render_library`.
-
-    Returns
-    -------
-    library : `Library`
-
-    Raises
-    ------
-    FileNotFoundError
-        If a chunk is missing.
-    """
+    """Read a `Library` into memory; `FileNotFoundError` if it is not rendered as a whole."""
     parts = []
     for path in _chunk_paths(directory, config):
         if not path.exists():
@@ -271,7 +259,9 @@ def load_library(directory, config):
     joined['psf'] = _told_of_psfs(
         *(joined.pop(f'psf_{name}') for name in ('image', 'fwhm', 'binning'))
     )
+    truth = Truth(**{name: joined.pop(name) for name in Truth._fields})
     # half precision is for the disk: numpy computes with it slowly
     for name in ('stamps', 'stars'):
         joined[name] = torch.from_numpy(joined[name]).float().numpy()
-    return Library(group=np.repeat(np.arange(len(joined['stars'])), config['group_size']), **joined)
+    group = np.repeat(np.arange(len(joined['stars'])), config['group_size'])
+    return Library(group=group, truth=truth, **joined)

@@ -127,7 +127,7 @@ class Stamps:
     def observe(self, indices, rng, device):
         """Return an observation of some of them as tensors."""
         seen = observe(self.library, indices, self.settings, rng, orient=self.orient)
-        return {name: torch.from_numpy(value).to(device) for name, value in vars(seen).items()}
+        return {name: torch.from_numpy(value).to(device) for name, value in seen.arrays().items()}
 
 
 def _answer(network, batch):
@@ -236,14 +236,7 @@ class Trainer:
         return stamps.observe(stamps.draw(self.settings.batch_size, rng), rng, self.device)
 
     def one_step(self):
-        """
-        Observe a batch and take one step.
-
-        Returns
-        -------
-        loss : float
-            The flux's part of it.
-        """
+        """Observe a batch and take one step; return the flux's part of the loss."""
         settings = self.settings
         batch = self._batch(self.training, self.step)
         for group in self.optimiser.param_groups:
@@ -268,11 +261,6 @@ class Trainer:
 
         On those of the training it is better than on any others. On the way it learns which cases
         are familiar.
-
-        Parameters
-        ----------
-        progress : bool
-            Whether to show a progress bar.
         """
         settings = self.settings
         network = self.average.module.eval()
@@ -298,10 +286,7 @@ class Trainer:
         """
         Measure the validation stamps with the averaged weights.
 
-        Returns
-        -------
-        summary : `~astropy.table.Table`
-            One row per S/N bin, from `~astroflux.evaluation.summarize_by`.
+        Returns a row for each bin of S/N, as `~astroflux.evaluation.summarize_by` does.
         """
         network = self.average.module.eval()
         parts = []

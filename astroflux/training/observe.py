@@ -155,9 +155,11 @@ class Observation:
     psf : `~numpy.ndarray`
         ``(n, 9)`` float32: `~astroflux.networks.psf_mixture.psf_numbers`, in pixels;
         NaN where unknown.
-    ln_flux, ln_radius, concentration, bulge_to_total : `~numpy.ndarray`
-        ``(n,)`` float32; the flux in units of the noise, lengths in pixels. All but the
-        flux are those of ``SHAPE`` in `astroflux.networks.outputs`.
+    ln_flux : `~numpy.ndarray`
+        ``(n,)`` float32, in units of the noise.
+    shape : dict of str to `~numpy.ndarray`
+        ``(n,)`` float32 each: what ``SHAPE`` of `astroflux.networks.outputs` lists, lengths in
+        pixels.
     snr : `~numpy.ndarray`
         ``(n,)`` float32, ``sqrt(sum(model**2))`` in units of the noise.
     effective_snr : `~numpy.ndarray`
@@ -173,13 +175,15 @@ class Observation:
     weight: np.ndarray
     psf: np.ndarray
     ln_flux: np.ndarray
-    ln_radius: np.ndarray
-    concentration: np.ndarray
-    bulge_to_total: np.ndarray
+    shape: dict
     snr: np.ndarray
     effective_snr: np.ndarray
     floor: np.ndarray
     binning: np.ndarray
+
+    def arrays(self):
+        """Return all of it by name, the shape's among the others."""
+        return {name: value for name, value in vars(self).items() if name != 'shape'} | self.shape
 
 
 def _neighbours(library, index, flux, canvas, valid, settings, rng):
@@ -290,55 +294,26 @@ def _binning(fwhm, settings, rng):
 
 def draw_indices(library, n, settings, rng):
     """
-    Draw galaxies of a library, with the weights of the settings.
+    Draw ``n`` galaxies of a `~astroflux.training.library.Library`: their numbers.
 
-    Parameters
-    ----------
-    library : `~astroflux.training.library.Library`
-        Noiseless stamps.
-    n : int
-        How many.
-    settings : `ObservationSettings`
-        Of which ``sersic_index_power`` and ``compact_radius`` count.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    indices : `~numpy.ndarray`
-        ``(n,)`` integers.
+    The weights are ``sersic_index_power`` and ``compact_radius`` of the settings.
     """
-    single = library.n_components == 1
+    single = library.truth.n_components == 1
     # The share of single components stays that of the library.
     weight = np.ones(len(library))
-    weight[single] = library.sersic_index[single] ** settings.sersic_index_power
+    weight[single] = library.truth.sersic_index[single] ** settings.sersic_index_power
     weight[single] /= weight[single].mean()
-    size = library.half_light_radius / library.psf[library.group, 0]
+    size = library.truth.half_light_radius / library.psf[library.group, 0]
     weight *= np.minimum(1, size / settings.compact_radius)
     return rng.choice(len(library), n, p=weight / weight.sum())
 
 
 def observe(library, indices, settings, rng, *, orient=Orientation.of):
     """
-    Observe galaxies of a library.
+    Observe galaxies of a `~astroflux.training.library.Library`, by their numbers.
 
-    Parameters
-    ----------
-    library : `~astroflux.training.library.Library`
-        Noiseless stamps.
-    indices : sequence of int
-        Which galaxies.
-    settings : `ObservationSettings`
-        How.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    orient : callable
-        Called with an image and the position of the galaxy in it, returns the
-        `~astroflux.networks.orientation.Orientation` to see it in.
-
-    Returns
-    -------
-    observation : `Observation`
+    Called with an image and the position of the galaxy in it, ``orient`` returns the
+    `~astroflux.networks.orientation.Orientation` to see it in.
     """
     n = len(indices)
     snr = np.exp(rng.uniform(*np.log(settings.snr), n))
@@ -347,7 +322,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     alone = np.zeros_like(image)
     valid = np.ones_like(image)
     skies = {}
-    floor = np.full(n, STRUCTURE_FLOOR) * (library.n_components[indices] == 0)
+    floor = np.full(n, STRUCTURE_FLOOR) * (library.truth.n_components[indices] == 0)
     for row, index in enumerate(indices):
         dx, dy = rng.choice(SHIFTS, 2, p=SHIFT_SHARES)
         stamp = ORIENTATIONS[rng.integers(8)].apply(library.stamps[index])
@@ -361,7 +336,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
             _neighbours(library, index, flux[row], image[row], valid[row], settings, rng)
         if rng.random() < settings.defect_fraction:
             _defects(valid[row], rng)
-        _cut(valid[row], CANVAS_SIZE, library.half_light_radius[index], settings, rng)
+        _cut(valid[row], CANVAS_SIZE, library.truth.half_light_radius[index], settings, rng)
     floor += _unknowable(image, alone, valid, flux)
 
     true_variance, told_variance = noise_maps(image, settings, rng)
@@ -393,7 +368,6 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
 
     truth = {
         'ln_flux': np.log(flux),
-        **{o.name: o.of_column(getattr(library, o.column)[indices]) for o in SHAPE},
         'snr': snr,
         'effective_snr': effective_snr,
         'floor': floor,
@@ -403,5 +377,9 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         image=image,
         weight=weight,
         psf=_psf_as_given(library, indices, settings, rng),
+        shape={
+            o.name: o.of_column(getattr(library.truth, o.column)[indices]).astype(np.float32)
+            for o in SHAPE
+        },
         **{name: value.astype(np.float32) for name, value in truth.items()},
     )

@@ -138,7 +138,7 @@ def draw_sky(library, index, alone, flux, settings, rng):
 def _stand_ins(library, group, sources, rng):
     """Return for each source a galaxy of the group, preferably of about its radius."""
     first = group * library.group_size
-    radii = library.half_light_radius[first : first + library.group_size]
+    radii = library.truth.half_light_radius[first : first + library.group_size]
     with np.errstate(divide='ignore'):
         apart = np.log(radii) - np.log(sources.radius)[:, None]
     # stars have none: any will do

@@ -13,7 +13,8 @@ from astropy.nddata import (
 )
 from numpy.testing import assert_array_equal
 
-from astroflux.cutouts import CutoutReadError, is_single, iter_cutouts
+from astroflux.cutouts import CutoutReadError, iter_cutouts
+from astroflux.cutouts._items import is_single
 from astroflux.flags import MeasurementFlag as Flag
 
 

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of input becomes the same arrays."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -15,7 +17,8 @@ from astropy.nddata import (
 from astropy.utils.masked import Masked
 from numpy.testing import assert_allclose, assert_array_equal
 
-from astroflux.cutouts import Cutout, is_single, iter_cutouts, write_cutout
+from astroflux.cutouts import Cutout, iter_cutouts, write_cutout
+from astroflux.cutouts._items import is_single, unpack
 from astroflux.flags import MeasurementFlag as Flag
 
 
@@ -24,34 +27,41 @@ def one(cutouts, **kwargs):
     return cutout
 
 
+# How to make one of an array in adu, or without a unit.
 KINDS = {
-    'ndarray': lambda d: d,
-    'quantity': lambda d: d * u.adu,
-    'nddata': lambda d: NDData(d, unit='adu'),
-    'ccddata': lambda d: CCDData(d, unit='adu'),
-    'masked array': lambda d: np.ma.MaskedArray(d),
-    'masked quantity': lambda d: Masked(d * u.adu, mask=np.zeros(d.shape, bool)),
-    'cutout2d': lambda d: Cutout2D(d, (20, 16), d.shape),
-    'cutout2d of quantity': lambda d: Cutout2D(d * u.adu, (20, 16), d.shape),
+    'ndarray': (lambda d: d, ''),
+    'quantity': (lambda d: d * u.adu, 'adu'),
+    'nddata': (lambda d: NDData(d, unit='adu'), 'adu'),
+    'ccddata': (lambda d: CCDData(d, unit='adu'), 'adu'),
+    'masked array': (lambda d: np.ma.MaskedArray(d), ''),
+    'masked quantity': (lambda d: Masked(d * u.adu, mask=np.zeros(d.shape, bool)), 'adu'),
+    'cutout2d': (lambda d: Cutout2D(d, (20, 16), d.shape), ''),
+    'cutout2d of quantity': (lambda d: Cutout2D(d * u.adu, (20, 16), d.shape), 'adu'),
 }
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_kinds_of_input(kind, stamp):
     before = stamp.copy()
-    item = KINDS[kind](stamp)
+    make, unit = KINDS[kind]
+    item = make(stamp)
     assert is_single(item)
     cutout = one(item)
     assert_array_equal(cutout.data, stamp)
     assert cutout.data.dtype == np.float64
     assert not np.shares_memory(cutout.data, stamp)
-    assert cutout.unit == getattr(item, 'unit', None) or kind.startswith(
-        ('cutout', 'n', 'masked a')
-    )
+    assert cutout.unit == u.Unit(unit)
     assert cutout.position == (20, 16)
     assert not cutout.mask.any()
     assert cutout.flags == Flag.NOISE_ESTIMATED | Flag.PSF_UNKNOWN
     assert_array_equal(stamp, before)
+
+
+def test_every_kind_is_tested(stamp):
+    items = [make(stamp) for make, _ in KINDS.values()]
+    # the others are paths, of which the next test is
+    for kind in {*unpack.registry} - {object, str, Path}:
+        assert any(isinstance(item, kind) for item in items), kind
 
 
 def test_path_and_its_label(tmp_path, stamp):

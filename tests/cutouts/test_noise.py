@@ -91,7 +91,9 @@ def test_constant_images_do_not_tell(value):
 def test_scales_exactly(exponent, rng):
     image = rng.normal(size=(50, 61))
     image[10:14, 20:25] += 30
-    assert estimate_noise(image * 2.0**exponent) == estimate_noise(image) * 2.0**exponent
+    # the second one is too small for differences
+    for part in (image, image[:4, :4]):
+        assert estimate_noise(part * 2.0**exponent) == estimate_noise(part) * 2.0**exponent
 
 
 def test_does_not_change_its_input(rng):

@@ -408,6 +408,20 @@ def test_network_without_a_fit_knows_no_novelty(make_ccd, tmp_path):
     assert 'UNFAMILIAR' not in flags_of(table)
 
 
+def test_what_a_network_does_not_say_is_nan(make_ccd, tmp_path):
+    from astroflux.networks import save_weights
+    from astroflux.networks.profile_net import ProfileNet
+
+    path = tmp_path / 'terse.safetensors'
+    network = ProfileNet((4, 4, 4, 4), (4, 4, 4, 4), 2, 8, outputs=['ln_radius'])
+    save_weights(path, network, name='terse')
+    table = CNNFluxEstimator(path).measure(make_ccd())
+    assert np.isfinite(table['flux'][0])
+    assert np.isfinite(table['half_light_radius'][0])
+    for name in ('concentration', 'concentration_err', 'bulge_to_total'):
+        assert np.isnan(table[name][0])
+
+
 # -- what counts -------------------------------------------------------------------------------
 
 

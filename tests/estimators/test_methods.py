@@ -1,4 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
+from pathlib import Path
+
 import pytest
 
 import astroflux
@@ -16,6 +18,12 @@ def test_every_method_can_be_made(name):
 
 def test_labels_are_distinct():
     assert len({method.label for method in KNOWN_METHODS.values()}) == len(KNOWN_METHODS)
+
+
+def test_every_method_is_described():
+    text = (Path(__file__).parents[2] / 'docs' / 'comparators.rst').read_text()
+    # the page is of what the network is compared with
+    assert [name for name in KNOWN_METHODS if f'``{name}``' not in text] == ['cnn']
 
 
 def test_further_arguments():

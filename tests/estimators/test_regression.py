@@ -25,8 +25,8 @@ from astroflux.estimators.regression._training_table import (
     TrainingTable,
     achievable_scatter,
     locate_table,
-    read_table,
-    write_table,
+    read_training_table,
+    write_training_table,
 )
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 
@@ -271,7 +271,7 @@ def test_untrained(make_ccd):
 def test_meta_names_the_table(make_ccd):
     meta = RegressionFluxEstimator(model='linear').measure(make_ccd()).meta
     assert meta['weights'] == 'simulated-3'
-    assert meta['weights_sha256'] == read_table(locate_table('simulated-3'))[0].sha256
+    assert meta['weights_sha256'] == read_training_table(locate_table('simulated-3'))[0].sha256
     assert 'sklearn' in meta['versions']
 
 
@@ -348,8 +348,8 @@ def test_fit_refuses(lesson):
 
 def test_table_round_trip(table, tmp_path):
     path = tmp_path / 'table'
-    write_table(path, table, params={'model': 'forest'})
-    again, params = read_table(path)
+    write_training_table(path, table, params={'model': 'forest'})
+    again, params = read_training_table(path)
     assert again == table
     assert again.name == 'synthetic'
     assert params == {'model': 'forest'}
@@ -371,7 +371,7 @@ def rewrite(path, table, **changes):
     """Write a table with a header and arrays that are not its own."""
     from safetensors import safe_open
 
-    write_table(path, table)
+    write_training_table(path, table)
     with safe_open(path, framework='numpy') as file:
         header = file.metadata()
     arrays = load_file(path)
@@ -384,17 +384,17 @@ def test_changed_file(table, tmp_path):
     path = tmp_path / 'changed'
     rewrite(path, table, target=table.target + 1)
     with pytest.raises(ValueError, match='changed is damaged or was changed'):
-        read_table(path)
+        read_training_table(path)
     rewrite(path, table, feature_names='["a", "b"]')
     with pytest.raises(ValueError, match='changed has other features'):
-        read_table(path)
+        read_training_table(path)
     rewrite(path, table, more=np.zeros(3))
     with pytest.raises(ValueError, match='changed holds no complete training table'):
-        read_table(path)
+        read_training_table(path)
 
 
 def test_shipped_table():
-    table, _ = read_table(locate_table('simulated-3'))
+    table, _ = read_training_table(locate_table('simulated-3'))
     assert table.features.shape == (len(table.target), len(FEATURES))
     assert np.isfinite(table.target).all()
     assert (table.scatter > 0).all()

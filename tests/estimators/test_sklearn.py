@@ -21,8 +21,9 @@ from astroflux import (
     RegressionFluxEstimator,
     SEPFluxEstimator,
 )
-from astroflux.estimators import SourceFinder
+from astroflux.estimators import MeasurementError, SourceFinder
 from astroflux.estimators.methods import ESTIMATOR_MODULES
+from astroflux.flags import MeasurementFlag
 
 # -- the checks of scikit-learn ----------------------------------------------------------------
 
@@ -155,6 +156,13 @@ def test_same_finder_same_flux(make_ccd):
     assert estimator.measure(ccd).meta['parameters']['finder__n_sigma'] == 2.5
 
 
+@pytest.mark.parametrize('value', [None, 'mine'])
+def test_no_finder(value, make_ccd):
+    estimator = KronFluxEstimator().set_params(finder=value)
+    with pytest.raises(ValueError, match=f'finder must be a SourceFinder, got {value!r}'):
+        estimator.predict(make_ccd())
+
+
 # -- fit, searches and pipelines ---------------------------------------------------------------
 
 
@@ -227,3 +235,10 @@ def test_used_estimator_is_light(estimator, make_ccd):
     assert pickle.loads(pickled).predict(ccd, psf_fwhm=4.0) == flux
     # what was loaded stays with the estimator itself
     assert estimator.predict(ccd, psf_fwhm=4.0) == flux
+
+
+def test_a_failed_measurement_is_told_by_other_processes():
+    error = MeasurementError(MeasurementFlag.NOT_DETECTED, 'there is no source')
+    copied = pickle.loads(pickle.dumps(error))
+    assert copied.flag == error.flag
+    assert str(copied) == str(error)

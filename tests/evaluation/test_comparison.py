@@ -199,11 +199,19 @@ def test_goes_on_where_it_was_stopped(tmp_path, with_truth):
     np.testing.assert_array_equal(third.speed['cpu_time'], again.speed['cpu_time'])
 
 
+FITTED = ApertureFluxEstimator(radius=10)
+FITTED.aperture_correction_ = 1.5
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         ({'source': RoundGalaxies(5)}, 'source.n=4, not with source.n=5'),
         ({'methods': {'kron': KronFluxEstimator()}}, 'methods.aperture='),
+        (
+            {'methods': {**METHODS, 'aperture': FITTED}},
+            "learned.aperture.aperture_correction_=None, not with .*='1.5'",
+        ),
         ({'limits': {'kron': 1}}, 'limits.kron=None, not with limits.kron=1'),
         ({'psf_fwhm': 3.0}, "psf_fwhm='None', not with psf_fwhm='3.0'"),
         ({'chunk_size': 3}, 'chunk_size=100, not with chunk_size=3'),
@@ -247,6 +255,8 @@ def test_sources_tell_themselves_apart(tmp_path):
         )
     sources = [
         *(FileSource([name]) for name in ('a.fits', 'b.fits')),
+        *(ListSource([np.full((9, 9), value)]) for value in (0.0, 1.0)),
+        *(ListSource([CCDData(np.full((9, 9), value), unit='adu')]) for value in (2.0, 3.0)),
         *(DatasetSource(tmp_path / name) for name in ('a', 'b')),
         *(SimulatedSource(1, seed=seed) for seed in (1, 2)),
         SimulatedSource(1, seed=1, with_bound=False),

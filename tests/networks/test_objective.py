@@ -12,6 +12,7 @@ from astroflux.networks.profile_net import achievable_scatter
 
 N = 6
 SHAPE = tuple(output.name for output in outputs.SHAPE)
+ERRORS = tuple(output.error for output in outputs.SHAPE)
 
 
 def make_truth(n=N, snr=100.0):
@@ -19,9 +20,7 @@ def make_truth(n=N, snr=100.0):
         'ln_flux': torch.linspace(3, 8, n),
         'effective_snr': torch.full((n,), snr),
         'floor': torch.zeros(n),
-        'ln_radius': torch.linspace(0.5, 2, n),
-        'concentration': torch.linspace(2.5, 4.5, n),
-        'bulge_to_total': torch.linspace(0, 1, n),
+        **{name: torch.linspace(0, 1, n) for name in SHAPE},
     }
 
 
@@ -31,7 +30,7 @@ def make_answer(truth, n=N):
         **{name: truth[name].clone() for name in ('ln_flux', *SHAPE)},
         **{name: truth['ln_flux'].clone() for name in ('ln_start', 'ln_sersic', 'ln_free')},
         'quantiles': torch.zeros(n, len(QUANTILES)),
-        'shape_error': torch.zeros(n, len(SHAPE)),
+        **{name: torch.zeros(n) for name in ERRORS},
     }
 
 
@@ -107,19 +106,28 @@ def test_shape_loss(answer, truth, name, floor, gain):
 def test_what_has_no_meaning_costs_nothing(answer, truth, loss_of):
     answer = {name: (value + 0.2).requires_grad_() for name, value in answer.items()}
     # smaller than the errors are
-    answer['shape_error'] = torch.full((N, len(SHAPE)), 0.05).requires_grad_()
+    answer |= {name: torch.full((N,), 0.05).requires_grad_() for name in ERRORS}
     complete = float(loss_of(answer, truth).detach())
     truth['bulge_to_total'][1:4] = torch.nan
     loss = loss_of(answer, truth)
     loss.backward()
     assert 0 < float(loss.detach()) < complete
-    for name in (*SHAPE, 'shape_error', 'quantiles'):
+    for name in (*SHAPE, *ERRORS, 'quantiles'):
         if answer[name].grad is not None:
             assert torch.isfinite(answer[name].grad).all()
-    pulled = answer['bulge_to_total' if loss_of is shape_loss else 'shape_error'].grad
-    pulled = pulled if pulled.ndim == 1 else pulled[:, SHAPE.index('bulge_to_total')]
+    pulled = answer[f'bulge_to_total{"" if loss_of is shape_loss else "_error"}'].grad
     assert torch.all(pulled[1:4] == 0)
     assert torch.all(pulled[[0, 4, 5]] != 0)
+
+
+def test_what_the_network_does_not_say_costs_nothing(answer, truth):
+    answer = {name: value + 0.2 for name, value in answer.items()}
+    answer |= {name: torch.full((N,), 0.05) for name in ERRORS}
+    losses = [float(loss_of(answer, truth)) for loss_of in (shape_loss, error_loss)]
+    for name in (SHAPE[-1], ERRORS[-1]):
+        del answer[name]
+    for loss_of, complete in zip((shape_loss, error_loss), losses, strict=True):
+        assert 0 < float(loss_of(answer, truth)) < complete
 
 
 def test_nothing_known_of_any_shape(answer, truth):
@@ -140,7 +148,8 @@ def test_errors_do_not_pull_at_the_answer(answer, truth):
     for name in ('ln_flux', *SHAPE, 'ln_start', 'ln_sersic', 'ln_free'):
         assert answer[name].grad is None
     assert answer['quantiles'].grad.abs().min() > 0
-    assert answer['shape_error'].grad.abs().min() > 0
+    for name in ERRORS:
+        assert answer[name].grad.abs().min() > 0
 
 
 def test_pinball():
@@ -185,11 +194,13 @@ def test_best_shape_error_holds_68_percent():
     answer = make_answer(truth, n)
     levels = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     deviate = torch.as_tensor(norm.ppf(levels), dtype=torch.float32)
-    scatters = (0.03, 0.1, 0.2)
+    scatters = np.geomspace(0.03, 0.2, len(SHAPE))
     for name, scatter in zip(SHAPE, scatters, strict=True):
         answer[name] = truth[name] + scatter * deviate
     found = minimise(
-        lambda e: error_loss({**answer, 'shape_error': e.expand(n, -1)}, truth),
+        lambda e: error_loss(
+            {**answer, **dict(zip(ERRORS, e.expand(n, -1).unbind(1), strict=True))}, truth
+        ),
         len(SHAPE),
     )
     assert_allclose(found, scatters, rtol=2e-3)

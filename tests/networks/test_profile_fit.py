@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from astroflux.networks.profile_fit import ProfileFit, ProfileGuess, _solve
 from astroflux.networks.pyramid import CANVAS_SIZE, Pyramid, tiles
 from astroflux.networks.sersic_mixture import sersic_mixture
-from astroflux.networks.sersic_model import PARAMETERS, SersicModel
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
 
 # The point-spread function of all tests: standard deviations in pixels, and shares.
 PSF_SIGMAS = (1.4, 2.2, 4.5)
@@ -103,7 +103,7 @@ def norm(values):
 
 
 def finite_difference(fit, parameters, name, step=1e-4):
-    column = PARAMETERS.index(name)
+    column = PROFILE_PARAMETERS.index(name)
     psf = psf_gaussians(1, torch.float64)
     with torch.no_grad():
         up, down = (
@@ -122,11 +122,11 @@ ROUND = (150.0, 0.3, -0.4, 1.5, 4.0, 1.0, 0.0)
 ELONGATED = (150.0, 0.3, -0.4, 2.2, 5.0, 0.45, 65.0)
 
 
-@pytest.mark.parametrize('name', PARAMETERS)
+@pytest.mark.parametrize('name', PROFILE_PARAMETERS)
 @pytest.mark.parametrize('galaxy', [ROUND, ELONGATED])
 def test_modes_are_derivatives(galaxy, name):
     fit, parameters = ProfileFit(1).double(), parameters_of([galaxy], torch.float64)
-    mode = modes_of(fit, parameters)[PARAMETERS.index(name)]
+    mode = modes_of(fit, parameters)[PROFILE_PARAMETERS.index(name)]
     expected = finite_difference(fit, parameters, name)
     assert norm(mode - expected) < 1e-5 * norm(expected)
 

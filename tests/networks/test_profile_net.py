@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
-from astroflux.networks.outputs import QUANTILES, SHAPE
+from astroflux.networks.outputs import FIRST_OUTPUTS, QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry
 from astroflux.networks.profile_net import ProfileNet, achievable_scatter
 from astroflux.networks.psf_gaussians import PSFGaussians
@@ -64,10 +64,8 @@ def shapes_of(n, with_fit=True):
     shapes = {
         'ln_flux': (n,),
         'quantiles': (n, len(QUANTILES)),
-        'ln_radius': (n,),
-        'concentration': (n,),
-        'bulge_to_total': (n,),
-        'shape_error': (n, len(SHAPE)),
+        **dict.fromkeys(FIRST_OUTPUTS, (n,)),
+        **{f'{name}_error': (n,) for name in FIRST_OUTPUTS},
         'detection_snr': (n,),
     }
     if with_fit:
@@ -82,7 +80,8 @@ def assert_answer(answer, n, with_fit=True):
     for name, values in answer.items():
         assert torch.isfinite(values).all(), name
     assert torch.all(answer['quantiles'].diff(dim=1) > 0)
-    assert torch.all(answer['shape_error'] > 0)
+    for name in FIRST_OUTPUTS:
+        assert torch.all(answer[f'{name}_error'] > 0)
     assert torch.all((answer['bulge_to_total'] > 0) & (answer['bulge_to_total'] < 1))
     assert torch.all(answer['detection_snr'] > 0)
 
@@ -263,7 +262,8 @@ def test_gradients_are_finite(batch, n_steps, untrained):
 def test_errors_do_not_pull_at_the_answer(network, batch):
     network.zero_grad()
     answer = network(*batch)
-    (answer['quantiles'].sum() + answer['shape_error'].sum()).backward()
+    errors = [answer[name] for name in answer if name.endswith('_error')]
+    (answer['quantiles'].sum() + sum(error.sum() for error in errors)).backward()
     pulled = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
     network.zero_grad()
     assert pulled
@@ -283,6 +283,15 @@ def test_derivative_by_pixels(network, batch):
     assert float((derivative * step).sum()) == pytest.approx(float((up - down) / 2), rel=0.05)
 
 
+def test_says_what_its_settings_name(batch):
+    every = [output.name for output in SHAPE]
+    answers = [run(make_network(outputs=names), *batch) for names in (every, every[:1])]
+    missing = {output for output in SHAPE if output.name not in answers[1]}
+    assert missing == {*SHAPE[1:]}
+    names = {name for output in missing for name in (output.name, output.error)}
+    assert {*answers[0]} == {*answers[1]} | names
+
+
 # -- size, settings ----------------------------------------------------------------------------
 
 
@@ -294,9 +303,9 @@ def test_weights_are_small():
     assert stored < 5_000_000
 
 
-@pytest.mark.parametrize('n_steps', [0, 2])
-def test_settings_build_it_again(batch, n_steps):
-    network = make_network(n_steps=n_steps)
+@pytest.mark.parametrize('settings', [{'n_steps': 0}, {}, {'outputs': ['ln_radius']}])
+def test_settings_build_it_again(batch, settings):
+    network = make_network(**settings)
     again = ProfileNet(**network.settings).eval()
     again.load_state_dict(network.state_dict())
     expected = run(network, *batch)

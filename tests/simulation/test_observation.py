@@ -4,6 +4,7 @@ import pytest
 from astropy import units as u
 from astropy.wcs.utils import proj_plane_pixel_scales
 
+from astroflux.cutouts import iter_cutouts
 from astroflux.simulation import (
     CutoutSimulation,
     GalaxyPopulation,
@@ -15,6 +16,7 @@ from astroflux.simulation import (
     psf_profile,
     simulate_cutouts,
 )
+from astroflux.simulation.surveys import SURVEYS
 
 pytest.importorskip('galsim')
 
@@ -82,6 +84,20 @@ def test_cutout_is_what_the_survey_delivers():
     assert truth['magnitude'] == pytest.approx(27 - 2.5 * np.log10(truth['flux']))
     corner = cutout.data[:20, :20]
     assert corner.std() == pytest.approx(survey.noise, rel=0.1)
+
+
+@pytest.mark.parametrize('name', SURVEYS)
+def test_every_survey_can_be_measured(name):
+    survey = get_survey(name)
+    assert survey.name == name
+    scale = survey.pixel_scale
+    galaxies = GalaxyPopulation(half_light_radius=(2 * scale, 3 * scale), snr=(20.0, 30.0))
+    cutout, truth = CutoutSimulation(survey, galaxies).draw(np.random.default_rng(1))
+    parsed = next(iter_cutouts(cutout))
+    assert parsed.flags == 0
+    # the pixel widens it
+    assert parsed.psf_fwhm * scale == pytest.approx(truth['psf_fwhm'], rel=0.15)
+    assert cutout.data[:20, :20].std() == pytest.approx(survey.noise, rel=0.1)
 
 
 def test_snr_is_the_models_over_the_noise():

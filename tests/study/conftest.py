@@ -1,69 +1,46 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """A data set of a few galaxies, and a run, made once for all tests of the study."""
 
-import shutil
-
 import pytest
 
-SETTINGS = {'n_train': 30, 'n_test': 12, 'seed': 5}
+from astroflux.study.catalogue import StudySettings
+from astroflux.study.dataset import write_study_dataset
+from astroflux.study.page import write_page
+from astroflux.study.run import Context, Preset, run_study
+
+SETTINGS = StudySettings(n_train=30, n_test=12, seed=5)
 
 
 @pytest.fixture(scope='session')
 def study_settings():
-    from astroflux.study.catalogue import StudySettings
-
-    return StudySettings(**SETTINGS)
+    return SETTINGS
 
 
 @pytest.fixture(scope='session')
-def study_folder(tmp_path_factory, study_settings):
-    """Folder of a data set; not to be changed, see `study_copy`."""
-    pytest.importorskip('galsim')
-    from astroflux.study.dataset import write_study_dataset
-
+def study_folder(tmp_path_factory):
+    """Folder of a data set; not to be changed."""
     folder = tmp_path_factory.mktemp('study') / 'data'
-    write_study_dataset(folder, study_settings, workers=1, progress=False)
+    write_study_dataset(folder, SETTINGS, workers=1, progress=False)
     return folder
-
-
-@pytest.fixture
-def study_copy(study_folder, tmp_path):
-    """Folder of the same data set that a test may spoil."""
-    return shutil.copytree(study_folder, tmp_path / 'copy')
 
 
 @pytest.fixture
 def study_context(study_folder, tmp_path):
     """What a stage is given, on the data set of `study_folder`."""
-    from astroflux.study.run import Context, Preset
-
-    folder = tmp_path / 'stage'
-    folder.mkdir()
-    sizes = {'max_epochs': 1, 'n_seeds': 2, 'n_joined_seeds': 1, 'n_profile_fits': 1, 'n_trees': 5}
-    preset = Preset(SETTINGS['n_train'], SETTINGS['n_test'], **sizes)
-    return Context(preset=preset, data=study_folder, folder=folder, workers=1, progress=False)
+    (tmp_path / 'stage').mkdir()
+    preset = Preset(30, 12, max_epochs=1, n_seeds=2, n_joined_seeds=1, n_profile_fits=1, n_trees=5)
+    return Context(preset, study_folder, tmp_path / 'stage', workers=1, progress=False)
 
 
 @pytest.fixture(scope='session')
-def smoke_preset():
-    """Sizes of the run that `smoke_run` makes: smaller than the preset ``smoke``."""
-    from astroflux.study.run import Preset
-
-    return Preset(60, 40, max_epochs=1, n_seeds=2, n_joined_seeds=1, n_profile_fits=1, n_trees=10)
-
-
-@pytest.fixture(scope='session')
-def smoke_run(tmp_path_factory, smoke_preset):
+def smoke_run(tmp_path_factory):
     """Folder of a run of all stages, with its page; not to be changed."""
-    pytest.importorskip('galsim')
-    from astroflux.study.page import write_page
-    from astroflux.study.run import run_study
-
+    pytest.importorskip('pyimfit')
     folder = tmp_path_factory.mktemp('study') / 'smoke'
+    sizes = {'max_epochs': 1, 'n_seeds': 2, 'n_joined_seeds': 1, 'n_profile_fits': 1, 'n_trees': 10}
     with pytest.MonkeyPatch.context() as patch:
         # the speeds need not be good to the percent
         patch.setattr('astroflux.study.today.FEWEST_TIMED', 4)
-        patch.setattr('astroflux.study.today.REPEATS', 1)
-        run_study(folder, smoke_preset, workers=1, progress=False)
+        run_study(folder, Preset(60, 40, **sizes), workers=1, progress=False)
     write_page(folder)
     return folder

@@ -243,14 +243,11 @@ def test_claim(claim):
     assert CLAIMS[claim]
 
 
-def test_all_stages_on_all_galaxies():
+def test_run_is_the_full_one_with_the_weights_named():
     assert STUDY['settings']['preset'] == 'full'
     data = STUDY['settings']['data']
     assert (data['n_train'], data['n_test']) == (N_TRAIN, N_TEST)
     assert tuple(STUDY['stages']) == STAGE_NAMES
-
-
-def test_page_says_which_weights_it_measured():
     assert ':study:`today.weights.name`' in PROSE
     assert ':study:`today.weights.sha256 .12`' in PROSE
 
@@ -267,45 +264,29 @@ def test_every_table_and_figure_is_on_the_page():
         assert len(re.findall(rf'\b{re.escape(file)}\b', PAGE)) == 1, file
 
 
-@pytest.fixture(scope='module')
-def extension():
+def test_numbers_of_the_page():
     pytest.importorskip('sphinx')
     spec = importlib.util.spec_from_file_location('study_page', DOCS / '_ext' / 'study_page.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_number_of_the_page_is_found(extension):
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
     texts = re.findall(r':study:`([^`]+)`', PAGE)
     assert len(texts) > 100
     for text in texts:
         assert extension.number_text(STUDY, text)
 
-
-@pytest.mark.parametrize(
-    ('text', 'written'),
-    [
-        ('a.n ,', '12,345'),
-        ('a.share .1%', '33.8 %'),
-        ('a.small .2g', '\N{MINUS SIGN}7.7 \N{MULTIPLICATION SIGN} 10⁻⁵'),
-        ('a.rows.two words.n / a.rows.1.n .2f', '2.00'),
-        ('a.rows.one.2nd.n', '5'),
-        ('a.text .4', 'wxyz'),
-        ('a.rows.0', 'name two words, n 8'),
-    ],
-)
-def test_numbers_of_the_role(extension, text, written):
-    rows = [
-        {'name': 'two words', 'n': 8},
-        {'name': 'one', 'n': 4},
-        {'name': 'one', 'no': '2nd', 'n': 5},
-    ]
+    rows = [{'name': 'two words', 'n': 8}, {'name': 'one', 'n': 4}]
+    rows.append({'name': 'one', 'no': '2nd', 'n': 5})
     found = {'n': 12345, 'share': 0.3384, 'small': -7.7e-5, 'text': 'wxyzabc', 'rows': rows}
-    assert extension.number_text({'stages': {'a': found}}, text) == written
-
-
-@pytest.mark.parametrize('text', ['a.m', 'b.n', 'a.rows', 'a.rows.none.n', 'a.n .2q'])
-def test_number_that_is_not_there(extension, text):
-    with pytest.raises((LookupError, TypeError, ValueError)):
-        extension.number_text({'stages': {'a': {'n': 1.5, 'rows': []}}}, text)
+    for text, written in {
+        'a.n ,': '12,345',
+        'a.share .1%': '33.8 %',
+        'a.small .2g': '\N{MINUS SIGN}7.7 \N{MULTIPLICATION SIGN} 10⁻⁵',
+        'a.rows.two words.n / a.rows.1.n .2f': '2.00',
+        'a.rows.one.2nd.n': '5',
+        'a.text .4': 'wxyz',
+        'a.rows.0': 'name two words, n 8',
+    }.items():
+        assert extension.number_text({'stages': {'a': found}}, text) == written
+    for text in ('a.m', 'b.n', 'a.rows', 'a.rows.none.n', 'a.n .2q'):
+        with pytest.raises((LookupError, TypeError, ValueError)):
+            extension.number_text({'stages': {'a': found}}, text)

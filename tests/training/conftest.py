@@ -3,6 +3,7 @@
 
 import pytest
 
+from astroflux.networks.outputs import SHAPE
 from astroflux.training import read_configuration, train
 from astroflux.training.library import load_library
 
@@ -42,12 +43,13 @@ snr = [20.0, 2000.0]
 channels = [4, 4, 4, 4]
 maps = 2
 width = 8
+outputs = EVERY
 [optimiser]
 cycles = [[6, 1e-3]]
 calibration_steps = 2
 batch_size = 8
 warmup = 2
-"""
+""".replace('EVERY', str([output.name for output in SHAPE]))
 
 
 @pytest.fixture(scope='session')

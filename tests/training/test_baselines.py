@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from astroflux import RegressionFluxEstimator
 from astroflux.estimators.regression._features import FEATURES
-from astroflux.estimators.regression._training_table import read_table
+from astroflux.estimators.regression._training_table import read_training_table
 
 pytest.importorskip('galsim')
 
@@ -84,7 +84,7 @@ def test_from_a_table_to_an_estimator(folder, make):
     result = CliRunner().invoke(main, [*arguments, '--quiet'], catch_exceptions=False)
     assert result.exit_code == 0
     assert result.output == f'wrote {path}\n'
-    assert read_table(path)[0] == make()
+    assert read_training_table(path)[0] == make()
     estimator = RegressionFluxEstimator(model='linear', training_table=path)
     y, x = np.mgrid[-25:26, -25:26]
     image = 3000 / (2 * np.pi * 9) * np.exp(-(x**2 + y**2) / 18)

@@ -93,8 +93,8 @@ def test_observations_of_a_sky_are_seeded(library):
     one, other = (
         observe(library, np.arange(8), settings(), np.random.default_rng(9)) for _ in range(2)
     )
-    for name, value in vars(one).items():
-        np.testing.assert_array_equal(value, getattr(other, name))
+    for name, value in one.arrays().items():
+        np.testing.assert_array_equal(value, other.arrays()[name])
 
 
 def test_footprints_mask_pixels(library):

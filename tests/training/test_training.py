@@ -9,6 +9,7 @@ import torch
 from astroflux.estimators._measurement import MAX_BINNING
 from astroflux.networks import ProfileNet, load_weights, save_weights
 from astroflux.networks.orientation import Orientation
+from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.training import ObservationSettings, OptimiserSettings, read_configuration, train
 from astroflux.training.library import load_library, render_library
@@ -52,13 +53,16 @@ def test_library(library):
         ((library.stamps.astype(float) * library.unit_peak[:, None, None]) ** 2).sum((1, 2))
     )
     np.testing.assert_allclose(norm, library.unit_norm, rtol=1e-3)
-    kinds = set(library.n_components)
+    kinds = set(library.truth.n_components)
     assert kinds == {0, 1, 2}
-    single = library.n_components == 1
-    assert np.all(np.isfinite(library.sersic_index[single]))
+    for output in SHAPE:
+        truth = getattr(library.truth, output.column)
+        assert np.isfinite(truth[library.truth.n_components == 2]).all(), output.column
+    single = library.truth.n_components == 1
+    assert np.all(np.isfinite(library.truth.sersic_index[single]))
     # an exponential disc has 2.7, a de Vaucouleurs profile 5.2 or so, a ring next to nothing
-    assert np.all((library.concentration > 0.7) & (library.concentration < 7))
-    assert np.isnan(library.bulge_to_total[library.n_components == 0]).all()
+    assert np.all((library.truth.concentration > 0.7) & (library.truth.concentration < 7))
+    assert np.isnan(library.truth.bulge_to_total[library.truth.n_components == 0]).all()
 
 
 def test_psfs_of_a_library(library):
@@ -76,12 +80,12 @@ def test_psfs_of_a_library(library):
 
 def test_truth_of_galaxies_that_are_not_smooth(library):
     """Their half-light radius comes from photons: half of the light of a stamp is within it."""
-    rows = np.flatnonzero((library.n_components == 0) & (library.half_light_radius < 6))
+    rows = np.flatnonzero((library.truth.n_components == 0) & (library.truth.half_light_radius < 6))
     y, x = np.mgrid[-75:76, -75:76]
     for row in rows:
         stamp = library.stamps[row].astype(float) * library.unit_peak[row]
         # the PSF moves light outwards, the inclination inwards: a rough check
-        radius = 1.3 * np.hypot(library.half_light_radius[row], 2.5)
+        radius = 1.3 * np.hypot(library.truth.half_light_radius[row], 2.5)
         assert 0.4 < stamp[np.hypot(x, y) < radius].sum() < 0.95
 
 
@@ -113,19 +117,21 @@ def test_observation_has_its_truth(library):
     assert np.all((total > 0.85) & (total < 1.05))
     np.testing.assert_allclose(seen.psf, library.psf[library.group[:32]], rtol=1e-6)
     assert np.median(seen.floor) < 0.01
-    np.testing.assert_allclose(np.exp(seen.ln_radius), library.half_light_radius[:32], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.exp(seen.shape['ln_radius']), library.truth.half_light_radius[:32], rtol=1e-6
+    )
 
 
 def test_indices_follow_the_sersic_index(library):
     rng = np.random.default_rng(6)
-    single = library.n_components == 1
+    single = library.truth.n_components == 1
     for power in (0.0, -3.0):
         settings = quiet(sersic_index_power=power)
         drawn = draw_indices(library, 20_000, settings, rng)
         assert np.mean(single[drawn]) == pytest.approx(single.mean(), abs=0.02)
-        index = library.sersic_index[drawn][single[drawn]]
-        weight = library.sersic_index[single] ** power
-        expected = np.average(library.sersic_index[single], weights=weight)
+        index = library.truth.sersic_index[drawn][single[drawn]]
+        weight = library.truth.sersic_index[single] ** power
+        expected = np.average(library.truth.sersic_index[single], weights=weight)
         assert index.mean() == pytest.approx(expected, rel=0.01)
 
 
@@ -216,7 +222,7 @@ def test_share_of_exact_psfs(library):
 
 
 def test_compact_galaxies_are_rarer(library):
-    size = library.half_light_radius / library.psf[library.group, 0]
+    size = library.truth.half_light_radius / library.psf[library.group, 0]
     limit = float(np.median(size))
     settings = quiet(sersic_index_power=0.0, compact_radius=limit)
     drawn = draw_indices(library, 40_000, settings, np.random.default_rng(6))
@@ -284,10 +290,11 @@ def test_correlated_noise_keeps_its_variance(library):
 def test_observations_are_seeded(library):
     settings = ObservationSettings()
     one, other = (
-        observe(library, np.arange(8), settings, np.random.default_rng([5, 1])) for _ in range(2)
+        observe(library, np.arange(8), settings, np.random.default_rng([5, 1])).arrays()
+        for _ in range(2)
     )
-    for name, value in vars(one).items():
-        np.testing.assert_array_equal(value, getattr(other, name))
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name])
 
 
 def test_learning_rate():
@@ -312,6 +319,8 @@ def copy_stamps(source, target):
 
 def test_train_writes_weights_that_load(trained):
     weights = load_weights(trained / 'tiny.safetensors')
+    # each output has been pulled from the zeros that it began with
+    assert weights.network.shape.weight.any(dim=1).tolist() == [True] * len(SHAPE)
     assert weights.name == 'tiny'
     assert weights.metadata['training']['optimiser']['cycles'] == [[6, 1e-3]]
     assert weights.metadata['psf_fwhm_range'] == pytest.approx([3, 5])

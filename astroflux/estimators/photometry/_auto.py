@@ -10,6 +10,7 @@ from photutils.aperture import CircularAperture, EllipticalAperture
 from astroflux.estimators._checks import NOT_NEGATIVE, numbers, one_of
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
+    IS_FINDER,
     KRON_DESCRIPTIONS,
     KRON_UNITS,
     SourceFinder,
@@ -49,6 +50,7 @@ class AutoFluxEstimator(PhotometricFluxEstimator):
     _extra_units = KRON_UNITS
     _descriptions = KRON_DESCRIPTIONS
     _checks = {
+        'finder': IS_FINDER,
         'auto_params': numbers(2, 'two'),
         'min_radius': NOT_NEGATIVE,
         'neighbors': one_of('correct', 'mask', 'none'),

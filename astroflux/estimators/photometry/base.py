@@ -10,13 +10,10 @@ from astroflux._optional import import_optional
 from astroflux.estimators._checks import check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._save import read_estimator, write_estimator
-from astroflux.estimators.base import FluxEstimator, check_flux, true_flux
+from astroflux.estimators.base import LOW_SNR, FluxEstimator, check_flux, true_flux
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['MeasurementError', 'PhotometricFluxEstimator']
-
-# below this signal-to-noise ratio a row is flagged
-LOW_SNR = 5.0
 
 # What photutils, scipy and astropy raise for pixels that they cannot digest (LinAlgError is a
 # ValueError). Anything else, such as a TypeError or MemoryError, is a fault of the program.
@@ -39,6 +36,10 @@ class MeasurementError(Exception):
     def __init__(self, flag, message):
         super().__init__(message)
         self.flag = flag
+
+    def __reduce__(self):
+        # ``args`` is the message alone
+        return type(self), (self.flag, *self.args)
 
 
 @share_docs

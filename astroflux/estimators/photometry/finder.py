@@ -22,6 +22,7 @@ from astroflux.estimators.photometry.base import MeasurementError
 from astroflux.flags import MeasurementFlag
 
 __all__ = [
+    'IS_FINDER',
     'Segments',
     'SourceFinder',
     'detect_segments',
@@ -170,6 +171,10 @@ class SourceFinder(BaseEstimator):
             )
             label = find_label(segmentation.data, cutout.position, self.match_radius)
         return Segments(data, noise, smooth, mask, reference, segmentation, label)
+
+
+# what a parameter ``finder`` is to be
+IS_FINDER = (lambda value: isinstance(value, SourceFinder), 'must be a SourceFinder')
 
 
 @dataclass(slots=True, eq=False)

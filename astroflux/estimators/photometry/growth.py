@@ -10,7 +10,7 @@ from photutils.segmentation import SourceCatalog
 from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
-from astroflux.estimators.photometry.finder import SourceFinder, neighbor_flag
+from astroflux.estimators.photometry.finder import IS_FINDER, SourceFinder, neighbor_flag
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['CurveOfGrowthFluxEstimator']
@@ -98,7 +98,11 @@ class CurveOfGrowthFluxEstimator(PhotometricFluxEstimator):
         'axis_ratio': 'minor over major axis of the apertures',
         'extrapolation': 'total flux over that in the largest aperture, minus 1',
     }
-    _checks = {'aperture': one_of('elliptical', 'circular'), 'min_snr': POSITIVE}
+    _checks = {
+        'finder': IS_FINDER,
+        'aperture': one_of('elliptical', 'circular'),
+        'min_snr': POSITIVE,
+    }
 
     def __init__(self, *, aperture='elliptical', min_snr=2.0, extrapolate=True, finder=None):
         self.aperture = aperture

@@ -8,6 +8,7 @@ from astroflux.estimators._checks import numbers, one_of
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
+    IS_FINDER,
     KRON_DESCRIPTIONS,
     KRON_UNITS,
     SourceFinder,
@@ -62,6 +63,7 @@ class KronFluxEstimator(PhotometricFluxEstimator):
     _extra_units = KRON_UNITS
     _descriptions = KRON_DESCRIPTIONS
     _checks = {
+        'finder': IS_FINDER,
         'kron_params': numbers(3, 'three'),
         'neighbors': one_of('correct', 'mask', 'none'),
     }

@@ -11,7 +11,7 @@ from astroflux._optional import import_optional
 from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
-from astroflux.estimators.photometry.finder import SourceFinder, neighbor_flag
+from astroflux.estimators.photometry.finder import IS_FINDER, SourceFinder, neighbor_flag
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['PetrosianFluxEstimator']
@@ -116,6 +116,7 @@ class PetrosianFluxEstimator(PhotometricFluxEstimator):
         'concentration': '5 log10(r80 / r20)',
     }
     _checks = {
+        'finder': IS_FINDER,
         'aperture': one_of('elliptical', 'circular'),
         'eta': (lambda value: 0 < value < 1, 'must be between 0 and 1'),
         'extent': POSITIVE,

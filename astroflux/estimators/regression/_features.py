@@ -113,18 +113,7 @@ def _joined_weights():
 
 
 def measure_features(image, valid, psf):
-    """
-    Measure the features of a batch of canvases.
-
-    Parameters
-    ----------
-    image, valid, psf : `~numpy.ndarray`
-        As `astroflux.estimators._canvas.Canvases` has them.
-
-    Returns
-    -------
-    features : `Features`
-    """
+    """Measure the features of a batch of `~astroflux.estimators._canvas.Canvases`."""
     n = len(image)
     flat_image, flat_valid = image.reshape(n, -1), valid.reshape(len(valid), -1)
     # The canvas turned by 180 degrees is its pixels in reverse.
@@ -179,18 +168,7 @@ def _product(pixels, weights):
 
 
 def join_features(parts):
-    """
-    Join the features of several batches.
-
-    Parameters
-    ----------
-    parts : sequence of `Features`
-        At least one.
-
-    Returns
-    -------
-    features : `Features`
-    """
+    """Join the features of several batches."""
     names = [field.name for field in fields(Features)]
     return Features(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
@@ -199,16 +177,8 @@ def design(values):
     """
     Return the features with sums and differences, which trees do not form by themselves.
 
-    Parameters
-    ----------
-    values : `~numpy.ndarray`
-        ``(n, 26)`` features.
-
-    Returns
-    -------
-    columns : `~numpy.ndarray`
-        ``(n, 48)``: the features, the growth curves of the image and of its symmetric part,
-        and how far they are apart.
+    ``(n, 48)``: the features, the growth curves of the image and of its symmetric part, and how
+    far they are apart.
     """
     values = np.asarray(values, np.float32).astype(float)
     rings = values[:, -2 * len(GROWTH_RADII) :].reshape(len(values), 2, -1)

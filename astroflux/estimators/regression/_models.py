@@ -41,18 +41,7 @@ def train(table, model, random_state):
 
 
 class Regression:
-    """
-    Models of ln(flux / reference) and of its error, trained on a table.
-
-    Parameters
-    ----------
-    table : `TrainingTable`
-        What to train on.
-    model : str
-        One of `MODELS`.
-    random_state : int
-        Seed.
-    """
+    """Models of ln(flux / reference) and of its error, trained on a `TrainingTable`."""
 
     def __init__(self, table, model, random_state):
         columns = design(table.features)

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-import astroflux
+from astroflux._installed import __version__
 from astroflux._work import write_whole
 from astroflux.estimators.regression._features import FEATURES
 
-__all__ = ['TrainingTable', 'achievable_scatter', 'locate_table', 'read_table', 'write_table']
+__all__ = [
+    'TrainingTable',
+    'achievable_scatter',
+    'locate_table',
+    'read_training_table',
+    'write_training_table',
+]
 
 SHIPPED = ('simulated-3',)
 FORMAT = 'astroflux-regression-1'
@@ -80,14 +86,14 @@ def achievable_scatter(snr, floor=SCATTER_FLOOR):
     return np.hypot(1.5 / np.asarray(snr, float), floor)
 
 
-def write_table(path, table, *, params=None):
+def write_training_table(path, table, *, params=None):
     """Write a training table, and the parameters of the estimator that uses it, to safetensors."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(array) for name, array in table.arrays.items()}
     header = {
         'format': FORMAT,
-        'astroflux_version': astroflux.__version__,
+        'astroflux_version': __version__,
         'name': table.name,
         'feature_names': json.dumps(FEATURES),
         'sha256': table.sha256,
@@ -98,7 +104,7 @@ def write_table(path, table, *, params=None):
         part.write_bytes(save(arrays, metadata=header))
 
 
-def read_table(path):
+def read_training_table(path):
     """
     Return the training table of a file, and the parameters of the estimator that wrote it.
 

@@ -21,8 +21,8 @@ from astroflux.estimators.regression._training_table import (
     TrainingTable,
     achievable_scatter,
     locate_table,
-    read_table,
-    write_table,
+    read_training_table,
+    write_training_table,
 )
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
@@ -101,7 +101,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
             raise ValueError(msg)
 
     def _load(self, source):
-        return read_table(locate_table(source))[0]
+        return read_training_table(locate_table(source))[0]
 
     def _measure_batch(self, cutouts):
         table = self._in_use()
@@ -192,7 +192,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         {save}
         """
         params = {'model': self.model, 'random_state': self.random_state}
-        write_table(path, self._in_use(), params=params)
+        write_training_table(path, self._in_use(), params=params)
 
     @classmethod
     @share_docs
@@ -202,5 +202,5 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
 
         {load}
         """
-        _, params = read_table(path)
+        _, params = read_training_table(path)
         return cls(**params, training_table=path)

@@ -4,10 +4,10 @@
 import importlib.util
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -15,7 +15,14 @@ from astroflux import CNNFluxEstimator
 from astroflux.networks import load_weights
 from astroflux.study.results import read_study
 
-TOOL_PATH = Path(__file__).parents[2] / 'tools' / 'ship_study.py'
+pytest.importorskip('galsim')
+
+from astroflux.study.catalogue import StudySettings
+from astroflux.study.cnn import cnn
+from astroflux.study.dataset import load_set, write_study_dataset
+from astroflux.study.run import Context, Preset
+
+TOOL_PATH = Path(__file__).parents[1] / 'tools' / 'ship_study.py'
 
 pytestmark = pytest.mark.skipif(not TOOL_PATH.exists(), reason='tools are not installed')
 
@@ -28,13 +35,14 @@ def tool():
     return module
 
 
-@pytest.fixture
-def run(study_context, tmp_path):
-    from astroflux.study.cnn import cnn
-
-    folder = tmp_path / 'run'
-    (folder / 'cnn').mkdir(parents=True)
-    cnn(replace(study_context, folder=folder / 'cnn'))
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """Folder of a run that has its data set and its networks."""
+    folder = tmp_path_factory.mktemp('run')
+    (folder / 'cnn').mkdir()
+    write_study_dataset(folder / 'dataset', StudySettings(30, 12), workers=1, progress=False)
+    preset = Preset(30, 12, max_epochs=1)
+    cnn(Context(preset, folder / 'dataset', folder / 'cnn', workers=1, progress=False))
     return folder
 
 
@@ -46,26 +54,25 @@ def weights_folder(tmp_path):
     return folder
 
 
-def test_ships_the_best(tool, run, study_context, weights_folder):
-    tool.ship(run, study_context.data, weights_folder)
-    best, losses = tool.find_best(run)
-    assert losses[best.name] == min(losses.values())
+def test_ships_the_best(tool, run, weights_folder):
+    tool.ship(run, run / 'dataset', weights_folder)
+    losses = pd.read_csv(run / 'cnn' / 'losses.csv').set_index('name')['test_loss']
 
     path = weights_folder / 'study-2024.safetensors'
     weights = load_weights(path)
     assert weights.name == 'study-2024'
-    assert weights.metadata['training']['name'] == best.name
-    assert path.stat().st_size < 0.6 * (best / 'weights.safetensors').stat().st_size
+    assert weights.metadata['training']['name'] == losses.idxmin()
+    assert path.stat().st_size < 0.6 * (run / 'trainings' / 'cnn-1.pt').stat().st_size
     # the default comes first
     registry = json.loads((weights_folder / 'registry.json').read_text())
     assert list(registry) == ['other-1', 'study-2024']
     assert registry['study-2024'] == weights.sha256
 
-    test = study_context.test
+    test = load_set(run / 'dataset', 'test')
     flux = CNNFluxEstimator(weights=path).predict(list(test.cutouts())).value
     rms = np.sqrt(np.mean((np.log10(flux) - test.log_flux) ** 2))
     assert weights.metadata['test_rms_dex'] == pytest.approx(rms, rel=1e-5)
-    assert rms**2 == pytest.approx(losses[best.name], rel=0.05)
+    assert rms**2 == pytest.approx(losses.min(), rel=0.05)
 
     card = (weights_folder / 'study-2024.rst').read_text()
     assert card.startswith('study-2024\n----------\n')
@@ -74,10 +81,9 @@ def test_ships_the_best(tool, run, study_context, weights_folder):
     assert 'Kept for\ncomparison' in card
 
 
-def test_unfinished_run(tool, run):
-    (run / 'cnn' / 'cnn-2' / 'summary.json').unlink()
-    with pytest.raises(FileNotFoundError, match='no finished training of cnn-2'):
-        tool.find_best(run)
+def test_unfinished_run(tool, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'cnn-1\.pt'):
+        tool.find_best(tmp_path)
 
 
 def test_errors_and_table(tool):
