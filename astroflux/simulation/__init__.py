@@ -9,7 +9,6 @@ from astroflux.simulation.population import (
     radius_of_sum,
 )
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
-from astroflux.simulation.scenes import SceneSimulation
 from astroflux.simulation.sky import SkyPopulation, SkySources
 from astroflux.simulation.surveys import Survey, get_survey
 
@@ -17,7 +16,6 @@ __all__ = [
     'CutoutSimulation',
     'GalaxyPopulation',
     'PSFPopulation',
-    'SceneSimulation',
     'SkyPopulation',
     'SkySources',
     'Survey',

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from astropy import units as u
-from astropy.io import fits
 from astropy.table import QTable, Table
 from tqdm import tqdm
 
@@ -54,8 +53,7 @@ def write_dataset(
     Write simulated cutouts ``000000.fits`` and so on, and ``truth.ecsv``.
 
     ``truth.csv`` holds the same rows without units; it grows while the data
-    set is being written. A file of a `SceneSimulation` holds the truth of all
-    other sources, too, in its extension ``SOURCES``.
+    set is being written.
 
     Parameters
     ----------
@@ -102,12 +100,7 @@ def write_dataset(
         bar = tqdm(scenes, total=n, initial=done, desc='simulate', disable=not progress)
         for index, (cutout, truth) in enumerate(bar, start=done):
             name = f'{index:06d}.fits{".gz" if compress else ""}'
-            sources = cutout.meta.get('sources')
             write_cutout(cutout, directory / name, overwrite=True)
-            if sources is not None:
-                hdu = fits.table_to_hdu(sources)
-                hdu.name = 'SOURCES'
-                fits.append(directory / name, hdu.data, hdu.header)
             row = {'file_name': name, **truth}
             if writer is None:
                 writer = csv.DictWriter(file, fieldnames=row)

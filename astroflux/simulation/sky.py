@@ -13,16 +13,7 @@ import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
 from scipy.ndimage import binary_dilation, shift
 
-__all__ = [
-    'FOOTPRINTS',
-    'SkyPopulation',
-    'SkySources',
-    'correlation_kernel',
-    'detection_limit',
-    'draw_footprints',
-    'draw_saturation',
-    'sky_level',
-]
+__all__ = ['SkyPopulation', 'SkySources']
 
 DETECTION_SNR = 5.0
 
@@ -34,46 +25,24 @@ FOOTPRINTS = ('none', 'tight', 'grown', 'wrong')
 
 
 def detection_limit(fwhm):
-    r"""
-    Return the flux of a point source of S/N 5, in units of the noise per pixel.
-
-    Parameters
-    ----------
-    fwhm : float
-        Full width at half maximum of a Gaussian PSF in pixels, whose noise-equivalent area is
-        :math:`4 \pi \sigma^2` (King 1983, PASP 95, 163, equation 1).
-
-    Returns
-    -------
-    flux : float
-    """
+    """Return the flux of a point source of S/N 5 for a Gaussian PSF of a width in pixels."""
+    # whose noise-equivalent area is 4 pi sigma^2: King 1983, PASP 95, 163, equation 1
     return DETECTION_SNR * np.sqrt(4 * np.pi) * gaussian_fwhm_to_sigma * fwhm
 
 
 @dataclass
 class SkySources:
-    """
-    Sources around a galaxy.
+    """Sources around a galaxy, each attribute but the last an array of one number for each."""
 
-    Attributes
-    ----------
-    x, y : `~numpy.ndarray`
-        ``(n,)`` positions from the center of the image, in pixels.
-    flux : `~numpy.ndarray`
-        ``(n,)`` in units of the noise per pixel.
-    radius : `~numpy.ndarray`
-        ``(n,)`` half-light radius in pixels; 0 for stars.
-    is_companion : `~numpy.ndarray`
-        ``(n,)`` bool, whether it belongs to another source.
-    limit : float
-        Flux of detection.
-    """
-
+    #: Positions from the center of the image.
     x: np.ndarray
     y: np.ndarray
     flux: np.ndarray
+    #: Half-light radius; 0 of a star.
     radius: np.ndarray
+    #: Whether it belongs to another source.
     is_companion: np.ndarray
+    #: Flux of detection.
     limit: float
 
     def __len__(self):
@@ -95,55 +64,40 @@ class SkyPopulation:
     """
     Galaxies and stars whose brightness knows nothing of the galaxy that they stand beside.
 
-    The slopes are of ``d(log10 N) / dm``. Those of galaxies are 0.33 to 0.35 in I for 20 to 24
-    AB mag (McCracken et al. 2001, A&A 376, 756), towards 0.6 where space is Euclidean, and less
-    where counts turn over. With the range of the density they hold for coadds from 22 to 27 mag:
-    the number in a pixel is nearly the same for all, as deeper surveys have smaller ones.
-
-    Attributes
-    ----------
-    density : tuple of float
-        Range of the number of galaxies brighter than the limit in 100 x 100 pixels, log-uniform
-        from sky to sky.
-    slope : tuple of float
-        Range of the slope of the counts of galaxies at the limit, uniform.
-    turn_over : float
-        By how much the slope falls per magnitude, from 0.6 at the most.
-    faintest, brightest : float
-        How many magnitudes the counts go on below and above the limit.
-    star_share : tuple of float
-        Range of the number of stars brighter than the limit over that of galaxies, log-uniform.
-    star_slope : tuple of float
-        Range of the slope of the counts of stars, uniform.
-    companion_rate : tuple of float
-        Range of the mean number of companions of a detected galaxy, uniform; they are in excess
-        of chance.
-    companion_distance : tuple of float
-        Range of their distance in FWHM of the PSF. The surface density falls with the distance to
-        the power -0.8 (Groth & Peebles 1977, ApJ 217, 385).
-    companion_magnitude : float
-        Standard deviation of the difference in magnitude from the galaxy they belong to.
-    radius : tuple of float
-        Range of the median half-light radius at the limit, in FWHM of the PSF, uniform.
-    radius_slope : float
-        Of the decimal logarithm of the radius, per magnitude.
-    radius_scatter : float
-        Standard deviation of that logarithm.
+    Pairs are ranges, from which a number is drawn for each sky. The slopes are of
+    ``d(log10 N) / dm``. Those of galaxies are 0.33 to 0.35 in I for 20 to 24 AB mag (McCracken et
+    al. 2001, A&A 376, 756), towards 0.6 where space is Euclidean, and less where counts turn over.
+    With the range of the density they hold for coadds from 22 to 27 mag: the number in a pixel is
+    nearly the same for all, as deeper surveys have smaller ones.
     """
 
+    #: Number of galaxies brighter than the limit in 100 x 100 pixels.
     density: tuple[float, float] = (1.5, 7.0)
+    #: Slope of the counts of galaxies at the limit, and by how much it falls per magnitude.
     slope: tuple[float, float] = (0.24, 0.42)
     turn_over: float = 0.035
+    #: How many magnitudes the counts go on below and above the limit.
     faintest: float = 3.7
     brightest: float = 10.0
+    #: Number of stars brighter than the limit over that of galaxies, and the slope of theirs.
     star_share: tuple[float, float] = (0.03, 0.5)
     star_slope: tuple[float, float] = (0.12, 0.25)
+    #: Mean number of companions of a detected galaxy, in excess of chance; their distances in FWHM
+    #: of the PSF, with a surface density that falls as the distance to the power -0.8 (Groth &
+    #: Peebles 1977, ApJ 217, 385); and the scatter of their magnitudes about that of the galaxy.
     companion_rate: tuple[float, float] = (0.0, 0.4)
     companion_distance: tuple[float, float] = (0.8, 8.0)
     companion_magnitude: float = 2.0
+    #: Median half-light radius at the limit, in FWHM of the PSF; the slope of its decimal logarithm
+    #: with the magnitude, and the scatter of that.
     radius: tuple[float, float] = (0.35, 0.8)
     radius_slope: float = -0.09
     radius_scatter: float = 0.2
+    #: Magnitudes above the limit at which stars begin to saturate; shares of skies with each kind
+    #: of `FOOTPRINTS`; the stated variance over the true one.
+    saturation: tuple[float, float] = (6.0, 9.0)
+    footprint_shares: tuple[float, float, float, float] = (0.4, 0.2, 0.2, 0.2)
+    variance_factor: tuple[float, float] = (0.85, 1.05)
 
     def draw(self, shape, fwhm, rng, *, target_flux=None):
         """
@@ -185,7 +139,9 @@ class SkyPopulation:
             host_x, host_y = np.append(host_x, 0.0), np.append(host_y, 0.0)
         number = rng.poisson(rng.uniform(*self.companion_rate), len(host_magnitude))
         host = np.repeat(np.arange(len(number)), number)
-        distance = fwhm * self._companion_distances(len(host), rng)
+        # the surface density integrates to the distance to the power 1.2
+        near, far = np.power(self.companion_distance, 1.2)
+        distance = fwhm * rng.uniform(near, far, len(host)) ** (1 / 1.2)
         angle = rng.uniform(0, 2 * np.pi, len(host))
         scatter = self.companion_magnitude * rng.standard_normal(len(host))
         companions = np.clip(host_magnitude[host] + scatter, -self.brightest, self.faintest)
@@ -214,56 +170,28 @@ class SkyPopulation:
         drawn = rng.choice(grid, number, p=counts / counts.sum())
         return drawn + rng.uniform(0, STEP, number)
 
-    def _companion_distances(self, n, rng):
-        # the surface density r^-0.8 integrates to r^1.2
-        low, high = np.power(self.companion_distance, 1.2)
-        return rng.uniform(low, high, n) ** (1 / 1.2)
-
 
 def _log_uniform(rng, limits):
     return np.exp(rng.uniform(*np.log(limits)))
 
 
+def source_reach(sources, fwhm):
+    """Return how far from their centers sources are to be drawn, in pixels."""
+    # Beyond, a pixel has less than a 300th of the noise: the wings of a Moffat profile of the
+    # exponent 2.5 fall as the distance to the power -5.
+    return fwhm * (sources.flux / (0.003 * fwhm**2)) ** 0.2 + 6 * sources.radius
+
+
 def sky_level(faint, rng):
-    """
-    Draw the level that a background subtraction leaves where it took faint sources for sky.
-
-    Parameters
-    ----------
-    faint : 2D `~numpy.ndarray`
-        Light of the sources below detection.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    level : float
-        To add: mostly negative, of the size of the mean of that light.
-    """
+    """Draw the level that a background subtraction leaves where it took faint light for sky."""
     return -rng.uniform(0.5, 1.5) * float(np.mean(faint))
 
 
-def draw_saturation(starlight, flux, position, saturation, rng):
+def draw_saturation(starlight, position, saturation, rng):
     """
     Mask the core of a star that saturates, and the trail that it bleeds along its column.
 
-    Parameters
-    ----------
-    starlight : 2D `~numpy.ndarray`
-        Of the star, in units of the noise.
-    flux : float
-        Of the star.
-    position : tuple of float
-        ``(x, y)`` in the image; it may lie outside.
-    saturation : float
-        Value of a pixel that is full.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    mask : 2D `~numpy.ndarray` of bool
-        `True` where a pipeline would say that the pixel is bad.
+    The saturation is the value of a pixel that is full; the position, ``(x, y)``, may lie outside.
     """
     mask = starlight > saturation
     if not mask.any():
@@ -273,8 +201,7 @@ def draw_saturation(starlight, flux, position, saturation, rng):
     overflow = float(np.maximum(starlight - saturation, 0).sum()) / saturation
     length, width = int(rng.uniform(0.3, 1.0) * overflow), int(rng.integers(0, 3))
     rows = slice(max(y - length, 0), max(y + length + 1, 0))
-    columns = slice(max(x - width, 0), max(x + width + 1, 0))
-    mask[rows, columns] = True
+    mask[rows, max(x - width, 0) : max(x + width + 1, 0)] = True
     return binary_dilation(mask, iterations=int(rng.integers(1, 4)))
 
 
@@ -282,20 +209,8 @@ def draw_footprints(own, others, kind, rng):
     """
     Mask detected neighbors, as the footprints of a detection would.
 
-    Parameters
-    ----------
-    own, others : 2D `~numpy.ndarray`
-        Light of the galaxy, and of its detected neighbors, in units of the noise.
-    kind : {'none', 'tight', 'grown', 'wrong'}
-        No mask; the pixels above the noise that belong to neighbors; more than these; or some
-        that are shifted, or cut into the galaxy.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    mask : 2D `~numpy.ndarray` of bool
-        `True` where pixels are masked.
+    Of the `FOOTPRINTS`, tight ones hold the pixels above the noise that belong to neighbors, grown
+    ones more than these, and wrong ones are shifted or cut into the galaxy.
     """
     if kind == 'none':
         return np.zeros(own.shape, bool)
@@ -314,20 +229,9 @@ def draw_footprints(own, others, kind, rng):
 
 def correlation_kernel(rng, *, largest=0.2):
     """
-    Draw the kernel that white noise is convolved with to become that of a coadd.
+    Draw the kernel that makes the noise of a coadd from white noise.
 
-    Parameters
-    ----------
-    rng : `numpy.random.Generator`
-        Source of randomness.
-    largest : float
-        Largest weight of a neighboring pixel, relative to the central one.
-
-    Returns
-    -------
-    kernel : 2D `~numpy.ndarray`
-        3 x 3, of which the sum of squares is one: the variance of a pixel stays. The noise of a
-        sum over many pixels grows by the factor ``kernel.sum()``.
+    The variance of a pixel stays; the noise of a sum over many grows by ``kernel.sum()``.
     """
     p, q = rng.uniform(0, largest, 2)
     kernel = np.outer([q, 1, q], [p, 1, p])

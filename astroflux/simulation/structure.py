@@ -8,7 +8,7 @@ import numpy as np
 from astroflux._optional import import_optional
 from astroflux.simulation.population import SERSIC_INDEX_STEP
 
-__all__ = ['blobs', 'structured_profile']
+__all__ = ['arms', 'blobs', 'clumps', 'structured_profile']
 
 # Share of the light in the structure, and in the bulge.
 STRUCTURE_SHARE = (0.1, 0.6)
@@ -56,7 +56,8 @@ def _ring(radius, rng):
     return blobs(positions, [width] * N_RING_BLOBS, rng.uniform(0.6, 1.4, N_RING_BLOBS))
 
 
-def _arms(radius, rng):
+def arms(radius, rng):
+    """Return a pair of arms, of unit flux."""
     pitch = math.tan(math.radians(rng.uniform(*PITCH_ANGLE)))
     angles = np.linspace(0, rng.uniform(0.6, 1.4) * np.pi, N_ARM_BLOBS)
     radii = radius * rng.uniform(*ARM_START) * np.exp(pitch * angles)
@@ -67,7 +68,8 @@ def _arms(radius, rng):
     return blobs(np.concatenate([arm, -arm]), [*widths, *widths], weights.ravel())
 
 
-def _clumps(radius, rng):
+def clumps(radius, rng):
+    """Return a few clumps, of unit flux."""
     n = rng.integers(*N_CLUMPS)
     # as the light of an exponential disc
     radii = np.minimum(radius / 1.678 * rng.gamma(2.0, 1.0, n), CLUMP_REACH * radius)
@@ -98,7 +100,7 @@ def _patches(radius, rng):
     return galsim.Sum(patches)
 
 
-STRUCTURES = (_ring, _arms, _clumps, _bar, _patches)
+STRUCTURES = (_ring, arms, clumps, _bar, _patches)
 
 
 def structured_profile(truth, rng):

@@ -137,12 +137,15 @@ def _galaxy(row, config, rng):
     """Return a galaxy's profile and truth."""
     if rng.random() >= config.get('structured_fraction', 0.0):
         return galaxy_profile(row), _sersic_truth(row)
-    richer = config.get('richer_fraction', 0.0)
-    is_richer = richer and rng.random() < richer
-    face_on = (morphological_profile if is_richer else structured_profile)(row, rng)
     galsim = import_optional('galsim', extra='simulate')
-    angle = float(row['position_angle_1']) * galsim.degrees
-    inclined = face_on.shear(q=float(row['axis_ratio_1']), beta=angle)
+    q, angle = float(row['axis_ratio_1']), float(row['position_angle_1']) * galsim.degrees
+    richer = config.get('richer_fraction', 0.0)
+    if richer and rng.random() < richer:
+        face_on = morphological_profile(row, rng)
+        inclined = face_on.shear(q=q, beta=0 * galsim.degrees).rotate(angle)
+    else:
+        face_on = structured_profile(row, rng)
+        inclined = face_on.shear(q=q, beta=angle)
     return inclined, _structured_truth(face_on, int(rng.integers(1, 2**31)))
 
 

@@ -68,12 +68,9 @@ class ObservationSettings:
     star_fraction : float
         Share of point sources among the neighbours.
     sky_fraction : float
-        Share of stamps with a whole sky instead: sources, background, noise and masks as in a
-        coadd.
+        Share of stamps with a whole sky instead, as in a coadd.
     sky : `~astroflux.simulation.SkyPopulation`
-        Its sources.
-    saturation, footprint_shares, variance_factor
-        As of `~astroflux.simulation.SceneSimulation`.
+        What is in it.
     neighbour_mask_fraction : float
         Share of the neighbours that come masked.
     defect_fraction : float
@@ -121,9 +118,6 @@ class ObservationSettings:
     star_fraction: float = 0.15
     sky_fraction: float = 0.0
     sky: SkyPopulation = field(default_factory=SkyPopulation)
-    saturation: tuple[float, float] = (6.0, 9.0)
-    footprint_shares: tuple[float, float, float, float] = (0.4, 0.2, 0.2, 0.2)
-    variance_factor: tuple[float, float] = (0.85, 1.05)
     neighbour_mask_fraction: float = 0.4
     defect_fraction: float = 0.1
     unknown_psf_fraction: float = 0.15
@@ -329,7 +323,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         add_stamp(alone[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
         image[row] = alone[row]
         if settings.sky_fraction and rng.random() < settings.sky_fraction:
-            sky = skies[row] = draw_sky(library, index, alone[row], flux[row], settings, rng)
+            sky = skies[row] = draw_sky(library, index, alone[row], flux[row], settings.sky, rng)
             image[row] += sky.light
             valid[row][sky.mask] = 0
         elif rng.random() < settings.blend_fraction:

@@ -14,6 +14,7 @@ from astroflux.simulation.sky import (
     draw_footprints,
     draw_saturation,
     sky_level,
+    source_reach,
 )
 
 __all__ = ['Sky', 'add_stamp', 'draw_sky']
@@ -25,34 +26,23 @@ MARGIN = 30
 # standard deviation of the logarithm of their ratio.
 RADIUS_TOLERANCE = 0.4
 
-# The stamp of a source ends where what is left out is below this part of the noise.
-LEAST_LIGHT = 0.003
+# Of a stamp, in pixels.
 SMALLEST_REACH = 10
 
 
 @dataclass
 class Sky:
-    """
-    What a sky adds to an observation.
+    """What a sky adds to an observation, in units of the noise."""
 
-    Attributes
-    ----------
-    light : 2D `~numpy.ndarray`
-        Of all sources but the galaxy, in units of the noise.
-    mask : 2D `~numpy.ndarray` of bool
-        Pixels that cannot be used.
-    level : float
-        Of the background.
-    kernel : 2D `~numpy.ndarray`
-        Of the noise's correlation.
-    variance_factor : float
-        The stated variance over the true one.
-    """
-
+    #: Light of all sources but the galaxy.
     light: np.ndarray
+    #: Pixels that cannot be used.
     mask: np.ndarray
+    #: Of the background.
     level: float
+    #: Of the correlation of the noise.
     kernel: np.ndarray
+    #: The stated variance over the true one.
     variance_factor: float
 
     def correlated(self, noise):
@@ -72,39 +62,22 @@ def add_stamp(canvas, stamp, scale, dx, dy):
     return part, (slice(y0, y1), slice(x0, x1))
 
 
-def draw_sky(library, index, alone, flux, settings, rng):
+def draw_sky(library, index, alone, flux, population, rng):
     """
     Draw the sky around a galaxy, of sources that share its PSF.
 
-    Parameters
-    ----------
-    library : `~astroflux.training.library.Library`
-        Noiseless stamps.
-    index : int
-        Which galaxy.
-    alone : 2D `~numpy.ndarray`
-        Its light on the canvas, in units of the noise.
-    flux : float
-        Its flux.
-    settings : `~astroflux.training.observe.ObservationSettings`
-        Of which those of the sky count.
-    rng : `numpy.random.Generator`
-        Source of randomness.
-
-    Returns
-    -------
-    sky : `Sky`
+    ``alone`` is its light on the canvas, in units of the noise. Returns a `Sky`.
     """
     group = library.group[index]
     fwhm = library.psf[group, 0]
     side = CANVAS_SIZE + 2 * MARGIN
-    sources = settings.sky.draw((side, side), fwhm, rng, target_flux=flux)
+    sources = population.draw((side, side), fwhm, rng, target_flux=flux)
     stand_ins = _stand_ins(library, group, sources, rng)
     detected, faint = np.zeros((2, CANVAS_SIZE, CANVAS_SIZE), np.float32)
     mask = np.zeros(detected.shape, bool)
-    full = sources.limit * 10 ** (0.4 * rng.uniform(*settings.saturation))
-    reach = fwhm * (sources.flux / (fwhm**2 * LEAST_LIGHT)) ** 0.2 + 6 * sources.radius
-    half = np.clip(reach, SMALLEST_REACH, library.stamps.shape[1] // 2).astype(int)
+    full = sources.limit * 10 ** (0.4 * rng.uniform(*population.saturation))
+    largest = library.stamps.shape[1] // 2
+    half = np.clip(source_reach(sources, fwhm), SMALLEST_REACH, largest).astype(int)
     x, y = np.round(sources.x).astype(int), np.round(sources.y).astype(int)
     on_canvas = np.maximum(abs(x), abs(y)) < REACH + half
     orientations = rng.integers(8, size=len(sources))
@@ -124,14 +97,14 @@ def draw_sky(library, index, alone, flux, settings, rng):
             star = np.zeros_like(canvas)
             add_stamp(star, stamp, brightness, x[number], y[number])
             place = (REACH + x[number], REACH + y[number])
-            mask |= draw_saturation(star, sources.flux[number], place, full * peak, rng)
-    kind = FOOTPRINTS[rng.choice(len(FOOTPRINTS), p=settings.footprint_shares)]
+            mask |= draw_saturation(star, place, full * peak, rng)
+    kind = FOOTPRINTS[rng.choice(len(FOOTPRINTS), p=population.footprint_shares)]
     return Sky(
         light=detected + faint,
         mask=mask | draw_footprints(alone, detected, kind, rng),
         level=sky_level(faint, rng),
         kernel=correlation_kernel(rng),
-        variance_factor=rng.uniform(*settings.variance_factor),
+        variance_factor=rng.uniform(*population.variance_factor),
     )
 
 

@@ -110,8 +110,8 @@ def test_background_takes_the_light_of_faint_sources(rng):
 
 def test_only_bright_stars_saturate(rng):
     faint, bright = light(40, 40, 50.0), light(40, 40, 1e5)
-    assert not draw_saturation(faint, 50.0, (40, 40), 1000.0, rng).any()
-    mask = draw_saturation(bright, 1e5, (40, 40), 1000.0, rng)
+    assert not draw_saturation(faint, (40, 40), 1000.0, rng).any()
+    mask = draw_saturation(bright, (40, 40), 1000.0, rng)
     assert mask[bright > 1000].all()
     # a trail along the column
     height, width = np.ptp(np.nonzero(mask), axis=1)
@@ -120,7 +120,7 @@ def test_only_bright_stars_saturate(rng):
 
 def test_trail_of_a_star_outside_the_image(rng):
     star = light(40, -5, 1e6, sigma=4.0)
-    mask = draw_saturation(star, 1e6, (40, -5), 1000.0, rng)
+    mask = draw_saturation(star, (40, -5), 1000.0, rng)
     assert mask[0, 40]
 
 

@@ -37,7 +37,7 @@ def test_all_structures_are_reached(monkeypatch):
     rng = np.random.default_rng(0)
     for _ in range(75):
         structured_profile(TRUTH, rng)
-    assert set(seen) == {'_ring', '_arms', '_clumps', '_bar', '_patches'}
+    assert set(seen) == {'_ring', 'arms', 'clumps', '_bar', '_patches'}
     # none is rare
     assert min(seen.count(name) for name in set(seen)) >= 6
 
@@ -97,7 +97,7 @@ def test_ring_is_closed_and_empty_within():
 
 def test_arms_lie_across_the_centre():
     """Of a pair of arms one is the other turned by 180 degrees, but for its clumps of light."""
-    for profile in profiles_of(structure._arms, 8):
+    for profile in profiles_of(structure.arms, 8):
         components = profile.obj_list
         assert len(components) == 2 * structure.N_ARM_BLOBS
         centres = np.array([(c.centroid.x, c.centroid.y) for c in components])
@@ -112,7 +112,7 @@ def test_arms_lie_across_the_centre():
 
 def test_clumps_are_few_and_near():
     numbers = set()
-    for profile in profiles_of(structure._clumps, 40):
+    for profile in profiles_of(structure.clumps, 40):
         components = profile.obj_list
         numbers.add(len(components))
         for clump in components:

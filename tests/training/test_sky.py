@@ -10,12 +10,14 @@ from astroflux.training.sky import add_stamp, draw_sky
 
 pytest.importorskip('galsim')
 
-EMPTY = SkyPopulation(density=(1e-6, 1e-6), companion_rate=(0.0, 0.0))
+EMPTY = SkyPopulation(density=(1e-6, 1e-6), companion_rate=(0.0, 0.0), variance_factor=(0.81, 0.81))
+UNMASKED = (1.0, 0.0, 0.0, 0.0)
+QUIET = {'uneven_noise_fraction': 0.0, 'photon_noise_fraction': 0.0}
 
 
-def settings(**changes):
+def settings(sky=None, **changes):
     return ObservationSettings(
-        **{'sky_fraction': 1.0, 'snr': (20.0, 200.0), 'defect_fraction': 0.0, **changes}
+        sky=sky or SkyPopulation(), sky_fraction=1.0, defect_fraction=0.0, **changes
     )
 
 
@@ -40,10 +42,9 @@ def test_stamp_is_moved_and_cut_at_the_edge():
 
 def test_light_is_that_of_the_sources(library):
     sky = SkyPopulation(density=(30.0, 30.0), star_share=(1e-6, 1e-6), companion_rate=(0.0, 0.0))
-    options = settings(sky=sky, footprint_shares=(1.0, 0.0, 0.0, 0.0))
     light = np.mean(
         [
-            draw_sky(library, 0, alone(library, 0, 1.0), 1.0, options, rng).light.mean()
+            draw_sky(library, 0, alone(library, 0, 1.0), 1.0, sky, rng).light.mean()
             for rng in map(np.random.default_rng, range(30))
         ]
     )
@@ -58,14 +59,8 @@ def test_light_is_that_of_the_sources(library):
 
 
 def test_empty_sky_is_noise_with_a_wrong_variance(library):
-    options = settings(sky=EMPTY, snr=(1e-6, 1.1e-6), variance_factor=(0.81, 0.81), sky_residual=0)
-    options = ObservationSettings(
-        **{
-            **vars(options),
-            'uneven_noise_fraction': 0.0,
-            'photon_noise_fraction': 0.0,
-            'correlated_noise_fraction': 0.0,
-        }
+    options = settings(
+        EMPTY, snr=(1e-6, 1.1e-6), sky_residual=0, correlated_noise_fraction=0.0, **QUIET
     )
     seen = observe(library, np.arange(16), options, np.random.default_rng(1))
     used = seen.weight > 0
@@ -76,16 +71,16 @@ def test_empty_sky_is_noise_with_a_wrong_variance(library):
 
 def test_neighbors_know_nothing_of_the_galaxy(library):
     """Beside a faint galaxy most of the detected light is brighter than it is."""
-    options = settings(footprint_shares=(1.0, 0.0, 0.0, 0.0))
+    sky = SkyPopulation(footprint_shares=UNMASKED)
     flux = 5 / library.unit_norm[3]
     skies = [
-        draw_sky(library, 3, alone(library, 3, flux), flux, options, rng)
+        draw_sky(library, 3, alone(library, 3, flux), flux, sky, rng)
         for rng in map(np.random.default_rng, range(20))
     ]
-    brightest = [sky.light.max() for sky in skies]
+    brightest = [each.light.max() for each in skies]
     assert np.median(brightest) > 2 * flux * library.unit_peak[3]
     # the background was taken with what is too faint to be seen
-    levels = [sky.level for sky in skies]
+    levels = [each.level for each in skies]
     assert -0.2 < np.mean(levels) < -0.005
 
 
@@ -99,8 +94,8 @@ def test_observations_of_a_sky_are_seeded(library):
 
 def test_footprints_mask_pixels(library):
     counts = {}
-    for kind, shares in (('none', (1.0, 0.0, 0.0, 0.0)), ('grown', (0.0, 0.0, 1.0, 0.0))):
-        options = settings(footprint_shares=shares, small_stamp_fraction=0.0)
+    for kind, shares in (('none', UNMASKED), ('grown', (0.0, 0.0, 1.0, 0.0))):
+        options = settings(SkyPopulation(footprint_shares=shares), small_stamp_fraction=0.0)
         seen = observe(library, np.arange(16), options, np.random.default_rng(2))
         counts[kind] = (seen.weight > 0).mean()
     assert counts['grown'] < counts['none'] - 0.01
