@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import gmean, ttest_ind
 
-from astroflux.simulation.surveys import HSC_WIDE
+from astroflux.simulation import get_survey
 from astroflux.study import figures
 from astroflux.study.catalogue import FEATURES
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES, published_samples
@@ -31,7 +31,7 @@ SHORT = replace(SECOND, epochs=5)
 SCALED = 'image / 100 ADU'
 VARIANTS = {
     'second-scaled': (SCALED, {'scale': 100.0}),
-    'second-asinh': ('asinh(image / noise)', {'stretch': 'asinh', 'scale': HSC_WIDE.noise}),
+    'second-asinh': ('asinh(image / noise)', {'stretch': 'asinh', 'scale': get_survey().noise}),
     'second-noisy': ('10 times the noise', {'noise_factor': 10.0}),
     'second-batch': ('batches of 16', {'batch_size': 16}),
 }

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip('galsim')
 
-from astroflux.simulation.surveys import HSC_WIDE
+from astroflux.simulation import get_survey
 from astroflux.study import cnn, figures, trainings
 from astroflux.study.cnn import CNN_NAMES, gain_of, plan_trainings
 from astroflux.study.published import PUBLISHED_LOSSES, published_samples
@@ -161,7 +161,7 @@ def test_plan_of_the_full_study():
     assert names == ['cnn-2', 'cnn-3', 'third-seed-4', 'second-seed-5']
     assert [(c.stretch, c.scale, c.noise_factor, c.batch_size) for c in plan['second']] == [
         ('linear', 100, 1, 64),
-        ('asinh', HSC_WIDE.noise, 1, 64),
+        ('asinh', get_survey().noise, 1, 64),
         ('linear', 1, 10, 64),
         ('linear', 1, 1, 16),
     ]
