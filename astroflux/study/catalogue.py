@@ -66,28 +66,17 @@ COLUMNS = tuple(COLUMN_NOTES)
 # What a flux may be predicted from.
 FEATURES = [name for name in COLUMNS if name not in ('total_flux', 'log_total_flux', 'file_name')]
 
-# Draws of the catalogue; those of image number k are of [seed, k], and never of three words.
-CATALOGUE_STREAM = (0, 1)
-
-# The centre of a galaxy is within this many pixels of the image's, per axis.
-MAX_OFFSET = 0.5
-
 # Of a Kolmogorov-Smirnov test: by chance, one of the eight fails in a thousand tables.
 SMALLEST_P = 1e-4
 
-# How many standard errors a mean, a variance or a correlation may be off.
-N_SIGMA = 4.0
-
 # Of log10 of a flux that is spread evenly from zero: minus ln(flux / maximum) is exponential.
 FLAT_LOG_VARIANCE = 1 / math.log(10) ** 2
-EXPONENTIAL_KURTOSIS = 9.0
 
 # That of log10 of an even flux is -2; few galaxies scatter widely.
 LARGEST_SKEWNESS = -0.5
 
-# Tables hold three decimals of most columns; the report prints six of the logarithm.
+# Tables hold three decimals of most columns.
 ROUNDING = 1e-8
-LOG_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,8 @@ def draw_catalogue(settings):
     Fluxes are spread evenly over (1, 30000] ADU.
     """
     n = settings.n_train + settings.n_test
-    rng = np.random.default_rng([settings.seed, *CATALOGUE_STREAM])
+    # of three words: those of image number k are of [seed, k]
+    rng = np.random.default_rng([settings.seed, 0, 1])
 
     def uniform(name):
         return np.round(rng.uniform(*RANGES[name], n), DECIMALS)
@@ -205,10 +195,8 @@ def published_radii():
         'circle, major semi-axes': (radius * np.sqrt(ratio), ratio),
         'round components': (radius, np.ones_like(ratio)),
     }
-    table = pd.DataFrame({'published': values[-1]})
-    for name, shape in readings.items():
-        table[name] = half_light_radius_in_circle(fraction, index, *shape)
-    return table
+    radii = {k: half_light_radius_in_circle(fraction, index, *v) for k, v in readings.items()}
+    return pd.DataFrame({'published': values[-1], **radii})
 
 
 def image_generator(settings, img_number):
@@ -218,9 +206,9 @@ def image_generator(settings, img_number):
 
 def image_model_truth(row, settings, rng=None):
     """Translate a row of the table into the truth of a simulation, component 1 being the disc."""
-    # the offset, which the table does not hold, is drawn again
+    # the centre's offset in pixels, which the table does not hold, is drawn again
     rng = rng or image_generator(settings, row['img_number'])
-    x_offset, y_offset = rng.uniform(-MAX_OFFSET, MAX_OFFSET, 2)
+    x_offset, y_offset = rng.uniform(-0.5, 0.5, 2)
     truth = {
         'n_components': int(row['num_components']),
         'bulge_to_total': float(row['Bt']),
@@ -256,12 +244,7 @@ def read_table(path, n_rows):
 
 
 def check_table(table):
-    """
-    Compare the columns of a table of the study with the description in the report.
-
-    Returns a list of dict: ``name``, what was checked; ``wanted``, a text; ``found``, a number or
-    a list of two; and ``passed``. Tests of chance allow for the number of galaxies.
-    """
+    """Hold the columns of a table to the report's description; return a dict for each check."""
     table = table.assign(**{TWIST: table['PA_b'] - table['PA_d']})
     keys = ('name', 'wanted', 'found', 'passed')
     checks = (*_check_columns(table), *_check_spread(table), *_check_flux(table))
@@ -297,7 +280,8 @@ def _check_columns(table):
     yield _smallest('Bt: largest difference from flux_frac_b', same, ROUNDING)
     log = np.log10(table['total_flux']) - table['log_total_flux']
     name = 'log_total_flux: largest difference from log10(total_flux)'
-    yield _smallest(name, log, LOG_TOLERANCE)
+    # the report prints six decimals
+    yield _smallest(name, log, 1e-6)
 
 
 def _check_spread(table):
@@ -323,7 +307,8 @@ def _check_flux(table):
     wanted = f'-2 if the flux is flat, and < {LARGEST_SKEWNESS:g}'
     yield name, wanted, float(skewness), bool(skewness < LARGEST_SKEWNESS)
     variance, wanted = np.var(table['log_total_flux']), f'{FLAT_LOG_VARIANCE:.4f}'
-    error = math.sqrt((EXPONENTIAL_KURTOSIS - 1) / len(table)) * FLAT_LOG_VARIANCE
+    # the kurtosis of an exponential distribution is 9
+    error = math.sqrt((9 - 1) / len(table)) * FLAT_LOG_VARIANCE
     yield _near('variance of log_total_flux', variance, FLAT_LOG_VARIANCE, error, wanted)
     for flux in ('total_flux', 'log_total_flux'):
         for column in ('R_e', 'Bt'):
@@ -342,5 +327,6 @@ def _smallest(name, values, largest, wanted='0'):
 
 
 def _near(name, found, middle, error, text):
-    error = N_SIGMA * error
+    # so many standard errors a mean, a variance or a correlation may be off
+    error = 4 * error
     return name, f'{text} +- {error:.2g}', float(found), bool(abs(found - middle) < error)

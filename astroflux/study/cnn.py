@@ -52,8 +52,6 @@ DROPOUT_COLUMNS = [
     *('train_loss_dropout_on', 'train_loss_dropout_off', 'test_loss'),
 ]
 
-VARIANCE = 'variance of log10 flux, test set'
-
 # The report prints six decimals.
 DECIMALS = 6
 
@@ -97,16 +95,12 @@ def _train(context, *groups):
     return {group: [trained[one.name] for one in plan[group]] for group in groups}
 
 
-# -- numbers of a training ---------------------------------------------------------------------
-
-
 def describe(trained, actual):
     """Return a table of all numbers of trainings, in the order of ``losses.csv``."""
     rows = []
     for one in trained:
-        settings, summary = one.settings, one.summary
-        name, rate = settings['name'], settings['learning_rate']
-        label = name.replace('cnn-', 'CNN ')
+        settings, summary, name = one.settings, one.summary, one.settings['name']
+        label, rate = name.replace('cnn-', 'CNN '), settings['learning_rate']
         published = PUBLISHED_LOSSES.get(name, (None, None))
         judged = judge_predictions(actual, one.predictions)
         row = {
@@ -129,17 +123,12 @@ def describe(trained, actual):
 
 
 def judge_predictions(actual, predicted):
-    """
-    Return numbers on predictions; those that failed count as wrong.
-
-    The medians and the shares within 0.1 and 0.3 dex are of the absolute differences in dex; the
-    report judges by the latter. ``faint_share`` is what the faintest tenth contributes to the
-    squared error.
-    """
+    """Return numbers on predictions of log10 fluxes; those that failed count as wrong."""
     error = np.asarray(predicted, float) - actual
     good = np.isfinite(error)
     away = np.where(good, np.abs(error), np.inf)
     squares = error[good] ** 2
+    # what the faintest tenth contributes to the squared error
     faint = np.asarray(actual)[good] <= np.quantile(actual, 0.1)
     total = squares.sum()
     return {
@@ -159,9 +148,6 @@ def constant_share(predictions):
     return float(counts.iloc[0] / counts.sum())
 
 
-# -- the three networks of the report ----------------------------------------------------------
-
-
 def cnn(context):
     """Train the three networks of the report."""
     table, actual = context.test.table, context.test.log_flux
@@ -179,7 +165,7 @@ def cnn(context):
     rows = losses.to_dict('records')
     best = min(rows, key=lambda row: np.nan_to_num(row['test_loss'], nan=np.inf))
     return {
-        'rows': [*_cnn_rows(rows), comparison_row(VARIANCE, None, variance)],
+        'rows': [*_cnn_rows(rows, variance)],
         'trainings': rows,
         'variance': variance,
         'best': best['name'],
@@ -189,7 +175,7 @@ def cnn(context):
     }
 
 
-def _cnn_rows(rows):
+def _cnn_rows(rows, variance):
     for row in rows:
         title, predicted = row['title'], published_samples(row['name'])['predicted']
         for kind in ('train', 'test'):
@@ -200,6 +186,7 @@ def _cnn_rows(rows):
         if published > 0.5 or row['constant_share'] > published:
             what = f'{title}: share of equal predictions (published: of ten)'
             yield comparison_row(what, published, row['constant_share'])
+    yield comparison_row('variance of log10 flux, test set', None, variance)
 
 
 def _draw_samples(predictions):
@@ -247,9 +234,6 @@ def _layers(network):
         ('dense\n64 neurons\nReLU, dropout 0.2', '64', network.dense),
         ('dense\nlog$_{10}$ flux', '1', network.output),
     ]
-
-
-# -- what explains their losses ----------------------------------------------------------------
 
 
 def explanations(context):
@@ -331,9 +315,6 @@ def _panel(configuration, which, curves):
     return title, curves, {'published': published}
 
 
-# -- networks that see more than the image -----------------------------------------------------
-
-
 def joined(context):
     """
     Train the network with columns of the table beside the image, and twins without.
@@ -365,15 +346,10 @@ def joined(context):
 
 
 def gain_of(alone, together):
-    """
-    Compare the losses of two groups of networks with the scatter of their seeds.
-
-    The factor is the geometric mean of the losses alone over that together (above one if the
-    columns help), with its 95 % interval. Welch's test of the logarithms gives the two-sided
-    p-value; it is NaN for a single seed, or if a training diverged.
-    """
+    """Return by what factor losses are lower together, its 95 % interval, and Welch's p-value."""
     one, other = np.log(alone), np.log(together)
     gain = {'factor': float(np.exp(one.mean() - other.mean()))}
+    # a single seed has no scatter, nor has a training that diverged
     if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
         return gain | {'low': math.nan, 'high': math.nan, 'p_value': math.nan}
     test = ttest_ind(one, other, equal_var=False)

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from astroflux._work import spawn_pool, write_whole
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
-from astroflux.simulation.surveys import get_survey
 from astroflux.study import catalogue
 from astroflux.study.catalogue import StudySettings
 from astroflux.study.published import IMAGE_SIDE
@@ -28,9 +27,6 @@ SETTINGS_NAME = 'settings.json'
 PSF_NAME = 'psf.fits'
 IMAGE_FOLDER = 'images'
 TABLE_NAMES = {'train': 'gal_morph_train_val.csv', 'test': 'gal_morph_test.csv'}
-
-# Images that a worker draws before it reports.
-CHUNK_SIZE = 10
 
 # Light beyond the plane that GalSim transforms is folded back into it. With a plane of at least
 # this many pixels, that changes the chi square of the brightest galaxies by less than 0.5; with
@@ -102,7 +98,7 @@ def _draw_all(draw, rows, workers):
         return
     # an interruption from the keyboard is left to this process, which then draws no more
     with spawn_pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.map(draw, rows, chunksize=CHUNK_SIZE)
+        yield from pool.map(draw, rows, chunksize=10)
 
 
 def _write_image(images, settings, row):
@@ -182,9 +178,9 @@ class StudySet:
     #: Standard deviation per pixel, in ADU.
     noise: float
     #: In arcsec per pixel.
-    pixel_scale: float = get_survey().pixel_scale
+    pixel_scale: float
     #: AB magnitude of 1 ADU.
-    zeropoint: float = get_survey().zeropoint
+    zeropoint: float
 
     def __len__(self):
         return len(self.table)

@@ -182,9 +182,7 @@ def plot_components_r2(table):
         ax.axhline(0, color=GREY, linewidth=0.8)
         ax.fill_between(numbers, *band.to_numpy(), color='0.85', label='shuffled fluxes, 95 %')
         ax.plot(numbers, 1e3 * rows['r2'], marker='o', color=BLUE, label='actual fluxes')
-        ax.set(
-            xticks=numbers, xlabel='number of components' if kind == 'PCA' else 'number of factors'
-        )
+        ax.set(xticks=numbers, xlabel=f'number of {"components" if kind == "PCA" else "factors"}')
         ax.set_title(kind, fontsize=10)
     axes[0].set_ylabel('R$^2$ of log flux, test set [10$^{-3}$]')
     axes[0].legend(fontsize=8, loc='lower left')
@@ -194,8 +192,7 @@ def plot_components_r2(table):
 # Figures of the networks and of the estimators of today
 
 LOSS_LABEL = 'loss: MSE of log$_{10}$ flux [dex$^2$]'
-TRAIN, TEST = RED, BLUE
-LINE_COLORS = (BLUE, TRAIN, '#009e73', '#cc79a7', '#e69f00', '#56b4e9', 'black', '#999999')
+LINE_COLORS = (BLUE, RED, '#009e73', '#cc79a7', '#e69f00', '#56b4e9', 'black', '#999999')
 TRUE_FLUX_LABEL = 'true flux [ADU]'
 
 LARGEST_PERCENT = 1000.0
@@ -216,12 +213,7 @@ def _use_plain_numbers(*axes):
 
 
 def plot_losses(groups, *, variance):
-    """
-    Plot losses against the epoch, a panel for each group of trainings.
-
-    Of each its title; curves, losses by their labels; and single losses, epoch and loss by their
-    labels. The variance is the loss of the best constant.
-    """
+    """Plot losses by epoch, a panel for each title, curves by label, and single losses by label."""
     n = len(groups)
     axes = panels(4.3 * n + 0.4, 5.0, 1, n, squeeze=False)[0]
     for ax, (title, curves, marks) in zip(axes, groups, strict=True):
@@ -246,9 +238,9 @@ def plot_differences(away, *, title):
     ax = panels(5.6, 3.6)
     edges = np.arange(0, 2.1, 0.05)
     middle_of_last = (edges[-1] + edges[-2]) / 2
-    ax.hist(np.minimum(away, middle_of_last), bins=edges, color=TEST)
+    ax.hist(np.minimum(away, middle_of_last), bins=edges, color=BLUE)
     median = float(np.median(away))
-    style = {'color': TRAIN, 'linewidth': 1.2, 'linestyle': '--'}
+    style = {'color': RED, 'linewidth': 1.2, 'linestyle': '--'}
     ax.axvline(min(median, middle_of_last), label=f'median {median:.3g} dex', **style)
     ax.set_title(title, fontsize=10)
     ax.set_yscale('log')
@@ -263,7 +255,7 @@ def plot_layers(layers):
     """Draw a network from left to right: what each layer does, what leaves it, its parameters."""
     ax = panels(1.72 * len(layers), 1.9)
     ax.set_axis_off()
-    box = {'boxstyle': 'round,pad=0.5', 'facecolor': '#e8f1f8', 'edgecolor': TEST}
+    box = {'boxstyle': 'round,pad=0.5', 'facecolor': '#e8f1f8', 'edgecolor': BLUE}
     arrow = {'arrowstyle': '->', 'color': GREY}
     for place, (what, output, layer) in enumerate(layers):
         text = f'{what}\n\n{output}'
@@ -295,11 +287,7 @@ def plot_joined(losses, *, n_epochs):
 
 
 def plot_residuals(flux, percents):
-    """
-    Plot the errors of methods in percent against the true flux, a panel for each column.
-
-    An error is NaN where the method has failed: a cross at the lower edge.
-    """
+    """Plot errors in percent against the true flux, a panel for each method; a failure is NaN."""
     n = percents.shape[1]
     options = {'sharex': True, 'sharey': True, 'squeeze': False}
     axes = panels(10.5, 0.8 + 2.5 * -(-n // 4), -(-n // 4), 4, **options).ravel()
@@ -314,9 +302,9 @@ def plot_residuals(flux, percents):
         edge = np.full(failed.sum(), -0.5 * LARGEST_PERCENT)
         ax.plot(flux[failed], edge, 'x', markersize=4, color='black')
         ax.set_title(label + (f' ({failed.sum()} failed: x)' if failed.any() else ''), fontsize=9)
-    for ax in axes[n:]:
+    for above, ax in zip(axes[n - 4 :], axes[n:], strict=False):
         # the panel above it has the numbers instead
-        axes[list(axes).index(ax) - 4].xaxis.set_tick_params(labelbottom=True)
+        above.xaxis.set_tick_params(labelbottom=True)
         ax.remove()
     ax = axes[0]
     ax.set_xscale('log')
@@ -331,11 +319,7 @@ def plot_residuals(flux, percents):
 
 
 def plot_scatter(flux, curves, *, bound):
-    """
-    Plot the scatter of methods against the true flux, and that at the bound as a line.
-
-    The curves are by what the deviations are from, a panel for each, and by label.
-    """
+    """Plot scatters and the bound against the true flux, a panel for each center of deviations."""
     axes = panels(10.5, 5, 1, len(curves), sharex=True, sharey=True)
     for ax, (about, scatters) in zip(axes, curves.items(), strict=True):
         for label, style in method_styles({label: label for label in scatters}).items():

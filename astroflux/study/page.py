@@ -87,9 +87,9 @@ def read_table(path, caption):
 
 
 def _title(values):
-    title = words = values.name.replace('_', ' ')
+    title = values.name.replace('_', ' ')
     if not pd.api.types.is_string_dtype(values):
-        title = TITLES.get(values.name, words)
+        title = TITLES.get(values.name, title)
     return f'{title} [%]' if values.name in FRACTIONS and '%' not in title else title
 
 

@@ -14,8 +14,6 @@ __all__ = ['read_study']
 # All that a run found, in one file.
 STUDY_NAME = 'study.json'
 
-DPI = 110
-
 
 def comparison_row(what, published, ours):
     """Put what was published beside what was found here: numbers, text, or `None` for neither."""
@@ -41,7 +39,7 @@ def write_figure(axes, path):
     """Write the figure of axes, or of an array of them, as PNG; return the name of the file."""
     figure = np.ravel(axes)[0].figure
     with write_whole(path) as part:
-        figure.savefig(part, dpi=DPI, format='png')
+        figure.savefig(part, dpi=110, format='png')
     return path.name
 
 

@@ -4,7 +4,6 @@
 import os
 import platform
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import import_module, metadata
@@ -154,7 +153,14 @@ def run_study(
     claim(directory / SETTINGS_NAME, 'run of the study', settings, resume=resume)
     # stages read it, and do not ask
     claim(data / SETTINGS_NAME, 'data set', settings['data'])
-    study = {'settings': settings, 'machine': _machine(workers), 'stages': {}}
+    machine = {
+        'workers': workers,
+        'cores': os.cpu_count(),
+        'processor': platform.machine(),
+        'system': platform.system(),
+        'python': platform.python_version(),
+    }
+    study = {'settings': settings, 'machine': machine, 'stages': {}}
     context = Context(preset, data, directory, workers=workers, progress=progress)
     for number, (stage, function) in enumerate(stages.items(), start=1):
         # the same for all, so that the images are read once
@@ -181,16 +187,6 @@ def _run_settings(preset):
     }
 
 
-def _machine(workers):
-    return {
-        'workers': workers,
-        'cores': os.cpu_count(),
-        'processor': platform.machine(),
-        'system': platform.system(),
-        'python': platform.python_version(),
-    }
-
-
 def _run_stage(function, context, title, tell):
     """Run a stage, unless it is done; return what it found."""
     path, spent = context.folder / 'results.json', context.folder / 'seconds.json'
@@ -199,21 +195,14 @@ def _run_stage(function, context, title, tell):
         return read_json(path)
     tell(f'{title} ...')
     context.folder.mkdir(exist_ok=True)
-    with _timed(spent):
+    started = time.monotonic()
+    try:
         found = fit_for_json({'tables': [], 'figures': [], **function(context)})
-    found['version'] = astroflux.__version__
-    found['seconds'] = read_json(spent)
+    finally:
+        # attempts that fail count as well
+        before = read_json(spent) if spent.exists() else 0
+        write_json(before + time.monotonic() - started, spent)
+    found |= {'version': astroflux.__version__, 'seconds': read_json(spent)}
     write_json(found, path)
     tell(f'{title}: done in {found["seconds"]:.0f} s')
     return found
-
-
-@contextmanager
-def _timed(path):
-    """Add the seconds of an attempt, even of one that fails, to those in a file."""
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        before = read_json(path) if path.exists() else 0
-        write_json(before + time.monotonic() - started, path)

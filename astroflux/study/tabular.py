@@ -34,9 +34,8 @@ N_SHUFFLES = 400
 N_INFORMATION_SHUFFLES = 20
 MAX_INFORMATION_ROWS = 5000
 
-# Tables whose columns are shuffled, and parts of the training set that are left out in turn.
+# Tables whose columns are shuffled.
 N_TABLE_SHUFFLES = 20
-N_FOLDS = 5
 
 # Eigenvalues below this are zero: as many columns follow from others. So does a column whose
 # correlation with another one is no farther than this from 1 or -1.
@@ -200,9 +199,7 @@ def components(context):
         'n_columns': len(names),
         'n_free': n_free,
         'n_components': n_components,
-        'n_factors': n_factors,
         'explained': scree['cumulative'][n_components - 1],
-        'uniqueness': dict(zip(distinct_names, factors.noise_variance_.tolist(), strict=True)),
         'rows': [
             comparison_row(f'R2 of log flux, all of {kind}', None, group['r2'].iloc[-1])
             for kind, group in predicted.groupby('decomposition')
@@ -253,12 +250,7 @@ def _plot_median_galaxy(train):
 
 
 def regress(train, test, context, rng):
-    """
-    Regress log flux linearly on the columns of arrays; return the predictions for the test set.
-
-    And a dict of how they compare with regressions that learned from shuffled fluxes: ``r2``;
-    ``shuffled_low`` and ``shuffled_high``, between which 95 of 100 of these are; and ``p_value``.
-    """
+    """Predict log flux linearly, and compare R2 with the central 95 % from shuffled fluxes."""
     learned, actual = context.train.log_flux, context.test.log_flux
     predicted = LinearRegression().fit(train, learned).predict(test)
     r2 = r2_score(actual, predicted)
@@ -272,14 +264,8 @@ def regress(train, test, context, rng):
 
 
 def judge_regression(name, actual, predicted):
-    """
-    Compare predictions with the truth, and with what they would be worth in any other order.
-
-    ``correlation_error`` is the standard deviation of Pearson's coefficient if the predictions
-    were shuffled, ``1 / sqrt(n - 1)`` whatever their distribution (Pitman 1937, Supplement to
-    JRSS 4, 225), and ``p_value`` two-sided by the normal distribution; ``expected_mse`` and
-    ``expected_r2`` are the means over all orders.
-    """
+    """Compare predictions with the truth, and with the mean over all orders of them."""
+    # of Pearson's coefficient of shuffled predictions (Pitman 1937, Supplement to JRSS 4, 225)
     error = 1 / np.sqrt(len(actual) - 1)
     found = correlation(actual, predicted) if np.ptp(predicted) > 0 else np.nan
     mse = actual.var() + predicted.var() + (actual.mean() - predicted.mean()) ** 2
@@ -299,10 +285,8 @@ def column_information(columns, target, rng):
     """
     Mutual information of each column of a table with a target, and that of shuffled targets.
 
-    By the distances to the nearest neighbours (Kraskov, Stoegbauer & Grassberger 2004, PRE 69,
-    066138), as scikit-learn has it, in nats; 0 for a column of one value. Returns a table, and how
-    many standard deviations the largest information is above that of shuffled targets, whose
-    distribution has a tail to high values.
+    In nats, by scikit-learn (Kraskov, Stoegbauer & Grassberger 2004, PRE 69, 066138). Returns
+    a table, and how many standard deviations the largest is above that of shuffled targets.
     """
     rows = np.arange(len(columns))
     if len(rows) > MAX_INFORMATION_ROWS:
@@ -364,13 +348,7 @@ def _classify(context, model, stage, label):
 
 
 def judge_classes(actual, predicted):
-    """
-    Compare the accuracy of a classification with that of chance.
-
-    ``chance`` is the mean over all orders of the predictions, ``error`` the binomial standard
-    deviation of the accuracy by chance, ``n_sigma`` how far the accuracy is above chance, and
-    ``p_value`` that of an exact two-sided binomial test.
-    """
+    """Compare the accuracy of a classification with its mean over all orders of predictions."""
     n, n_right = len(actual), int((actual == predicted).sum())
     chance = sum(np.mean(actual == one) * np.mean(predicted == one) for one in np.unique(actual))
     error = np.sqrt(chance * (1 - chance) / n)
@@ -387,9 +365,8 @@ def decompose(values, rng):
     """
     Find the principal components of standardised columns, and how many of them are no chance.
 
-    That is those before the first whose eigenvalue is not above ``shuffled``, the 95th percentile
-    if each column is shuffled by itself (parallel analysis, Horn 1965, Psychometrika 30, 179), at
-    least one. Returns the `~sklearn.decomposition.PCA`, a table of eigenvalues, and the number.
+    Those whose eigenvalues are above those of columns shuffled by themselves (parallel analysis,
+    Horn 1965, Psychometrika 30, 179), at least one.
     """
     pca = PCA(svd_solver='covariance_eigh').fit(values)
     eigenvalues = np.clip(pca.explained_variance_, 0, None)
@@ -418,7 +395,7 @@ def _loadings(names, values, prefix):
 
 def predict_by_components(scores, context, rng):
     """Regress log flux on the first component of each kind, the first two, and so on."""
-    folds = KFold(N_FOLDS, shuffle=True, random_state=SEED)
+    folds = KFold(5, shuffle=True, random_state=SEED)
     rows, learned = [], context.train.log_flux
     for kind, (train, test) in scores.items():
         for n in range(1, train.shape[1] + 1):

@@ -27,27 +27,24 @@ from astroflux.study.results import comparison_row, write_outputs, write_table
 __all__ = ['accuracy', 'today']
 
 # Column of the fluxes of each method, and label.
-STUDY_CNNS = {name: name.replace('cnn-', 'study CNN ') for name in CNN_NAMES}
 SHIPPED = {'shipped': 'shipped network', 'tuned': 'fine-tuned network'}
-METHODS = {'kron': 'Kron', 'sum': 'stamp sum', **STUDY_CNNS, **SHIPPED}
+METHODS = {'kron': 'Kron', 'sum': 'stamp sum'}
+METHODS |= {name: name.replace('cnn-', 'study CNN ') for name in CNN_NAMES} | SHIPPED
 FITS = {'sersic': 'Sersic fit', 'bulge-disc': 'bulge + disc fit'}
 
 # What stands beside the methods: the smallest errors that are possible, and those of the flux
 # that takes the place of a failure.
 BOUND, SUBSTITUTE = 'information bound', 'substitute'
 
-# Whose errors are looked at by the shape of the galaxies: by which columns, in which bins.
-JUDGED = {name: METHODS[name] for name in ('kron', *CNN_NAMES, 'shipped')}
+# What errors are looked at by, in which bins.
 PARAMETERS = (
     Parameter('Bt', 'bulge-to-total ratio', (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
     Parameter('R_e', 'half-light radius [arcsec]', (0.0, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0)),
 )
 
-# What galaxies are binned by; the last flux is that of the data set, which holds no brighter one.
-EDGES = {
-    'flux': (0.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 20_000.0, 30_000.0),
-    'snr': (0.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0, np.inf),
-}
+# Bins of the fluxes, of which the data set has none above the last, and of the S/N.
+FLUX_EDGES = (0.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 20_000.0, 30_000.0)
+SNR_EDGES = (0.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0, np.inf)
 
 # A flux off by more than these fractions is counted.
 SHARES = {'beyond_10': 0.1, 'beyond_30': 0.3}
@@ -55,20 +52,11 @@ SHARES = {'beyond_10': 0.1, 'beyond_30': 0.3}
 # What is asked of the shipped network: the MSE of log10 flux, and the share beyond 10 %.
 GOAL_MSE, GOAL_SHARE = 2e-5, 1e-3
 
-# Galaxies that an interruption costs at the most.
-CHUNK_SIZE = 250
-
 # A network is timed on so many images at the least.
 FEWEST_TIMED = 500
 
 # In a figure a point of a curve stands for so many galaxies at the least.
-FEWEST, N_BINS = 5, 14
-
-# What of the costs stands in the rows of the stage.
-COST_ROWS = {
-    'per_second': 'cutouts per second and core',
-    'median_percent': 'median error of the flux [%]',
-}
+FEWEST = 5
 
 LN10 = np.log(10)
 
@@ -121,13 +109,7 @@ class StudyCutouts(CutoutSource):
 
 
 def measure(test, settings, tuned, folder, **options):
-    """
-    Measure all galaxies of a set by the methods of today; the folder keeps what is done.
-
-    The table has log10 of the flux by each method, NaN without a positive flux; ``bound``, the
-    smallest standard deviation of ln flux, with what the population says of shapes; and ``snr``.
-    The options are those of `~astroflux.evaluation.compare_methods`.
-    """
+    """Return log10 of the fluxes by the methods of today, and the bound and S/N of each galaxy."""
     methods = {
         'kron': KronFluxEstimator(),
         'shipped': CNNFluxEstimator(),
@@ -135,7 +117,8 @@ def measure(test, settings, tuned, folder, **options):
     }
     weights = {name: load_weights(methods[name].weights).sha256 for name in SHIPPED}
     source = StudyCutouts(test, StudyPopulation(settings), weights)
-    options = {'n_extremes': 0, 'chunk_size': CHUNK_SIZE, 'resume': folder, **options}
+    # an interruption costs one chunk at the most
+    options = {'n_extremes': 0, 'chunk_size': 250, 'resume': folder, **options}
     found = compare_methods(source, methods, **options)
     table = found.truth['bound', 'snr'].to_pandas()
     for name in methods:
@@ -143,10 +126,10 @@ def measure(test, settings, tuned, folder, **options):
     return table
 
 
-def fine_tune(train, path, *, epochs, n_images=2000):
-    """Fine-tune the shipped network on the first training images, unless that has been done."""
+def fine_tune(train, path, *, epochs):
+    """Fine-tune the shipped network on 2000 training images, unless that has been done."""
     if not path.exists():
-        rows = range(min(n_images, len(train)))
+        rows = range(min(2000, len(train)))
         estimator = CNNFluxEstimator(epochs=epochs)
         estimator.fit(list(train.cutouts(rows)), train.flux[rows] * u.adu)
         with write_whole(path) as part:
@@ -195,8 +178,8 @@ def today(context):
     tables = {
         'today.csv': table,
         'today_goal.csv': goal,
-        'today_by_flux.csv': summarize_by(errors, test.flux, EDGES['flux']),
-        'today_by_snr.csv': summarize_by(errors, predictions['snr'], EDGES['snr']),
+        'today_by_flux.csv': summarize_by(errors, test.flux, FLUX_EDGES),
+        'today_by_snr.csv': summarize_by(errors, predictions['snr'], SNR_EDGES),
     }
     weights = load_weights(CNNFluxEstimator().weights)
     return {
@@ -246,13 +229,7 @@ def summarize_by(errors, values, edges):
 
 
 def method_statistics(error, guess, bound):
-    """
-    Summarize errors of ln flux; failures are NaN, and guesses what is said in their place.
-
-    ``mse``, of log10 flux, is with the guesses, and has a bootstrap error; ``mse_measured``,
-    ``bias_percent`` (the median error of the flux), ``scatter_percent`` (the NMAD of ln flux) and
-    ``scatter_over_bound`` are without failures; in the `SHARES` failures count.
-    """
+    """Summarize errors of ln flux: a failure is NaN, and has the error of the guess in ``mse``."""
     n, failed = len(error), np.isnan(error)
     squares = (np.where(failed, guess, error) / LN10) ** 2
     drawn = np.random.default_rng(0).integers(n, size=(metrics.N_BOOTSTRAP, n))
@@ -312,13 +289,10 @@ def goal_table(errors, is_faint):
 
 def part_of_the_faintest(errors, is_faint):
     """Tell how much of the summed squared errors is of faint galaxies, and without failures."""
-
-    def part(squares):
-        return squares[is_faint].sum() / squares.sum()
-
-    squares = errors[[BOUND, *SHIPPED.values()]] ** 2
+    squares = errors[[BOUND, SHIPPED['shipped']]] ** 2
     replaced = squares.apply(lambda measured: measured.fillna(errors[SUBSTITUTE] ** 2))
-    found = {'n': is_faint.sum(), 'part': part(replaced), 'part_measured': part(squares)}
+    parts = {'part': replaced, 'part_measured': squares}
+    found = {name: part[is_faint].sum() / part.sum() for name, part in parts.items()}
     return pd.DataFrame(found).reset_index(names='method')
 
 
@@ -340,7 +314,7 @@ def _today_figures(errors, actual):
 
 def flux_groups(actual):
     """Number bins of equal width in log flux; one of fewer than 5 galaxies joins the next."""
-    begins, *edges, _ = np.linspace(actual.min(), actual.max(), N_BINS + 1)
+    begins, *edges, _ = np.linspace(actual.min(), actual.max(), 15)
     begins = [begins]
     for edge in edges:
         n_below = ((actual >= begins[-1]) & (actual < edge)).sum()
@@ -355,7 +329,8 @@ def flux_groups(actual):
 def accuracy(context):
     """Take the accuracy by bulge-to-total ratio and radius, and the cost beside that of fits."""
     predictions = read_predictions(context, 'today')
-    errors, bound = ln_errors(predictions, JUDGED), predictions['bound'].to_numpy()
+    judged = {name: METHODS[name] for name in ('kron', *CNN_NAMES, 'shipped')}
+    errors, bound = ln_errors(predictions, judged), predictions['bound'].to_numpy()
     styles = method_styles({label: label for label in errors})
     tables, drawn = {}, {}
     for parameter in PARAMETERS:
@@ -375,10 +350,12 @@ def accuracy(context):
     tables['accuracy_cost.csv'] = costs = cost_table(log_flux, seconds)
     tables['accuracy_fits.csv'] = log_flux
     drawn['accuracy_cost.png'] = figures.plot_costs(costs)
+    shown = {'per_second': 'cutouts per second and core'}
+    shown['median_percent'] = 'median error of the flux [%]'
     rows = [
-        comparison_row(f'{label}, {row["method"]}', None, row[column])
-        for column, label in COST_ROWS.items()
-        for row in costs.to_dict('records')
+        comparison_row(f'{label}, {method}', None, found)
+        for column, label in shown.items()
+        for method, found in zip(costs['method'], costs[column], strict=True)
     ]
     return {
         'rows': rows,
@@ -404,13 +381,8 @@ def _filled_bins(values, edges):
     return [bin_ for bin_ in metrics.split_into_bins(values, edges) if bin_[-1].any()]
 
 
-def time_methods(cutouts, *, progress=False):
-    """
-    Measure the same images by networks, Kron and light-profile fits, on one core.
-
-    Returns log10 of the fluxes, NaN without one, and the processor time per cutout, by method. The
-    networks of the study have the time of one, and no fluxes.
-    """
+def time_methods(cutouts, *, progress):
+    """Return log10 of the fluxes of cutouts and processor seconds of each, by method."""
     methods = {
         # nearly twice as fast as batches of 64, whose first maps the C library does not keep
         'study': CNNFluxEstimator(weights='study-2024', batch_size=16),
@@ -428,17 +400,13 @@ def time_methods(cutouts, *, progress=False):
                 flux = estimator.measure(images, progress=progress)['flux'].value
                 seconds[name] = (cpu_seconds() - began) / len(images)
                 log_flux.setdefault(name, positive_log10(flux))
+    # the three networks of the study take the time of one, and have predicted before
     del log_flux['study']
     return log_flux, seconds | dict.fromkeys(CNN_NAMES, seconds.pop('study'))
 
 
 def cost_table(log_flux, seconds):
-    """
-    Put speed and accuracy of methods side by side, the fastest first.
-
-    Times are of one core per cutout, ``speed_over_fit`` against the slowest fit. Of the ``mse`` of
-    log10 flux and the absolute errors of the flux in percent, failures have no part.
-    """
+    """Put speed and accuracy, without failures, of methods side by side, the fastest first."""
     errors = log_flux[[*seconds]].sub(log_flux['actual'], axis=0)
     percent = 100 * np.expm1(LN10 * errors).abs()
     time = pd.Series(seconds)

@@ -5,6 +5,7 @@ import math
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -83,15 +84,9 @@ def train_all(context, configurations):
     n_images = len(context.train) * sum(one.epochs for one in longest_first)
     n_jobs = context.workers if n_images > FEW_IMAGES else 1
     # the images are shared by way of files, while they are used
+    train = partial(delayed(train_cnn), context.train, context.test, progress=context.progress)
     trained = Parallel(n_jobs=n_jobs, temp_folder=context.folder)(
-        delayed(train_cnn)(
-            context.train,
-            context.test,
-            one,
-            folder / f'{one.name}.pt',
-            progress=context.progress,
-            position=number % n_jobs,
-        )
+        train(one, folder / f'{one.name}.pt', position=number % n_jobs)
         for number, one in enumerate(longest_first)
     )
     return {one.settings['name']: one for one in trained}

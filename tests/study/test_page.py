@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from astroflux.study.page import comparison_table, read_table, times_table, write_page
+from astroflux.study.page import comparison_table, read_table, write_page
 from astroflux.study.results import read_study
 from astroflux.study.run import STAGE_NAMES
 
@@ -25,29 +25,18 @@ def run(tmp_path):
     return shutil.copytree(DOCS / 'study', tmp_path / 'run')
 
 
-def parse(html):
-    """Read a page as XML, so that an element that is not closed is an error."""
-    html = re.sub(r'<(meta|img)([^>]*)>', r'<\1\2/>', html)
-    return ElementTree.fromstring(html.removeprefix('<!DOCTYPE html>'))
-
-
-def test_all_is_shown_in_the_order_of_the_report(run):
+def test_all_is_shown(run):
     html = write_page(run).read_text(encoding='utf-8')
     assert 'class="warning"' not in html
     assert not re.search(r'<script|url\(|@import|<link|<iframe', html)
-    page, stages = parse(html), read_study(run)['stages'].items()
+    # as XML, so that an element that is not closed is an error
+    html = re.sub(r'<(meta|img)([^>]*)>', r'<\1\2/>', html).removeprefix('<!DOCTYPE html>')
+    page, stages = ElementTree.fromstring(html), read_study(run)['stages'].items()
     images = {image.get('src'): image.get('alt') for image in page.iter('img')}
-    assert sorted(images) == sorted(
-        f'{k}/{name}' for k, found in stages for name in found['figures']
-    )
+    assert {*images} == {f'{k}/{name}' for k, found in stages for name in found['figures']}
     assert min(map(len, images.values())) > 30
-    headings = [heading for heading in page.iter('h2') if heading.get('id') != 'contents']
-    links = [link.get('href') for link in page.iter('a')]
     files = ['exploration/correlations.csv', 'accuracy/accuracy_fits.csv']
-    assert links == [f'#{heading.get("id")}' for heading in headings] + files
-    assert all((run / name).is_file() for name in [*images, *files])
-    numbers = [heading.text.split()[0] for heading in headings if heading.text[0].isdigit()]
-    assert ' '.join(numbers) == '3.1 3.2 3.3 3.4 3.5 3.6 4 5.2 5.2.1 5.2.2 5.2.3 6'
+    assert [link.get('href') for link in page.iter('a')][-2:] == files
     rows = {row['what'] for _, found in stages for row in found['rows']}
     assert rows <= {cell.text for cell in page.iter('th')}
     n_tables = sum(len(found['tables']) for _, found in stages)
@@ -60,7 +49,6 @@ def test_all_is_shown_in_the_order_of_the_report(run):
 def test_run_of_today(smoke_run):
     html = (smoke_run / 'index.html').read_text(encoding='utf-8')
     assert 'This run is smaller than the study' in html
-    assert 'is not done in this run' not in html
     full = read_study(DOCS / 'study')['stages']
     for stage, found in read_study(smoke_run)['stages'].items():
         assert html.count(f'src="{stage}/') == len(found['figures'])
@@ -70,20 +58,13 @@ def test_run_of_today(smoke_run):
             assert set(full[stage][kind]) == set(found[kind]), stage
 
 
-def test_missing_stages_are_named_and_text_is_escaped(run):
+def test_missing_stages_are_named(run):
     study = read_study(run)
-    row = {'what': 'a < b & <script>', 'published': None, 'ours': 1.0}
-    study['stages'] = {'linear': {**study['stages']['linear'], 'rows': [row]}}
+    study['stages'] = {'linear': study['stages']['linear']}
     (run / 'study.json').write_text(json.dumps(study))
     html = write_page(run).read_text()
-    assert 'a &lt; b &amp; &lt;script&gt;' in html
     missing = {name for name in STAGE_NAMES if f'The stage <code>{name}</code> is not done' in html}
     assert missing == {*STAGE_NAMES} - {'linear'}
-
-
-def test_folder_without_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no run of the study: it has no study\.json'):
-        write_page(tmp_path)
 
 
 def texts_of(table):
@@ -93,67 +74,30 @@ def texts_of(table):
 def test_pairs_of_published_and_found():
     rows = [
         ('MSE', 0.17889, 0.1798765, '0.17889', '0.17988'),
-        ('MSE', 0.0388, 0.000123456, '0.0388', '0.000123'),
-        ('MSE', 0.0388, 1.23456e-7, '0.0388', '1.23e-07'),
         ('MSE', None, 0.0123456, '-', '0.01235'),
         ('R2', -0.000351, -0.00221, '-0.000351', '-0.00221'),
-        ('R2', -0.000351, 0.0, '-0.000351', '0'),
         ('accuracy, forest', 0.34, 0.33875, '34 %', '33.9 %'),
-        ('accuracy, forest', 0.34, None, '34 %', '-'),
-        ('galaxies', 30000, 200.0, '30,000', '200'),
         ('class', 'left-skewed', 'low', 'left-skewed', 'low'),
     ]
     found = [dict(zip(('what', 'published', 'ours'), row, strict=False)) for row in rows]
     table = comparison_table({'rows': found})
     assert texts_of(table) == [[what, *texts] for what, _, _, *texts in rows]
-    assert len(comparison_table({'rows': found}, 'acc').rows) == 2
+    assert len(comparison_table({'rows': found}, 'acc').rows) == 1
 
 
-@pytest.mark.parametrize(
-    ('name', 'content', 'titles', 'texts'),
-    [
-        (
-            'a.csv',
-            (
-                'method,n,scatter,scatter_err,mse,met,high\n'
-                'a,10,0.005,0.00012,2.5e-5,True,inf\na,20,,,,False,3.0\nb,-3,0.25,,1,True,-1\n'
-            ),
-            ['method', 'images', 'scatter [%]', 'MSE [dex²]', 'met', 'to'],
-            [
-                ['a', '10', '0.500 ± 0.012', '2.5e-05', 'yes', '∞'],
-                ['a', '20', '-', '-', 'no', '3'],
-                ['b', '-3', '25', '1', 'yes', '-1'],
-            ],
-        ),
-        (
-            'components_factors.csv',
-            'actual,F1\na,-0.001\nb,0.126\n',
-            ['actual', 'F1'],
-            [['a', '0.00'], ['b', '0.13']],
-        ),
-        ('losses.csv', 'actual,bias\n0.5,1\n', ['actual log10 flux'], [['0.5']]),
-        ('data/rows.csv', 'R_e,unit\n1.0500,\n', ['R_e', 'unit'], [['1.0500', '']]),
-    ],
-)
-def test_read_table(tmp_path, name, content, titles, texts):
-    path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(content)
+def test_read_table(tmp_path):
+    path = tmp_path / 'a.csv'
+    path.write_text(
+        'method,n,scatter,scatter_err,mse,met,high\n'
+        'a,10,0.005,0.00012,2.5e-5,True,inf\na,20,,,,False,3.0\nb,-3,0.25,,1,True,-1\n'
+    )
     table = read_table(path, 'words')
-    assert table.caption == 'words'
-    assert [column.title for column in table.columns] == titles
-    assert texts_of(table) == texts
-    if name == 'a.csv':
-        # numbers stand below each other; a line where the next method begins
-        assert [column.is_number for column in table.columns] == [False, *[True] * 3, False, True]
-        assert [row.starts_group for row in table.rows] == [False, False, True]
-
-
-def test_times():
-    stages = {'data': (0.26, '1.0'), 'cnn': (150.0, '1.1')}
-    found = {k: dict(zip(('seconds', 'version'), row, strict=True)) for k, row in stages.items()}
-    assert texts_of(times_table(found)) == [
-        ['data', '0.26 s', '1.0'],
-        ['cnn', '2.5 min', '1.1'],
-        ['all', '2.5 min', ''],
+    titles = ' '.join(column.title for column in table.columns)
+    assert titles == 'method images scatter [%] MSE [dex²] met to'
+    assert texts_of(table) == [
+        ['a', '10', '0.500 ± 0.012', '2.5e-05', 'yes', '∞'],
+        ['a', '20', '-', '-', 'no', '3'],
+        ['b', '-3', '25', '1', 'yes', '-1'],
     ]
+    # a line where the next method begins
+    assert [row.starts_group for row in table.rows] == [False, False, True]

@@ -6,10 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.preprocessing import StandardScaler
 
-from astroflux.study import figures, tabular
-from astroflux.study.catalogue import COLUMNS, MAX_FLUX, MIN_FLUX, StudySettings, draw_catalogue
+from astroflux.study import tabular
+from astroflux.study.catalogue import StudySettings, draw_catalogue
 from astroflux.study.tabular import CLASSES
 
 N_TRAIN, N_TEST = 1500, 500
@@ -51,90 +50,28 @@ def telling(catalogue, tmp_path, rng):
     return make_context(catalogue.assign(**told), tmp_path / 'telling')
 
 
-def ours(result):
-    return {row['what']: row['ours'] for row in result['rows']}
-
-
 def read(context, name, index):
     return pd.read_csv(context.folder / name).set_index(index)
 
 
 def test_description(study_context):
     result = tabular.describe(study_context)
-    found, n_checks = ours(result), len(result['checks'])
-    numbers = {'galaxies, training': 30, 'galaxies, test': 12, 'columns': 17}
-    numbers['side of an image in pixels'] = 143
-    assert {what: found[what] for what in numbers} == numbers
+    found, n_checks = {row['what']: row['ours'] for row in result['rows']}, len(result['checks'])
+    assert (found['galaxies, training'], found['galaxies, test']) == (30, 12)
     assert found['checks of the distributions that pass'] == f'{n_checks} of {n_checks}'
     signal = study_context.test.images.astype(float)
     snr = np.sqrt((signal**2).sum((1, 2)) - 0.05**2 * 143**2) / 0.05
     assert found['median S/N of the test images'] == pytest.approx(np.median(snr))
     rows = pd.read_csv(study_context.folder / 'training-rows.csv')
-    assert list(rows.columns) == ['row', *COLUMNS]
     assert list(rows['row']) == [0, 1, 2, 3, 4, 25, 26, 27, 28, 29]
-    wanted = study_context.train.table['total_flux'].iloc[rows['row']]
-    np.testing.assert_allclose(rows['total_flux'], wanted)
-    checks = pd.read_csv(study_context.folder / 'checks.csv')
-    assert list(checks['name']) == [check['name'] for check in result['checks']]
-    assert set(checks['passed']) == {'yes'}
-
-
-def test_part_of_the_light():
-    # each image holds just 80 % of its light; the faint one does not count
-    flux = np.array([5e3, 8e3, 10.0])
-    images = np.full((3, 10, 10), 8e-3) * flux[:, None, None]
-    images[2] *= 5
-    assert tabular.light_inside(SimpleNamespace(flux=flux, images=images)) == pytest.approx(80)
-
-
-def test_exploration(study_context):
-    result = tabular.exploration(study_context)
-    assert result['figures'] == ['example.png', 'flux.png', 'pairs.png']
-    assert len(result['rows']) == 8
-    test = study_context.test.table
-    wanted = np.corrcoef(test['Bt'], test['R_e'])[0, 1]
-    assert ours(result)['correlation of Bt and R_e, test'] == pytest.approx(wanted)
-    assert ours(result)['skewness of log10 of the flux, test'] < 0
-
-
-def test_figures_of_the_data(catalogue, rng):
-    image = 0.05 * rng.standard_normal((143, 143))
-    image[71, 71] = 250.0
-    ax = figures.plot_example(image, 0.05, title='a galaxy')
-    ax.figure.draw_without_rendering()
-    bar = ax.figure.axes[1]
-    assert bar.get_ylabel() == 'ADU per pixel (asinh stretch)'
-    assert [label.get_text() for label in bar.get_yticklabels()] == ['0', '1', '10', '100']
-    np.testing.assert_array_equal(ax.images[0].get_array(), image)
-
-    axes = figures.plot_fluxes({'test': catalogue})
-    for ax, low in zip(axes[0], (MIN_FLUX, catalogue['total_flux'].min()), strict=True):
-        assert sum(patch.get_height() for patch in ax.containers[0]) == len(catalogue)
-        # a flat flux fills the bins with as many galaxies
-        share = (MAX_FLUX - low) / (MAX_FLUX - MIN_FLUX)
-        expected = ax.patches[-1].get_data().values.sum()
-        assert expected == pytest.approx(len(catalogue) * share)
-
-    ax = figures.plot_pairs({'training': catalogue})[0, 0]
-    points = ax.collections[0].get_offsets()
-    np.testing.assert_array_equal(points, catalogue[['Bt', 'total_flux']])
-    r = np.corrcoef(catalogue['Bt'], catalogue['total_flux'])[0, 1]
-    assert ax.get_title() == f'training set: r = {r:+.3f}'
 
 
 def test_linear_regressions(context, telling):
     result = tabular.linear(context)
-    published = {row['what']: row['published'] for row in result['rows']}
-    assert published['MSE, all columns'] == 0.17889
-    assert published['R2, R_e and Bt'] == -0.000351
     for model in result['models']:
         assert model['shuffled_r2_low'] < model['r2'] < 0.02
-        assert model['r2_p_value'] > 0.003
         assert model['mse'] == pytest.approx((1 - model['r2']) * result['variance'])
-    assert result['variance'] == pytest.approx(context.test.log_flux.var())
     assert result['information_n_sigma'] < 4
-    # a constant column tells nothing
-    assert read(context, 'linear_information.csv', 'column').loc['num_components'].sum() == 0
 
     result = tabular.linear(telling)
     for model in result['models']:
@@ -146,16 +83,6 @@ def test_linear_regressions(context, telling):
     assert information.loc['R_e', 'information'] > 10 * information['shuffled_largest'].max()
 
 
-def test_shuffled_r2_is_below_zero_by_the_number_of_columns(rng):
-    train, test = rng.normal(size=(500, 10)), rng.normal(size=(5000, 10))
-    log_flux = [SimpleNamespace(log_flux=rng.normal(size=n)) for n in (500, 5000)]
-    context = SimpleNamespace(train=log_flux[0], test=log_flux[1])
-    found = tabular.regress(train, test, context, rng)[1]
-    # one degree of freedom for each column and one for the mean
-    middle = (found['shuffled_low'] + found['shuffled_high']) / 2
-    assert middle == pytest.approx(-11 / 500, rel=0.3)
-
-
 def test_judgement_is_the_mean_over_all_orders(rng):
     actual, predicted = -rng.exponential(size=60), 0.3 * rng.exponential(size=60) + 0.1
     found = tabular.judge_regression('', actual, predicted)
@@ -164,24 +91,9 @@ def test_judgement_is_the_mean_over_all_orders(rng):
     assert found['expected_mse'] == pytest.approx(mse, rel=0.003)
     correlations = [np.corrcoef(actual, order)[0, 1] for order in orders[:5000]]
     assert found['correlation_error'] == pytest.approx(np.std(correlations), rel=0.05)
-    assert found['expected_r2'] == pytest.approx(1 - found['expected_mse'] / actual.var())
     related = tabular.judge_regression('', actual, actual + rng.normal(size=60))
     assert related['correlation'] > 0.5
     assert related['p_value'] < 1e-3
-
-
-def test_information_of_any_form_is_found(rng, monkeypatch):
-    monkeypatch.setattr(tabular, 'MAX_INFORMATION_ROWS', 500)
-    target = rng.normal(size=800)
-    folded = np.abs(target) * rng.choice([-1, 1], 800)
-    columns = {'nothing': rng.normal(size=800), 'folded': folded, 'constant': np.ones(800)}
-    table, n_sigma = tabular.column_information(pd.DataFrame(columns), target, rng)
-    assert abs(np.corrcoef(folded, target)[0, 1]) < 0.1
-    found = table.set_index('column')['information']
-    assert found.idxmax() == 'folded'
-    assert found['folded'] > 0.3
-    assert found['constant'] == 0
-    assert n_sigma > 10
 
 
 def test_classes_are_terciles_of_the_training_set():
@@ -210,18 +122,10 @@ def test_classifiers(stage, context, telling):
     chance = result['chance']
     assert chance['chance'] == pytest.approx(1 / 3, abs=0.02)
     assert abs(chance['n_sigma']) < 3
-    accuracy, favorite = result['rows'][:2]
-    assert (accuracy['published'], accuracy['ours']) == (0.34, chance['accuracy'])
-    shares = result['predicted_shares']
-    assert favorite['ours'] == max(shares, key=shares.get)
     counts = read(context, f'{stage}_confusion.csv', 'actual')
     assert np.trace(counts.to_numpy()) / N_TEST == pytest.approx(chance['accuracy'])
     actual = tabular.flux_classes(context.test.log_flux, context.train.log_flux)
     assert [counts.loc[k].sum() for k in CLASSES] == [np.sum(actual == k) for k in CLASSES]
-    report = read(context, f'{stage}_report.csv', 'class')
-    assert report.loc['low', 'support'] == np.sum(actual == 'low')
-    recall = counts.loc['high', 'predicted high'] / counts.loc['high'].sum()
-    assert report.loc['high', 'recall'] == pytest.approx(recall)
     told = getattr(tabular, stage)(telling)
     assert told['chance']['accuracy'] > 0.85
     assert told['chance']['n_sigma'] > 20
@@ -234,22 +138,11 @@ def test_classifiers(stage, context, telling):
         assert told['regressor']['r2'] > 0.95
 
 
-def test_decomposition_counts_what_is_no_chance(rng):
-    values = np.repeat(rng.normal(size=(2000, 2)), 4, axis=1) + rng.normal(size=(2000, 8))
-    _, scree, n_kept = tabular.decompose(StandardScaler().fit_transform(values), rng)
-    assert n_kept == 2
-    assert scree['cumulative'].iloc[-1] == pytest.approx(1)
-    # four columns of correlation 1/2: one large eigenvalue of 2.5, the others 0.5
-    assert scree['eigenvalue'][:2].to_numpy() == pytest.approx(2.5, rel=0.1)
-    assert scree['eigenvalue'][2:].to_numpy() == pytest.approx(0.5, rel=0.2)
-
-
 def test_components(context, telling):
     result = tabular.components(context)
     # two fractions follow from Bt; the fractions, the angles and the radii belong together
     assert (result['n_columns'], result['n_free'], result['n_components']) == (12, 10, 3)
     loadings = read(context, 'components_loadings.csv', 'column')
-    assert not {'img_number', 'num_components'} & {*loadings.index}
     # all components together explain each column fully
     assert (loadings**2).sum(axis=1).to_numpy() == pytest.approx(1, rel=1e-3)
     factors = read(context, 'components_factors.csv', 'column')
@@ -257,10 +150,7 @@ def test_components(context, telling):
     angles = factors.loc['PA_d'].abs().idxmax()
     assert factors.loc[['PA_d', 'PA_b'], angles].to_numpy() == pytest.approx(1, abs=0.05)
     predicted = pd.read_csv(context.folder / 'components_flux.csv')
-    assert len(predicted) == result['n_free'] + result['n_factors']
     full = predicted[predicted['n_components'] == result['n_free']].iloc[0]
     assert full['shuffled_low'] < full['r2'] < 0.02
-    assert full['cross_validated_r2'] < 0.01
-    assert full['p_value'] > 0.003
     assert result['rows'][0]['ours'] == pytest.approx(full['r2'])
     assert all(row['ours'] > 0.9 for row in tabular.components(telling)['rows'])

@@ -13,12 +13,12 @@ pytest.importorskip('galsim')
 from astroflux.evaluation import ImageModel, ln_flux_bound
 from astroflux.evaluation.information import fisher_information, population_prior
 from astroflux.networks import load_weights
-from astroflux.study import figures, today
+from astroflux.study import today
 from astroflux.study.catalogue import StudySettings, image_model_truth
 from astroflux.study.dataset import load_set
 from astroflux.study.published import CNN_NAMES
 from astroflux.study.results import read_study
-from astroflux.study.today import BOUND, GOAL_MSE, METHODS, PARAMETERS, SUBSTITUTE, StudyPopulation
+from astroflux.study.today import BOUND, GOAL_MSE, METHODS, SUBSTITUTE, StudyPopulation
 
 LN10 = np.log(10)
 
@@ -31,19 +31,6 @@ def run(smoke_run):
     settings = StudySettings(n_train=60, n_test=40)
     found = {**read_study(smoke_run)['stages'], 'folder': smoke_run, 'settings': settings}
     return SimpleNamespace(**found, train=train, test=test, predictions=predictions)
-
-
-@pytest.fixture
-def synthetic():
-    """Errors of ln flux for many galaxies without images, and log10 of their fluxes."""
-    rng = np.random.default_rng(6)
-    n = 600
-    actual = pd.Series(np.log10(rng.uniform(1, 30_000, n)))
-    errors = pd.DataFrame({label: rng.normal(0, 0.23, n) for label in METHODS.values()})
-    errors[SUBSTITUTE], errors[BOUND] = LN10 * (4 - actual), 0.3 / 10 ** (actual - 1)
-    errors['shipped network'] = errors[BOUND] * rng.normal(size=n)
-    errors.loc[:4, 'Kron'] = np.nan
-    return errors, actual
 
 
 def test_bound_is_that_of_the_evaluation(run):
@@ -72,9 +59,6 @@ def test_stage_today(run):
     test, predictions = run.test, run.predictions
     assert list(predictions) == ['img_number', 'actual', *METHODS, 'bound', 'snr']
     assert (predictions['img_number'] == test.table['img_number']).all()
-    learned = pd.read_csv(run.folder / 'cnn' / 'predictions.csv').set_index('img_number')
-    learned = learned.loc[predictions['img_number']]
-    np.testing.assert_allclose(predictions['cnn-2'], learned['cnn-2'])
     sums = test.images.sum(axis=(1, 2), dtype=float)
     np.testing.assert_allclose(predictions['sum'], np.log10(sums))
     for name in ('shipped', 'tuned'):
@@ -83,13 +67,12 @@ def test_stage_today(run):
     assert weights.metadata['n_fitted'] == 60
     assert run.today['weights']['sha256'] == load_weights().sha256 != weights.sha256
     methods = {row['method']: row for row in run.today['methods']}
+    learned = pd.read_csv(run.folder / 'cnn' / 'predictions.csv')
     mse = np.mean((learned['cnn-2'] - learned['actual']) ** 2)
     assert methods['study CNN 2']['mse'] == pytest.approx(mse, rel=1e-4)
     scatter = LN10 * run.train.log_flux.std()
     limited = (predictions['bound'] ** -2 + scatter**-2) ** -0.5
     assert methods[BOUND]['mse'] == pytest.approx(np.mean((limited / LN10) ** 2))
-    rows = {row['what']: row for row in run.today['rows']}
-    assert rows['MSE of log10 flux, study CNN 3']['published'] == 0.0388
     assert run.today['substitute'] == pytest.approx(run.train.log_flux.mean())
     for name in ('today_by_flux.csv', 'today_by_snr.csv'):
         rows = pd.read_csv(run.folder / 'today' / name)
@@ -106,8 +89,8 @@ def test_measurements_go_on_and_refuse_others(run, monkeypatch):
     for settings, weights in ((changed, tuned), (run.settings, 'study-2024')):
         with pytest.raises(ValueError, match=r'was begun with .*(seed=2024|weights.tuned=)'):
             today.measure(run.test, settings, weights, parts)
-    before = tuned.stat().st_mtime_ns
-    assert today.fine_tune(None, tuned, epochs=1).stat().st_mtime_ns == before
+    # no images are asked for
+    assert today.fine_tune(None, tuned, epochs=1) == tuned
 
 
 def test_stage_accuracy(run):
@@ -118,10 +101,6 @@ def test_stage_accuracy(run):
     assert fits['img_number'].tolist() == [run.test.table['img_number'][0]]
     assert fits['bulge-disc'][0] == pytest.approx(run.test.log_flux[0], abs=0.1)
     assert fits['shipped'][0] == pytest.approx(run.predictions['shipped'][0], abs=1e-5)
-    costs = {row['method']: row for row in run.accuracy['costs']}
-    assert costs['bulge + disc fit']['speed_over_fit'] == 1
-    assert costs['study CNN 1']['speed_over_fit'] > 50
-    assert costs['shipped network']['per_second'] > costs['Sersic fit']['per_second']
 
 
 def test_failures_count_as_wrong():
@@ -152,31 +131,11 @@ def test_bound_as_a_method():
     assert found['scatter_percent'] == pytest.approx(100 * spread, rel=0.02)
 
 
-def test_bins_sum_to_all(synthetic):
-    errors, actual = synthetic
-    table = today.summarize(errors).set_index('method')
-    # the last is empty
-    bins = today.summarize_by(errors, actual, (0, 3, 5, 6))
-    assert list(table.index) == [*METHODS.values(), BOUND]
-    assert bins['method'].tolist() == np.repeat(table.index, 2).tolist()
-    for method, rows in bins.groupby('method'):
-        for name in ('n', 'n_failed'):
-            assert rows[name].sum() == table[name][method]
-        for name in ('mse', 'beyond_10', 'beyond_30'):
-            mean = np.average(rows[name], weights=rows['n'])
-            assert mean == pytest.approx(table[name][method])
-    # errors of the size of the bound
-    assert table.loc['shipped network', 'scatter_over_bound'] == pytest.approx(1, abs=0.15)
-    rows = {row['what']: row['ours'] for row in today._mse_rows(table.reset_index())}
-    replaced = rows['MSE of log10 flux, Kron, 5 failures replaced']
-    assert replaced == table['mse']['Kron'] > rows['MSE of log10 flux, Kron, without failures']
-
-
-def test_goal(synthetic):
-    errors, actual = synthetic
-    is_faint = actual.rank() <= 6
-    errors['shipped network'] = LN10 * 0.9 * np.sqrt(GOAL_MSE)
-    errors['fine-tuned network'] = LN10 * 1.1 * np.sqrt(GOAL_MSE)
+def test_goal():
+    goal = LN10 * np.sqrt(GOAL_MSE)
+    columns = {BOUND: goal, 'shipped network': 0.9 * goal, 'fine-tuned network': 1.1 * goal}
+    errors = pd.DataFrame(columns | {SUBSTITUTE: 2.0}, index=range(600))
+    is_faint = errors.index < 6
     table = today.goal_table(errors, is_faint).set_index(['galaxies', 'method'])
     judged = table.loc['all']
     assert judged.loc['shipped network', 'mse'] == pytest.approx(0.81 * GOAL_MSE)
@@ -186,39 +145,12 @@ def test_goal(synthetic):
     assert table.loc[('without the faintest 1 %', BOUND), 'n'] == 594
     # one failure of 600 is more than may be beyond 10 %
     errors.loc[3, 'shipped network'] = np.nan
+    part = today.part_of_the_faintest(errors, errors.index == 3)['part'][1]
+    assert part == pytest.approx(4 / (4 + 599 * (0.9 * goal) ** 2))
     table = today.goal_table(errors, is_faint).set_index(['galaxies', 'method'])
     columns = ['n', 'n_failed', 'mse_met', 'share_met']
     assert table.loc[('all', 'shipped network'), columns].tolist() == [600, 1, False, False]
     assert table.loc[('measured', 'shipped network'), columns].tolist() == [599, 0, True, True]
-
-
-def test_part_of_the_faintest():
-    away = np.where(np.arange(200) < 2, 0.1, 0.01)
-    columns = {BOUND: 0.3, 'shipped network': away, 'fine-tuned network': -away, SUBSTITUTE: 2.0}
-    errors = pd.DataFrame(columns)
-    errors.loc[0, 'fine-tuned network'] = np.nan
-    found = today.part_of_the_faintest(errors, errors.index < 2).set_index('method')
-    rest = 198e-4
-    assert found['part'].tolist() == pytest.approx(
-        [0.01, 0.02 / (0.02 + rest), 4.01 / (4.01 + rest)]
-    )
-    assert found['part_measured']['fine-tuned network'] == pytest.approx(0.01 / (0.01 + rest))
-
-
-def test_accuracy_by_a_parameter(synthetic):
-    errors, _ = synthetic
-    bt, noise = np.random.default_rng(5).uniform(0, 1, 600), np.linspace(-1, 1, 600)
-    # one whose scatter grows with Bt
-    errors['Kron'] = bt * noise
-    errors.loc[:2, 'Kron'] = np.nan
-    table = today.accuracy_by(errors, np.full(600, 0.01), bt, PARAMETERS[0].edges)
-    assert (table.groupby('method')['n'].sum() == 600).all()
-    assert table['bound'].to_numpy() == pytest.approx(0.01)
-    kron = table[table['method'] == 'Kron']
-    assert kron['scatter'].iloc[-1] > 4 * kron['scatter'].iloc[0]
-    assert (kron['n'] * (1 - kron['completeness'])).sum() == pytest.approx(3)
-    over_bound = kron['scatter'] / kron['bound']
-    assert kron['scatter_over_bound'].to_numpy() == pytest.approx(over_bound.to_numpy())
 
 
 def test_costs():
@@ -228,30 +160,10 @@ def test_costs():
     log_flux = pd.DataFrame({'actual': actual, **{name: actual + off[name] for name in off}})
     seconds = {'shipped': 4e-4, **dict.fromkeys(CNN_NAMES, 5e-4), 'kron': 8e-3}
     table = today.cost_table(log_flux, {**seconds, 'sersic': 1.0, 'bulge-disc': 2.0})
-    points = {line.get_label(): line.get_xydata()[0] for line in figures.plot_costs(table).lines}
     table = table.set_index('method')
     times = [5000, 4000, 4000, 4000, 250, 2, 1]
     assert table['speed_over_fit'].tolist() == pytest.approx(times)
     assert table['mse']['study CNN 3'] == pytest.approx(0.01)
     assert table.loc['Sersic fit', ['n', 'n_failed']].tolist() == [2, 1]
     assert table['mse']['Sersic fit'] == pytest.approx(1e-4)
-    assert points['Kron'] == pytest.approx([125, 100 * (1 - 10**-0.02)])
-
-
-def test_figures(synthetic):
-    errors, actual = synthetic
-    errors['stamp sum'] = 0.3 * LN10
-    drawn = today._today_figures(errors, actual)
-    axes = drawn['today_residuals.png']
-    assert [ax.get_title() for ax in axes][:2] == ['Kron (5 failed: x)', 'stamp sum']
-    # the failures are drawn
-    assert len(axes[0].lines[-1].get_xdata()) == 5
-    left, right = drawn['today_scatter.png']
-    x, y = left.lines[-1].get_data()
-    middle = len(x) // 2
-    assert y[middle] == pytest.approx(100 * 0.3 / (x[middle] / 10), rel=0.2)
-    # a bias counts where the deviations are from the truth
-    assert np.nanmax(left.lines[1].get_ydata()) < 1e-6
-    expected = 100 * 0.3 * LN10 / 0.6745
-    assert np.nanmin(right.lines[1].get_ydata()) == pytest.approx(expected, rel=1e-3)
-    assert np.bincount(today.flux_groups(actual))[1:].min() >= 5
+    assert table.loc['Kron', 'median_percent'] == pytest.approx(100 * (1 - 10**-0.02))
