@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from astroflux.simulation.sky import SkyPopulation
 from astroflux.training.loop import OptimiserSettings
 from astroflux.training.observe import ObservationSettings
 
@@ -103,11 +104,11 @@ def read_configuration(name_or_path):
 
 def _configuration(source):
     library, observation = source['library'], source['observation']
-    stamps = {'training': StampSettings(library, ObservationSettings(**observation))}
+    stamps = {'training': StampSettings(library, _observation(observation))}
     for name in HELD_OUT:
         changes = dict(source[name])
         own = {key: changes.pop(key) for key in ('seed', 'n_galaxies')}
-        observed = ObservationSettings(**{**observation, **changes})
+        observed = _observation({**observation, **changes})
         stamps[name] = StampSettings({**library, **own}, observed)
     return TrainingConfiguration(
         name=source['name'],
@@ -118,6 +119,12 @@ def _configuration(source):
         blocks=_configuration(_of_blocks(source)) if BLOCKS in source else None,
         source=source,
     )
+
+
+def _observation(settings):
+    """Return the settings of a section, whose table ``sky`` is what is set of the sky."""
+    sky = SkyPopulation(**settings.get('sky', {}))
+    return ObservationSettings(**{**settings, 'sky': sky})
 
 
 def _of_blocks(source):

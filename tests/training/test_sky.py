@@ -5,6 +5,7 @@ import pytest
 
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.simulation import SkyPopulation
+from astroflux.training import read_configuration
 from astroflux.training.observe import ObservationSettings, observe
 from astroflux.training.sky import add_stamp, draw_sky
 
@@ -99,3 +100,14 @@ def test_footprints_mask_pixels(library):
         seen = observe(library, np.arange(16), options, np.random.default_rng(2))
         counts[kind] = (seen.weight > 0).mean()
     assert counts['grown'] < counts['none'] - 0.01
+
+
+def test_sky_of_a_configuration(configuration, tmp_path):
+    path = tmp_path / 'sky.toml'
+    sky = 'sky_fraction = 0.5\nsky = {density = [2.0, 3.0]}\n[network]'
+    path.write_text(configuration.read_text().replace('[network]', sky))
+    config = read_configuration(path)
+    for stamps in (config.training, config.validation, config.calibration):
+        assert stamps.observation.sky_fraction == 0.5
+        assert stamps.observation.sky == SkyPopulation(density=[2.0, 3.0])
+    assert read_configuration(configuration).training.observation.sky == SkyPopulation()
