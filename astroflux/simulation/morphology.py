@@ -152,7 +152,7 @@ def morphological_profile(truth, rng):
     radius = float(truth['half_light_radius_1'])
     profile = KINDS[rng.integers(len(KINDS))](radius, float(truth['axis_ratio_1']), rng)
     if rng.random() < HALO_FRACTION:
-        halo = _sersic(rng, (1.0, 4.0), radius * rng.uniform(*HALO_RADIUS))
+        halo = _sersic(rng, (0.8, 2.0), radius * rng.uniform(*HALO_RADIUS))
         profile = _mix(rng.uniform(*HALO_SHARE), halo, profile)
     if rng.random() < NUCLEUS_FRACTION:
         nucleus = galsim.Gaussian(half_light_radius=NUCLEUS_RADIUS * radius)
