@@ -172,6 +172,21 @@ def test_neighbours(estimator, make_ccd, draw_galaxy):
     assert 'NEIGHBOUR' in decode_flags(table['flags'])[0]
 
 
+@pytest.mark.parametrize('distance', range(16, 26))
+def test_neighbor_is_flagged_if_the_largest_aperture_reaches_it(estimator, distance):
+    ccd = make_sersic(1, flux=1e4, r_eff=3.0)
+    y, x = np.indices(ccd.shape)
+    ccd.data += 50 * np.exp(-((x - 60 - distance) ** 2 + (y - 60) ** 2) / 8)
+    row = estimator.measure(ccd)[0]
+    centre, _, axis_ratio, theta, found = find(ccd)
+    radius = row['max_radius'].value
+    largest = EllipticalAperture(centre, a=radius, b=radius * axis_ratio, theta=theta)
+    inside = largest.to_mask(method='center').to_image(ccd.shape) > 0
+    labels = found.segmentation.data
+    reaches = np.any(inside & (labels != 0) & (labels != found.label))
+    assert ('NEIGHBOUR' in decode_flags(row['flags'])) == reaches
+
+
 def test_faint_is_not_extrapolated(estimator, make_ccd):
     table = estimator.measure([make_ccd(flux=130.0, scale=1.0, seed=seed) for seed in range(9)])
     flags = decode_flags(table['flags'])
