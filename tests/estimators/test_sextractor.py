@@ -272,6 +272,15 @@ def test_library_is_like_the_program_with_a_mask(make_ccd, neighbors):
 
 
 @needs_program
+def test_library_and_program_have_the_same_defaults():
+    library, program = SEPFluxEstimator().get_params(), SExtractorFluxEstimator().get_params()
+    for name in ('auto_params', 'min_radius', 'neighbors', 'finder'):
+        assert program[name] == library[name]
+    # the program's own
+    assert library['auto_params'] == (2.5, 3.5)
+    assert library['min_radius'] == 3.5 / 2
+
+
 def test_no_filter(make_ccd):
     ccd = make_ccd(flux=20000.0)
     library = SEPFluxEstimator(finder=SourceFinder(kernel_fwhm=0)).predict(ccd)
