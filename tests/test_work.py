@@ -34,7 +34,11 @@ def test_failure_leaves_the_old_file(tmp_path):
 
 
 def test_same_settings_pass():
-    refuse_other_settings('the run', {'n': 3, 'sizes': {'test': 1}}, {'sizes': {'test': 1}, 'n': 3})
+    begun, now = {'n': 3, 'sizes': {'test': 1}}, {'sizes': {'test': 1}, 'n': 3}
+    assert refuse_other_settings('the run', begun, now) is None
+    # the same call notices a difference
+    with pytest.raises(ValueError, match=r'begun with n=3, not with n=4'):
+        refuse_other_settings('the run', begun, now | {'n': 4})
 
 
 def test_other_settings_are_named_with_both_values():

@@ -286,6 +286,27 @@ def _binning(fwhm, settings, rng):
     return np.round(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+def _without_noise(library, indices, flux, settings, rng):
+    """Return images, those of the galaxies alone, which pixels there are, and skies by row."""
+    image = np.zeros((len(indices), CANVAS_SIZE, CANVAS_SIZE), np.float32)
+    alone, valid, skies = np.zeros_like(image), np.ones_like(image), {}
+    for row, index in enumerate(indices):
+        dx, dy = rng.choice(SHIFTS, 2, p=SHIFT_SHARES)
+        stamp = ORIENTATIONS[rng.integers(8)].apply(library.stamps[index])
+        add_stamp(alone[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
+        image[row] = alone[row]
+        if settings.sky_fraction and rng.random() < settings.sky_fraction:
+            sky = skies[row] = draw_sky(library, index, alone[row], flux[row], settings.sky, rng)
+            image[row] += sky.light
+            valid[row][sky.mask] = 0
+        elif rng.random() < settings.blend_fraction:
+            _neighbours(library, index, flux[row], image[row], valid[row], settings, rng)
+        if rng.random() < settings.defect_fraction:
+            _defects(valid[row], rng)
+        _cut(valid[row], CANVAS_SIZE, library.truth.half_light_radius[index], settings, rng)
+    return image, alone, valid, skies
+
+
 def draw_indices(library, n, settings, rng):
     """
     Draw ``n`` galaxies of a `~astroflux.training.library.Library`: their numbers.
@@ -312,25 +333,8 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     n = len(indices)
     snr = np.exp(rng.uniform(*np.log(settings.snr), n))
     flux = snr / library.unit_norm[indices]
-    image = np.zeros((n, CANVAS_SIZE, CANVAS_SIZE), np.float32)
-    alone = np.zeros_like(image)
-    valid = np.ones_like(image)
-    skies = {}
+    image, alone, valid, skies = _without_noise(library, indices, flux, settings, rng)
     floor = np.full(n, STRUCTURE_FLOOR) * (library.truth.n_components[indices] == 0)
-    for row, index in enumerate(indices):
-        dx, dy = rng.choice(SHIFTS, 2, p=SHIFT_SHARES)
-        stamp = ORIENTATIONS[rng.integers(8)].apply(library.stamps[index])
-        add_stamp(alone[row], stamp, flux[row] * library.unit_peak[index], dx, dy)
-        image[row] = alone[row]
-        if settings.sky_fraction and rng.random() < settings.sky_fraction:
-            sky = skies[row] = draw_sky(library, index, alone[row], flux[row], settings.sky, rng)
-            image[row] += sky.light
-            valid[row][sky.mask] = 0
-        elif rng.random() < settings.blend_fraction:
-            _neighbours(library, index, flux[row], image[row], valid[row], settings, rng)
-        if rng.random() < settings.defect_fraction:
-            _defects(valid[row], rng)
-        _cut(valid[row], CANVAS_SIZE, library.truth.half_light_radius[index], settings, rng)
     floor += _unknowable(image, alone, valid, flux)
 
     true_variance, told_variance = noise_maps(image, settings, rng)
