@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from astroflux.networks.neighbors import Left, NeighborFit
 from astroflux.networks.pyramid import tiles
 from astroflux.networks.sersic_mixture import LN_INDEX_RANGE
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
@@ -29,6 +30,8 @@ N_SOLVED = N_PARAMETERS + 1
 # Where parameters may go, and how far in a step all but the flux.
 LOWEST = (-60.0, -4.0, -4.0, -2.2, -2.2, -3.0, LN_INDEX_RANGE[0])
 HIGHEST = (60.0, 4.0, 4.0, 2.2, 2.2, 4.0, LN_INDEX_RANGE[1])
+# Neighbors may lie farther from the centre, by so many pixels.
+NEIGHBOR_REACH = 36.0
 LARGEST_STEP = (2.0, 2.0, 0.7, 0.7, 0.7, 0.7)
 
 # A fit may lower the flux to this part at a step, and no further.
@@ -64,6 +67,8 @@ class ProfileGuess:
     free_width, bend_width : `torch.Tensor`
         ``(n, n_gaussians)`` and ``(n, 2)``: standard deviations of the flux of the free modes,
         in a unit that is learned, and of the ellipse of the inner Gaussians.
+    fwhm : `torch.Tensor`
+        ``(n,)``, of the PSF in pixels.
     """
 
     start: torch.Tensor
@@ -74,6 +79,7 @@ class ProfileGuess:
     cut: torch.Tensor
     free_width: torch.Tensor
     bend_width: torch.Tensor
+    fwhm: torch.Tensor
 
 
 def _solve(normal, basis, *sides):
@@ -110,6 +116,8 @@ class ProfileFit(nn.Module):
         Number of steps.
     n_gaussians : int
         Of the mixture that stands for a profile.
+    n_neighbors : int
+        Most neighbors that have profiles of their own.
 
     Attributes
     ----------
@@ -117,7 +125,7 @@ class ProfileFit(nn.Module):
         Numbers that a fit says of itself.
     """
 
-    def __init__(self, n_steps=2, n_gaussians=8):
+    def __init__(self, n_steps=2, n_gaussians=8, n_neighbors=0):
         super().__init__()
         self.n_steps, self.n_gaussians = n_steps, n_gaussians
         self.model = SersicModel(n_gaussians)
@@ -134,16 +142,19 @@ class ProfileFit(nn.Module):
             'lowest': LOWEST,
             'highest': HIGHEST,
             'largest_step': LARGEST_STEP,
+            'is_position': [name in ('x', 'y') for name in PROFILE_PARAMETERS],
         }.items():
             tensor = torch.as_tensor(np.array(array), dtype=torch.float32)
             self.register_buffer(name, tensor, persistent=False)
         self.free_modes = nn.Parameter(FREE_FLUX * torch.eye(n_gaussians))
+        self.neighbors = NeighborFit(n_neighbors, n_steps) if n_neighbors else None
 
     @property
     def n_features(self):
         """Numbers that a fit says of itself."""
         n_free = N_SOLVED + 2 + self.n_gaussians
-        return self.n_steps * (N_SOLVED + 1 + self.n_rings) + 4 * self.n_rings + n_free + 2
+        n_alone = self.n_steps * (N_SOLVED + 1 + self.n_rings) + 4 * self.n_rings + n_free + 2
+        return n_alone + (self.neighbors.n_features if self.neighbors else 0)
 
     def forward(self, value, weight, guess):
         """
@@ -162,20 +173,34 @@ class ProfileFit(nn.Module):
         fit : dict of `torch.Tensor`
             ``parameters`` ``(n, 7)``; ``ln_sersic`` and ``ln_free`` ``(n,)``, ln of the flux of
             the profile alone, and with the free modes; ``pull`` ``(n, n_tiles)``, what the latter
-            leaves in units of the noise; ``features`` ``(n, n_features)``.
+            leaves in units of the noise; ``features`` ``(n, n_features)``. With neighbors also
+            these, their share of the light (``neighbor_light``), their number and the
+            distance of the nearest one, and the tiles without it (``cleaned``).
         """
         parameters, features = guess.start, []
+        others, about_neighbors = None, {}
         for step in range(self.n_steps):
             is_last = step == self.n_steps - 1
             modes = self.model(parameters, guess.ln_variance, guess.weight, free=is_last)
             model = modes[:, 0]
             residual = value - model
             variance = 1 + weight * (guess.misfit[step][:, None] * model) ** 2
+            if self.neighbors:
+                if step == 0:
+                    others = self.neighbors.start(residual, weight, model, guess, parameters)
+                light = self.neighbors.light(others, step, guess)
+                residual = residual - light.total
+                variance = variance + weight * light.misfit**2
             surprise = weight * residual**2 / variance
             kept = 1 / (1 + surprise.clamp(max=1e8) / guess.cut[step][:, None] ** 2)
-            weighted = modes * (weight / variance * kept)[:, None]
+            counts = weight / variance * kept
+            weighted = modes * counts[:, None]
             normal = weighted @ modes.transpose(1, 2)
             slope = (weighted @ residual[:, :, None])[:, :, 0]
+            left = Left(residual, modes)
+            if self.neighbors:
+                left = light.eliminate(modes, counts, residual)
+                normal, slope = left.reduced(normal, slope)
 
             width = guess.width[step]
             push = slope[:, :N_SOLVED] * width
@@ -196,18 +221,20 @@ class ProfileFit(nn.Module):
             if is_last:
                 ln_sersic = parameters[:, 0] + _ln_factor(change[:, 0])
                 tension = torch.linalg.vecdot(move, push)
+                per_sigma = weight.sqrt() / variance.sqrt()
                 ln_free, pull, free_features = self._free(
-                    parameters,
-                    modes,
-                    normal,
-                    slope,
-                    residual,
-                    weight.sqrt() / variance.sqrt(),
-                    guess,
-                    change,
-                    tension,
+                    parameters, normal, slope, left, per_sigma, guess, change, tension
                 )
                 features += free_features
+                if self.neighbors:
+                    about_neighbors = self.neighbors.judge(
+                        others, light, left, change, value, weight, parameters, guess
+                    )
+                    features.append(about_neighbors.pop('features'))
+            elif self.neighbors:
+                start = others.parameters.flatten(0, 1)
+                moved = self._moved(start, left.of_others(change), reach=NEIGHBOR_REACH)
+                others.parameters = moved.view_as(others.parameters)
             parameters = self._moved(parameters, change)
         return {
             'parameters': parameters,
@@ -215,16 +242,15 @@ class ProfileFit(nn.Module):
             'ln_free': ln_free,
             'pull': pull,
             'features': torch.cat(features, dim=1),
+            **about_neighbors,
         }
 
-    def _free(
-        self, parameters, modes, normal, slope, residual, per_sigma, guess, change, sersic_tension
-    ):
+    def _free(self, parameters, normal, slope, left, per_sigma, guess, change, sersic_tension):
         """Solve once more, with the free modes; compare with the profile alone."""
-        n, k = len(residual), self.n_gaussians
+        n, k = len(parameters), self.n_gaussians
         width = torch.cat([guess.width[-1], guess.bend_width], dim=1)
         free = self.free_modes * guess.free_width[:, None]
-        basis = torch.zeros(n, N_SOLVED + 2 + k, N_SOLVED + 2 + k, device=residual.device)
+        basis = torch.zeros(n, N_SOLVED + 2 + k, N_SOLVED + 2 + k, device=width.device)
         basis[:, : N_SOLVED + 2, : N_SOLVED + 2] = torch.diag_embed(width)
         basis[:, N_SOLVED + 2 :, N_SOLVED + 2 :] = free
         push = (basis.transpose(1, 2) @ slope[:, :, None])[:, :, 0]
@@ -237,10 +263,8 @@ class ProfileFit(nn.Module):
             free_change[:, 0] + free_change[:, N_SOLVED + 2 :].sum(dim=1)
         )
         features = []
-        left = residual - (change[:, None] @ modes[:, :N_SOLVED])[:, 0]
-        left_free = residual - (free_change[:, None] @ modes)[:, 0]
-        for remaining in (left, left_free):
-            pull = remaining * per_sigma
+        for solution in (change, free_change):
+            pull = left(solution) * per_sigma
             chi2 = (pull**2).clamp(max=1e4) @ self.ring_mean
             features += [torch.asinh(pull @ self.ring_sum), (chi2 + 0.01).log()]
         gain = (torch.linalg.vecdot(move, push) - sersic_tension).abs()
@@ -252,12 +276,14 @@ class ProfileFit(nn.Module):
         # the last one is of the best model that there is
         return ln_flux, pull, features
 
-    def _moved(self, parameters, change):
+    def _moved(self, parameters, change, reach=0.0):
+        """Return parameters after a step; ``reach`` is how much farther out they may lie."""
         ln_flux = parameters[:, :1] + _ln_factor(change[:, :1]).clamp(min=-1.2)
         step = change[:, 1:N_PARAMETERS]
         step = step.clamp(-self.largest_step, self.largest_step)
         moved = torch.cat([ln_flux, parameters[:, 1:] + step], dim=1)
-        return moved.clamp(self.lowest, self.highest)
+        farther = reach * self.is_position
+        return moved.clamp(self.lowest - farther, self.highest + farther)
 
 
 def _ln_factor(relative_change):

@@ -83,6 +83,8 @@ class ProfileNet(nn.Module):
         Units of the dense layers.
     n_steps : int
         Steps of the fit; 0 for none.
+    n_neighbors : int
+        Most neighbors that the fit models beside the galaxy.
     sees_binning : bool
         Whether the network is told how large the blocks are that its pixels stand for.
     outputs : sequence of str
@@ -101,6 +103,7 @@ class ProfileNet(nn.Module):
         maps=32,
         width=256,
         n_steps=2,
+        n_neighbors=0,
         sees_binning=False,
         outputs=FIRST_OUTPUTS,
     ):
@@ -111,6 +114,7 @@ class ProfileNet(nn.Module):
             'maps': maps,
             'width': width,
             'n_steps': n_steps,
+            'n_neighbors': n_neighbors,
             'sees_binning': sees_binning,
             'outputs': list(outputs),
         }
@@ -119,7 +123,7 @@ class ProfileNet(nn.Module):
         # In this order, in which seeded weights are drawn.
         n_features = self._make_eyes(channels, coarse_channels, maps)
         self.propose = DenseResidual(n_features + 2 * MAP_PIXELS * maps, width, 2)
-        self.fit = ProfileFit(n_steps) if n_steps else None
+        self.fit = ProfileFit(n_steps, n_neighbors=n_neighbors) if n_steps else None
         n_fit = self._make_fit_layers(n_features, width) if self.fit else 0
         self._make_heads(width + n_fit, width)
         self.binning = silent(nn.Linear(1, width)) if sees_binning else None
@@ -153,6 +157,8 @@ class ProfileNet(nn.Module):
         }
         self.guess = silent(nn.Linear(width, sum(self.sizes.values())))
         n_fit = self.fit.n_features + N_SUMMARY + 2 * N_PSF_GAUSSIANS
+        if self.fit.neighbors:
+            n_fit += 2 * self.photometry.n_fluxes + self.photometry.area.shape[1]
         self.standardise_fit = nn.BatchNorm1d(n_fit, affine=False, momentum=0.01)
         self.oddity = Oddity()
         self.familiarity = Familiarity([n_features, n_fit, self.oddity.n_features])
@@ -167,12 +173,14 @@ class ProfileNet(nn.Module):
     def _make_heads(self, n_joined, width):
         """Make what concludes: flux, shape and their errors."""
         n_fit_fluxes = len(FIT_FLUXES) if self.fit else 0
+        n_cleaned = self.photometry.n_fluxes if self.fit and self.fit.neighbors else 0
         self.join = DenseResidual(n_joined, width, 2)
-        self.mix = silent(nn.Linear(width, 2 * self.photometry.n_fluxes + n_fit_fluxes))
+        self.mix = silent(nn.Linear(width, 2 * self.photometry.n_fluxes + n_fit_fluxes + n_cleaned))
         if n_fit_fluxes:
             # begin with the fits
             with torch.no_grad():
-                self.mix.bias[-n_fit_fluxes:] = 4.0
+                first = 2 * self.photometry.n_fluxes
+                self.mix.bias[first : first + n_fit_fluxes] = 4.0
         self.correction = silent(nn.Linear(width, 1))
         self.shape = silent(nn.Linear(width, len(self.outputs)))
         self.distribution = nn.Sequential(
@@ -226,6 +234,8 @@ class ProfileNet(nn.Module):
             fit_features = self.standardise_fit(fit_features)
             hidden = torch.cat([hidden, fit_features], dim=1)
             candidates = torch.cat([candidates, self._fluxes_of_fit(fit, view)], dim=1)
+            if self.fit.neighbors:
+                candidates = torch.cat([candidates, fit['cleaned_fluxes']], dim=1)
             ln_radius = fit['parameters'][:, PROFILE_PARAMETERS.index('ln_radius')]
             answer = {name: fit[name] for name in ('ln_start', *FIT_FLUXES)}
             if not self.training:
@@ -282,7 +292,7 @@ class ProfileNet(nn.Module):
         }
 
     def _guess(self, view, hidden, binning):
-        """Return where the fit starts, and the network's opinion of the PSF."""
+        """Return where the fit starts."""
         parts = self.guess(hidden).split(list(self.sizes.values()), dim=1)
         parts = dict(zip(self.sizes, parts, strict=True))
         zero = torch.zeros_like(view['ln_width'])
@@ -294,7 +304,7 @@ class ProfileNet(nn.Module):
         width = parts['width'].clamp(-5, 3).exp().view(n, -1, N_SOLVED).transpose(0, 1)
         # the sky comes last
         prior = torch.cat([self.prior[:-1].expand(n, -1), binning * self.prior[-1:]], dim=1)
-        guess = ProfileGuess(
+        return ProfileGuess(
             start=(start + parts['change']).clamp(self.start_lowest, self.start_highest),
             ln_variance=ln_variance,
             weight=psf_weight,
@@ -303,16 +313,16 @@ class ProfileNet(nn.Module):
             cut=10.0 * parts['cut'].clamp(-3, 5).exp().T,
             free_width=parts['free'].clamp(-6, 3).exp(),
             bend_width=0.1 * parts['bend'].clamp(-5, 3).exp(),
+            fwhm=self.psf.ln_fwhm(view['psf_features'], parts['opinion'])[:, 0].exp(),
         )
-        return guess, parts['opinion']
 
     def _fit(self, raw, view, hidden, binning):
         """Guess a profile, fit it, and return the fit and its features."""
-        guess, opinion = self._guess(view, hidden, binning)
+        guess = self._guess(view, hidden, binning)
         weight = self.pyramid.tile(raw.weights).expand(len(hidden), -1)
         fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess)
         fit['ln_start'] = guess.start[:, 0]
-        fit['ln_fwhm'] = self.psf.ln_fwhm(view['psf_features'], opinion)[:, 0]
+        fit['ln_fwhm'] = guess.fwhm.log()
         x, y, e1, e2, ln_radius, ln_index = fit['parameters'][:, 1:].unbind(dim=1)
         summary = torch.stack(
             [
@@ -327,7 +337,24 @@ class ProfileNet(nn.Module):
             ],
             dim=1,
         )
-        return fit, torch.cat([fit['features'], summary, guess.ln_variance, guess.weight], dim=1)
+        features = [fit['features'], summary, guess.ln_variance, guess.weight]
+        if self.fit.neighbors:
+            cleaned = self._look_again(fit['cleaned'], weight)
+            fit['cleaned_fluxes'] = cleaned.flux / view['ln_reference'].exp()[:, None]
+            seen = torch.cat([cleaned.snr, cleaned.ring_snr], dim=1)
+            relative = fit['cleaned_fluxes'].clamp(-20, 20)
+            features.append(compress(torch.cat([seen, relative], dim=1)))
+        return fit, torch.cat(features, dim=1)
+
+    def _look_again(self, cleaned, weight):
+        """Return what apertures and filters say of tiles without neighbors."""
+        # what is missing is replaced by what lies across the centre
+        turned, turned_weight = self.pyramid.turn(cleaned), self.pyramid.turn(weight)
+        missing = weight <= 0
+        return self.photometry(
+            torch.where(missing, turned * (turned_weight > 0), cleaned),
+            torch.where(missing, turned_weight, weight),
+        )
 
     @staticmethod
     def _fluxes_of_fit(fit, view):

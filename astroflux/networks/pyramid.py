@@ -190,6 +190,10 @@ class Pyramid(nn.Module):
         ]
         return torch.cat(parts, dim=1)
 
+    def turn(self, values):
+        """Return values of tiles, ``(n, n_tiles)``, turned by 180 degrees."""
+        return torch.cat([values[:, bounds].flip(1) for bounds in self._tiles.bounds], dim=1)
+
 
 def symmetric_pictures(pixels):
     """

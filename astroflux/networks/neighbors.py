@@ -1,0 +1,326 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Neighbors of a galaxy: where they stand, and what they are in the fit of its profile.
+
+They are found as maxima of what the galaxy's profile leaves, smoothed as a point source is, in
+blocks of pixels around it. In each step of the fit they are Sersic profiles of their own, whose
+parameters are solved for together with the galaxy's: what the galaxy's are worth once the
+neighbors' are free is what is left of its normal equations when theirs are eliminated.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from astropy.stats import gaussian_fwhm_to_sigma
+from torch import nn
+from torch.nn import functional
+
+from astroflux.networks.photometry import compress
+from astroflux.networks.pyramid import BLOCKS, EXTENTS, tiles
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
+
+__all__ = ['Left', 'NeighborFit', 'Neighbors']
+
+N_PARAMETERS = len(PROFILE_PARAMETERS)
+
+# Of the mixture that stands for a neighbor's profile.
+N_GAUSSIANS = 5
+
+# Neighbors are looked for in blocks of this side, as far as these tile the stamp.
+BLOCK, EXTENT = BLOCKS[1], EXTENTS[1]
+N_BLOCKS = EXTENT // BLOCK
+
+# A maximum counts from this signal-to-noise ratio on, and this far from the galaxy in FWHM.
+LOWEST_SNR = 4.0
+NEAREST = 0.7
+
+# The galaxy's profile is taken to be wrong by this part where neighbors are looked for.
+MISFIT = 0.1
+
+# What neighbors start from: half-light radius in FWHM, Sersic index.
+RADIUS, INDEX = 0.4, 1.0
+
+# Standard deviations of the prior: of the relative flux; the position in FWHM; the ellipse; ln
+# of radius and index. And the relative error of a neighbor's profile
+# that is taken for granted, at the first step and later.
+WIDTH = (1.0, 0.25, 0.25, 0.4, 0.4, 0.5, 0.4)
+NEIGHBOR_MISFIT = (0.5, 0.1)
+
+ROUNDING = 1e-5
+
+# Where there are none, the nearest neighbor is so many FWHM away.
+FARTHEST = 20.0
+
+
+@dataclass
+class Neighbors:
+    """
+    The neighbors of each stamp of a batch, as many for all; some of them may not exist.
+
+    Attributes
+    ----------
+    parameters : `torch.Tensor`
+        ``(n, k, 7)``: `~astroflux.networks.sersic_model.PROFILE_PARAMETERS`.
+    exists : `torch.Tensor`
+        ``(n, k)``, 1 or 0.
+    snr : `torch.Tensor`
+        ``(n, k)``, of their maxima; 0 of those that do not exist.
+    """
+
+    parameters: torch.Tensor
+    exists: torch.Tensor
+    snr: torch.Tensor
+
+    def distance(self, parameters):
+        """Return how far they are from galaxies of some parameters, ``(n, k)``, in pixels."""
+        apart = self.parameters[:, :, 1:3] - parameters[:, None, 1:3]
+        return (apart.square().sum(dim=2) + 1e-8).sqrt()
+
+
+class _Finder(nn.Module):
+    """Find the brightest maxima of a residual."""
+
+    def __init__(self, n_neighbors):
+        super().__init__()
+        self.n_neighbors = n_neighbors
+        all_tiles = tiles()
+        used = slice(all_tiles.bounds[0].start, all_tiles.bounds[1].stop)
+        x, y = (
+            np.floor((axis[used] + EXTENT / 2) / BLOCK).astype(int)
+            for axis in (all_tiles.x, all_tiles.y)
+        )
+        self._used = used
+        ticks = BLOCK * (np.arange(N_BLOCKS) - N_BLOCKS // 2)
+        for name, array in {
+            'block': y * N_BLOCKS + x,
+            'side': all_tiles.side[used].astype(np.float32),
+            'ticks': ticks.astype(np.float32),
+        }.items():
+            self.register_buffer(name, torch.as_tensor(array), persistent=False)
+
+    def _smoothed(self, values, kernel):
+        """Return values of tiles, summed up in blocks and smoothed."""
+        blocks = values.new_zeros(len(values), N_BLOCKS**2).index_add_(1, self.block, values)
+        return kernel @ blocks.view(-1, N_BLOCKS, N_BLOCKS) @ kernel
+
+    def forward(self, residual, weight, fwhm, centre):
+        """
+        Find neighbors.
+
+        Parameters
+        ----------
+        residual, weight : `torch.Tensor`
+            ``(n, n_tiles)``.
+        fwhm : `torch.Tensor`
+            ``(n,)``, of the PSF in pixels.
+        centre : `torch.Tensor`
+            ``(n, 2)``, of the galaxy, from that of the stamp.
+
+        Returns
+        -------
+        neighbors : `Neighbors`
+        """
+        residual, weight = residual[:, self._used], weight[:, self._used]
+        # a little wider than a point source, as most are galaxies
+        variance = (gaussian_fwhm_to_sigma * fwhm) ** 2 * (1 + RADIUS**2) + BLOCK**2 / 12
+        apart = self.ticks[:, None] - self.ticks
+        kernel = (-0.5 * apart**2 / variance[:, None, None]).exp()
+        score = self._smoothed(self.side * weight * residual, kernel)
+        information = self._smoothed(self.side**2 * weight, kernel**2).clamp(min=1e-6)
+        snr = score / information.sqrt()
+        x, y = self.ticks - centre[:, :1], self.ticks - centre[:, 1:]
+        distance = (x[:, None, :] ** 2 + y[:, :, None] ** 2).sqrt()
+        highest = functional.max_pool2d(snr[:, None], 3, stride=1, padding=1)[:, 0]
+        counts = (snr == highest) & (snr > LOWEST_SNR)
+        counts &= distance > NEAREST * fwhm[:, None, None]
+        found, place = (snr * counts).flatten(1).topk(self.n_neighbors, dim=1)
+        row, column = place // N_BLOCKS, place % N_BLOCKS
+        flux = (score / information).flatten(1).gather(1, place) * 2 * math.pi * variance[:, None]
+        zero = torch.zeros_like(flux)
+        parameters = [
+            flux.clamp(min=1e-3).log(),
+            self.ticks[column] + self._beyond(snr, row, column),
+            self.ticks[row] + self._beyond(snr.mT, column, row),
+            zero,
+            zero,
+            zero + (RADIUS * fwhm[:, None]).log(),
+            zero + math.log(INDEX),
+        ]
+        return Neighbors(torch.stack(parameters, dim=2), (found > 0).to(flux.dtype), found)
+
+    @staticmethod
+    def _beyond(snr, row, column):
+        """Return how far maxima are from the centres of their blocks, by a parabola."""
+        lines = snr.gather(1, row[:, :, None].expand(-1, -1, N_BLOCKS))
+        here = column.clamp(1, N_BLOCKS - 2)
+        low, top, high = (lines.gather(2, (here + d)[:, :, None])[:, :, 0] for d in (-1, 0, 1))
+        curvature = (2 * top - low - high).clamp(min=1e-3)
+        return BLOCK * (0.5 * (high - low) / curvature).clamp(-0.5, 0.5)
+
+
+class NeighborFit(nn.Module):
+    """
+    Neighbors as a part of the fit of a galaxy's profile.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        Most neighbors of a galaxy; fainter ones are left to the weights of the fit.
+    n_steps : int
+        Steps of the fit.
+    """
+
+    n_features = 6
+
+    def __init__(self, n_neighbors, n_steps):
+        super().__init__()
+        self.find = _Finder(n_neighbors)
+        self.model = SersicModel(N_GAUSSIANS)
+        self.ln_width = nn.Parameter(torch.zeros(n_steps, N_PARAMETERS))
+        self.ln_misfit = nn.Parameter(torch.zeros(n_steps))
+        self.register_buffer('width', torch.tensor(WIDTH), persistent=False)
+
+    def start(self, residual, weight, model, guess, parameters):
+        """Find neighbors in what the model of a galaxy leaves."""
+        with torch.no_grad():
+            weight = weight / (1 + weight * (MISFIT * model) ** 2)
+            return self.find(residual, weight, guess.fwhm, parameters[:, 1:3])
+
+    def light(self, neighbors, step, guess):
+        """Return the `Light` of neighbors as they are at a step."""
+        n, k = neighbors.exists.shape
+        # only those that exist: mostly they are few
+        exist = neighbors.exists.flatten().nonzero()[:, 0]
+        galaxy = exist // k
+        modes = self.model(
+            neighbors.parameters.flatten(0, 1)[exist],
+            guess.ln_variance[galaxy],
+            guess.weight[galaxy],
+        )[:, :N_PARAMETERS]
+        modes = modes.new_zeros(n * k, *modes.shape[1:]).index_copy(0, exist, modes)
+        modes = modes.unflatten(0, (n, k))
+        width = self.width * self.ln_width[step].clamp(-3, 3).exp()
+        in_pixels = torch.ones(n, N_PARAMETERS, device=width.device)
+        in_pixels[:, 1:3] = guess.fwhm[:, None]
+        each = modes[:, :, 0]
+        total = each.sum(dim=1)
+        return Light(
+            each=each,
+            total=total,
+            misfit=NEIGHBOR_MISFIT[step > 0] * self.ln_misfit[step].clamp(-3, 3).exp() * total,
+            modes=modes.flatten(1, 2),
+            width=(in_pixels * width).repeat(1, k),
+        )
+
+    @staticmethod
+    def judge(neighbors, light, left, change, value, weight, parameters, guess):
+        """Return what is known of neighbors in the end, by name."""
+        own = weight * left.modes[:, 0]
+        power = (own * left.modes[:, 0]).sum(dim=1, keepdim=True) + 1e-9
+        share = (light.each @ own[:, :, None])[:, :, 0] / power
+        distance = neighbors.distance(parameters) / guess.fwhm[:, None]
+        nearest = torch.where(neighbors.exists > 0, distance, FARTHEST).amin(dim=1)
+        features = [
+            neighbors.exists.mean(dim=1),
+            compress(10 * share.sum(dim=1)),
+            compress(10 * share.amax(dim=1)),
+            nearest.clamp(max=FARTHEST).log(),
+            (neighbors.snr.amax(dim=1) + 1).log(),
+            left.ln_lost,
+        ]
+        return {
+            'features': torch.stack(features, dim=1),
+            'n_neighbors': neighbors.exists.sum(dim=1),
+            'neighbor_distance': nearest,
+            'neighbor_light': share.sum(dim=1),
+            'cleaned': value - light.total - left.light_of_others(change),
+        }
+
+
+@dataclass
+class Light:
+    """
+    The light of neighbors in tiles.
+
+    Attributes
+    ----------
+    each : `torch.Tensor`
+        ``(n, k, n_tiles)``, of each neighbor.
+    total, misfit : `torch.Tensor`
+        ``(n, n_tiles)``: of all, and by how much it may be wrong.
+    modes : `torch.Tensor`
+        ``(n, 7 k, n_tiles)``, its derivatives.
+    width : `torch.Tensor`
+        ``(n, 7 k)``, standard deviations of the prior of what they are derivatives by.
+    """
+
+    each: torch.Tensor
+    total: torch.Tensor
+    misfit: torch.Tensor
+    modes: torch.Tensor
+    width: torch.Tensor
+
+    def eliminate(self, modes, weight, residual):
+        """Return what a galaxy's modes `Left` if these are free."""
+        own = self.modes * self.width[:, :, None]
+        weighted = own * weight[:, None]
+        normal = (weighted @ own.mT).double()
+        normal = normal + torch.diag_embed(1 + ROUNDING * normal.diagonal(dim1=1, dim2=2))
+        cross = weighted @ torch.cat([modes, residual[:, None]], dim=1).mT
+        solved = torch.cholesky_solve(cross.double(), torch.linalg.cholesky(normal)).float()
+        return LeftByNeighbors(residual, modes, cross, solved, self)
+
+
+class Left:
+    """What the changes of a galaxy's parameters leave of a residual."""
+
+    def __init__(self, residual, modes):
+        self.residual, self.modes = residual, modes
+
+    def __call__(self, change):
+        """Return it for changes of the first of the parameters, ``(n, n_tiles)``."""
+        return self.residual - (change[:, None] @ self.modes[:, : change.shape[1]])[:, 0]
+
+
+class LeftByNeighbors(Left):
+    """
+    The same beside neighbors, whose parameters are the best ones for each change.
+
+    Attributes
+    ----------
+    ln_lost : `torch.Tensor`
+        ``(n,)``, by how much the error of a galaxy's flux of known shape is larger for them.
+    """
+
+    def __init__(self, residual, modes, cross, solved, light):
+        super().__init__(residual, modes)
+        self._cross, self._solved, self._light = cross, solved, light
+        self.ln_lost = None
+
+    def reduced(self, normal, slope):
+        """Return normal equations without the neighbors' parameters."""
+        taken = self._cross[:, :, :-1].mT @ self._solved
+        diagonal = normal.diagonal(dim1=1, dim2=2)
+        left = normal - taken[:, :, :-1] + torch.diag_embed(ROUNDING * diagonal)
+        known, rest = diagonal[:, 0], left[:, 0, 0]
+        self.ln_lost = 0.5 * (known.clamp(min=1e-9) / rest.clamp(min=1e-9)).log().clamp(0, 6)
+        return left, slope - taken[:, :, -1]
+
+    def _move(self, change):
+        taken = self._solved[:, :, : change.shape[1]] @ change[:, :, None]
+        return self._solved[:, :, -1] - taken[:, :, 0]
+
+    def of_others(self, change):
+        """Return the changes of the neighbors' parameters, ``(n k, 7)``."""
+        return (self._move(change) * self._light.width).reshape(-1, N_PARAMETERS)
+
+    def light_of_others(self, change):
+        """Return the change of the neighbors' light."""
+        move = self._move(change) * self._light.width
+        return (move[:, None] @ self._light.modes)[:, 0]
+
+    def __call__(self, change):
+        """Return what changes of the galaxy's parameters leave, ``(n, n_tiles)``."""
+        return super().__call__(change) - self.light_of_others(change)
