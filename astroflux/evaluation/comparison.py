@@ -89,6 +89,7 @@ def compare_methods(
         raise ValueError(msg)
     if not isinstance(source, CutoutSource):
         source = ListSource(source)
+    # now, as what is wrong must not become a setting of the folder to go on from
     parse_noise_correlation(noise_correlation)
     keywords = {'psf_fwhm': psf_fwhm, 'noise_correlation': noise_correlation}
     plan = Plan(source, dict(methods), dict(limits or {}), keywords, n_extremes)

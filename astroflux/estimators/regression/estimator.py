@@ -110,9 +110,11 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         features = measure_features(canvases.image, canvases.valid, canvases.psf)
         ln_ratio, spread = regression.predict(features.values)
         flux = np.exp(features.ln_reference + ln_ratio) * canvases.scale
-        # the features want the noise of pixels, and were trained where it is white
+        # The features want the noise of pixels, and were trained where it is white. Of the spread
+        # only what is noise grows.
         growth = np.array([cutout.noise_growth for cutout in cutouts])
-        spread, snr = spread * growth, features.snr / growth
+        spread = np.hypot(spread, np.sqrt(np.maximum(growth**2 - 1, 0)) / features.snr)
+        snr = features.snr / growth
         lower, upper = flux * np.exp(-spread), flux * np.exp(spread)
         flags = self._flags(canvases, snr, table.metadata)
         return {
