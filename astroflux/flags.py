@@ -81,6 +81,12 @@ FLAGS = (
         'The method failed or did not converge; the reason is in the metadata of the table.',
         fatal=True,
     ),
+    Flag(
+        131072,
+        'NOISE_ASSUMED_WHITE',
+        'The correlation of the noise was to be estimated, but too little blank sky was found: '
+        'the noise was taken for white.',
+    ),
 )
 
 MeasurementFlag = IntFlag('MeasurementFlag', {flag.name: flag.bit for flag in FLAGS})

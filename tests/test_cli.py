@@ -63,12 +63,14 @@ class FakeEstimator:
     """Stands for the network: records its arguments, measures 1 adu."""
 
     calls = []
+    correlations = []
 
     def __init__(self, **options):
         self.options = options
 
-    def measure(self, cutouts, *, psf_fwhm=None):
+    def measure(self, cutouts, *, psf_fwhm=None, noise_correlation=None):
         type(self).calls.append((self.options, cutouts, psf_fwhm))
+        type(self).correlations.append(noise_correlation)
         n = len(cutouts)
         columns = {'flux': np.ones(n), 'flux_err': np.ones(n), 'flags': np.zeros(n, dtype=int)}
         return build_table(columns, u.adu, build_meta('fake'))
@@ -77,6 +79,7 @@ class FakeEstimator:
 @pytest.fixture
 def fake_network(monkeypatch):
     monkeypatch.setattr(FakeEstimator, 'calls', [])
+    monkeypatch.setattr(FakeEstimator, 'correlations', [])
     # into the namespace itself: the real one need not load
     monkeypatch.setitem(vars(astroflux), 'CNNFluxEstimator', FakeEstimator)
     return FakeEstimator
@@ -236,6 +239,29 @@ def test_bad_psf_fwhm(fake_network, galaxies, text, message):
     result = run('measure', f'--psf-fwhm={text}', *galaxies, exit_code=2)
     assert message in result.stderr
     assert not fake_network.calls
+
+
+def test_noise_correlation(fake_network, galaxies):
+    run('measure', *galaxies)
+    run('measure', '--noise-correlation', '1.2', *galaxies)
+    run('measure', '--noise-correlation', 'estimate', *galaxies)
+    assert fake_network.correlations == [None, 1.2, 'estimate']
+
+
+@pytest.mark.parametrize(
+    ('text', 'exit_code', 'message'),
+    [
+        ('white', 2, "'white' is neither a number such as 1.2 nor estimate"),
+        ('9', 1, "a number from 0.5 to 5 or 'estimate', got 9"),
+    ],
+)
+def test_bad_noise_correlation(galaxies, text, exit_code, message):
+    result = run(
+        *('measure', '--method', 'aperture', f'--noise-correlation={text}'),
+        *galaxies,
+        exit_code=exit_code,
+    )
+    assert message in result.stderr
 
 
 def test_options_of_network(fake_network, galaxies):

@@ -12,11 +12,13 @@ from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [
     'AngleOrPixels',
+    'NoiseCorrelation',
     'check_available',
     'expand_paths',
     'format_table',
     'friendly_errors',
     'make_simulation',
+    'noise_correlation_option',
     'options',
     'simulation_options',
 ]
@@ -44,6 +46,30 @@ class AngleOrPixels(click.ParamType):
         if not (length.isscalar and 0 < length.value < float('inf')):
             self.fail(f'{value!r} is not a positive length', param, ctx)
         return length
+
+
+class NoiseCorrelation(click.ParamType):
+    """How noise is correlated: a number, or ``estimate``."""
+
+    name = 'correlation'
+
+    def convert(self, value, param, ctx):
+        """Parse the text as a number if it is none of the words."""
+        if isinstance(value, float) or value == 'estimate':
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f'{value!r} is neither a number such as 1.2 nor estimate', param, ctx)
+
+
+noise_correlation_option = click.option(
+    '--noise-correlation',
+    type=NoiseCorrelation(),
+    help='How the noise is correlated between pixels: the scatter of sums over 7 x 7 pixels over '
+    "that of white noise, such as 1.2; or 'estimate', to measure it in the blank sky of each "
+    'cutout. By default the noise is white.',
+)
 
 
 def options(*decorators):

@@ -11,6 +11,7 @@ from astroflux.cli._shared import (
     expand_paths,
     friendly_errors,
     make_simulation,
+    noise_correlation_option,
     simulation_options,
 )
 from astroflux.estimators.methods import KNOWN_METHODS, available_methods, make_estimator
@@ -70,6 +71,7 @@ class MethodNames(click.ParamType):
     type=AngleOrPixels(),
     help='FWHM of the PSF of all cutouts, such as 0.7arcsec or 4pix.',
 )
+@noise_correlation_option
 @click.option(
     '--workers',
     type=click.IntRange(min=1),
@@ -94,6 +96,7 @@ def compare(
     neighbors,
     slow_limit,
     psf_fwhm,
+    noise_correlation,
     workers,
     resume,
     overwrite,
@@ -125,6 +128,7 @@ def compare(
                 name: slow_limit for name in methods if slow_limit and KNOWN_METHODS[name].is_slow
             },
             psf_fwhm=psf_fwhm,
+            noise_correlation=noise_correlation,
             workers=workers,
             resume=resume,
         )

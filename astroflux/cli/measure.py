@@ -12,6 +12,7 @@ from astroflux.cli._shared import (
     expand_paths,
     format_table,
     friendly_errors,
+    noise_correlation_option,
 )
 from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
 
@@ -43,6 +44,7 @@ MAX_NAMED_FAILURES = 10
     help='FWHM of the PSF of all cutouts, such as 0.7arcsec (the files need a WCS) or 4pix. '
     'By default that of the PSF image in each file, if there is one.',
 )
+@noise_correlation_option
 @click.option('--weights', help='Weights of the network: a name or a file. For cnn only.')
 @click.option(
     '--batch-size',
@@ -50,7 +52,7 @@ MAX_NAMED_FAILURES = 10
     help='How many cutouts the network measures at a time. For cnn only.',
 )
 @click.option('--overwrite', is_flag=True, help='Replace the output if it exists.')
-def measure(files, output, method, psf_fwhm, weights, batch_size, overwrite):
+def measure(files, output, method, psf_fwhm, noise_correlation, weights, batch_size, overwrite):
     """
     Measure the galaxy in the centre of each FILE.
 
@@ -74,7 +76,7 @@ def measure(files, output, method, psf_fwhm, weights, batch_size, overwrite):
         paths = expand_paths(files)
         check_available([method])
         estimator = make_estimator(method, **options)
-        table = estimator.measure(paths, psf_fwhm=psf_fwhm)
+        table = estimator.measure(paths, psf_fwhm=psf_fwhm, noise_correlation=noise_correlation)
         if output is None:
             click.echo('\n'.join(format_table(table)))
         else:

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From NDData, arrays and FITS files to stamps that are ready to measure."""
 
+from astroflux.cutouts._correlation import noise_growth
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._parse import iter_cutouts
 from astroflux.cutouts.readers import CutoutReadError, read_cutout
@@ -10,6 +11,7 @@ __all__ = [
     'Cutout',
     'CutoutReadError',
     'iter_cutouts',
+    'noise_growth',
     'read_cutout',
     'write_cutout',
 ]

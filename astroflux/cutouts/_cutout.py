@@ -39,6 +39,9 @@ class Cutout:
         Bits of `~astroflux.flags.MeasurementFlag`.
     message : str
         Why the cutout cannot be measured; empty if it can.
+    noise_correlation : object, optional
+        How the noise is correlated between pixels, as `~astroflux.cutouts.iter_cutouts` makes it
+        of its keyword; `None` for white noise.
 
     Attributes
     ----------
@@ -56,6 +59,7 @@ class Cutout:
         'ignored',
         'label',
         'message',
+        'noise_correlation',
         'pixel_scale',
         'position',
         'psf',
@@ -77,6 +81,7 @@ class Cutout:
         label=None,
         flags=0,
         message='',
+        noise_correlation=None,
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -85,6 +90,7 @@ class Cutout:
         self.psf, self.psf_fwhm = psf, psf_fwhm
         self.pixel_scale, self.unit = pixel_scale, unit
         self.label, self.flags, self.message = label, flags, message
+        self.noise_correlation = noise_correlation
         self._noise = self._mask = None
 
     @classmethod
@@ -137,6 +143,29 @@ class Cutout:
             no_mask = self.ignored is None
             self._mask = np.zeros(self.data.shape, dtype=bool) if no_mask else self.ignored
         return self._mask
+
+    @property
+    def noise_growth(self):
+        """Scatter of sums over 7 x 7 pixels over that of white noise: 1 if the noise is that."""
+        return 1.0 if self.noise_correlation is None else self.noise_correlation.growth
+
+    def sum_growth(self, weights):
+        """
+        Return by how much the error of a sum of pixels exceeds that in white noise.
+
+        Parameters
+        ----------
+        weights : `~numpy.ndarray`
+            Weight of each pixel in the sum, of the shape of the stamp.
+
+        Returns
+        -------
+        growth : float
+            To multiply ``sqrt(sum((weights * noise)**2))`` by; 1 for white noise.
+        """
+        if self.noise_correlation is None:
+            return 1.0
+        return self.noise_correlation.sum_growth(weights * self.noise)
 
     def in_noise_units(self):
         """

@@ -15,7 +15,7 @@ from astropy.nddata import (
 
 from astroflux.cutouts._units import conversion_factor
 
-__all__ = ['GivenNoise', 'estimate_noise', 'noise_of']
+__all__ = ['GivenNoise', 'clipped_scatter', 'estimate_noise', 'noise_of']
 
 # Median of |x| and rms of |x| < 3 for a standard normal x.
 _NORMAL_MEDIAN = 0.6744897501960817
@@ -127,6 +127,12 @@ def _clipped_rms(values, sigma):
         if abs(sigma - last) < 2e-3 * sigma:
             break
     return sigma
+
+
+def clipped_scatter(values):
+    """Return the normal sigma of values about their median, outliers clipped."""
+    absolute = np.abs(values - np.median(values))
+    return _clipped_rms(absolute, _median_sigma(absolute))
 
 
 def _differences(data, valid, block):

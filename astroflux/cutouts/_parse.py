@@ -6,6 +6,12 @@ from collections.abc import Sized
 
 from astropy import units as u
 
+from astroflux.cutouts._correlation import (
+    ESTIMATE,
+    NoiseCorrelation,
+    noise_growth,
+    parse_noise_correlation,
+)
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
@@ -31,7 +37,7 @@ _CORE_RADIUS = 3.0
 _OF_PLACE = Flag.PSF_UNKNOWN | Flag.OFF_CENTRE | Flag.MASKED_CORE
 
 
-def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None):
+def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_correlation=None):
     """
     Turn any accepted input into cutouts ready to measure, one at a time.
 
@@ -51,6 +57,12 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None):
         Where the galaxy is, ``(x, y)`` in 0-based pixels; else the centre of
         the stamp, or the position that a `~astropy.nddata.Cutout2D` was made
         for.
+    noise_correlation : float, 2-d array or ``'estimate'``, optional
+        How the noise is correlated between pixels, for all cutouts: a number, the scatter of sums
+        over 7 x 7 pixels over that of white noise (0.5 to 5); the kernel, of odd sides, that
+        makes it from white noise; or ``'estimate'``, to measure the number in the blank sky of
+        each cutout with `~astroflux.cutouts.noise_growth`. By default it is white, or as a
+        `~astroflux.cutouts.Cutout` has it.
 
     Returns
     -------
@@ -67,6 +79,7 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None):
         cutout; raised when the iteration arrives there.
     """
     options = (parse_psf(psf), parse_psf_fwhm(psf_fwhm), parse_positions(positions))
+    correlation = parse_noise_correlation(noise_correlation)
     single = is_single(cutouts)
     if single:
         items, n = [cutouts], 1
@@ -78,7 +91,7 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None):
         _check_not_empty(n)
         for option in options:
             option.check_size(n)
-    batch = _Batch(single)
+    batch = _Batch(single, correlation)
     if single:
         # Now rather than at the first step, so that the error is the call's.
         return iter([batch.parse(cutouts, *(option.next(0) for option in options))])
@@ -102,10 +115,11 @@ def _stream(batch, items, options):
 
 
 class _Batch:
-    """What the cutouts of one call share: the flux unit, and whether there is only one."""
+    """What the cutouts of one call share: unit, what is told of the noise, and if it is but one."""
 
-    def __init__(self, single):
+    def __init__(self, single, correlation):
         self.single = single
+        self.correlation = correlation
         self.unit = None
         self.index = -1
         self._wcs = None
@@ -142,13 +156,20 @@ class _Batch:
         if position is None:
             position = raw.position
         xy = position_of(position, raw.data.shape, raw.wcs)
-        return self._place(pixels, xy, image, fwhm, scale, raw.label)
+        correlation, flag = self._correlation_of(pixels)
+        pixels = pixels._replace(flags=pixels.flags | flag)
+        return self._place(pixels, xy, image, fwhm, scale, raw.label, correlation)
 
     def _again(self, cutout, psf, psf_fwhm, position):
         """Return a cutout as it is, but for what the call says of it."""
         scale = cutout.pixel_scale
         factor = self._factor(cutout.unit, scale)
-        is_told = psf is not None or position is not None or not math.isnan(psf_fwhm[0])
+        is_told = (
+            psf is not None
+            or position is not None
+            or not math.isnan(psf_fwhm[0])
+            or self.correlation is not None
+        )
         if not is_told and cutout.unit == self.unit:
             return cutout
         data, noise = cutout.data, cutout.sigma
@@ -158,9 +179,22 @@ class _Batch:
         image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if psf is None else (psf, math.nan)
         image, fwhm = _psf(image, psf_fwhm, own_fwhm, cutout.shape, scale)
         xy = position_of(cutout.position if position is None else position, cutout.shape)
-        return self._place(pixels, xy, image, fwhm, scale, cutout.label)
+        correlation = cutout.noise_correlation
+        if self.correlation is not None:
+            correlation, flag = self._correlation_of(pixels)
+            pixels = pixels._replace(flags=pixels.flags & ~Flag.NOISE_ASSUMED_WHITE | flag)
+        return self._place(pixels, xy, image, fwhm, scale, cutout.label, correlation)
 
-    def _place(self, pixels, xy, psf, fwhm, scale, label):
+    def _correlation_of(self, pixels):
+        """Return how the noise is correlated, and a flag if that was to be measured in vain."""
+        if self.correlation != ESTIMATE:
+            return self.correlation, 0
+        growth = noise_growth(pixels.data / pixels.noise, pixels.mask)
+        if math.isnan(growth):
+            return None, Flag.NOISE_ASSUMED_WHITE
+        return NoiseCorrelation.of_growth(growth), 0
+
+    def _place(self, pixels, xy, psf, fwhm, scale, label, correlation):
         """Return a cutout with the flags of what is known of its PSF and position."""
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
@@ -181,6 +215,7 @@ class _Batch:
             unit=self.unit,
             label=label,
             flags=int(flags),
+            noise_correlation=correlation,
         )
 
     def _scale_of(self, raw):

@@ -42,6 +42,8 @@ class Stamp:
         Image of the PSF, of sum 1.
     psf_fwhm : float
         Its full width at half maximum in pixels; NaN if unknown.
+    noise_growth : float
+        By how much the noise of sums of pixels exceeds that of white noise.
     """
 
     data: np.ndarray
@@ -50,10 +52,19 @@ class Stamp:
     position: tuple[float, float]
     psf: np.ndarray | None = None
     psf_fwhm: float = math.nan
+    noise_growth: float = 1.0
 
 
 def stamps_around(
-    positions, data, sigma, *, ignored=None, psf=None, psf_fwhm=math.nan, size=CANVAS_SIZE
+    positions,
+    data,
+    sigma,
+    *,
+    ignored=None,
+    psf=None,
+    psf_fwhm=math.nan,
+    noise_growth=1.0,
+    size=CANVAS_SIZE,
 ):
     """
     Return the surroundings of many galaxies of one image, as a list of `Stamp`.
@@ -70,7 +81,7 @@ def stamps_around(
         noise = sigma if isinstance(sigma, float) else even_noise(sigma[window])
         mask = None if ignored is None or not ignored[window].any() else ignored[window]
         position = (x - corner[1], y - corner[0])
-        stamps.append(Stamp(data[window], noise, mask, position, psf, psf_fwhm))
+        stamps.append(Stamp(data[window], noise, mask, position, psf, psf_fwhm, noise_growth))
     return stamps
 
 
@@ -93,10 +104,10 @@ class _Placed:
     share: np.ndarray | float = 1.0
 
     @classmethod
-    def of(cls, stamp, binning):
-        """Return a stamp in its standard orientation, in blocks if need be."""
+    def of(cls, stamp, binning, growth):
+        """Return a stamp in its standard orientation, its noise grown, in blocks if need be."""
         orientation = Orientation.of(stamp.data, stamp.position, BOX_REACH * binning)
-        noise, mask = stamp.sigma, stamp.ignored
+        noise, mask = stamp.sigma * growth, stamp.ignored
         turned = cls(
             orientation.apply(stamp.data),
             noise if isinstance(noise, float) else orientation.apply(noise),
@@ -190,6 +201,9 @@ class Canvases:
         None of them failed.
     binning : int
         Blocks of so many pixels along an axis are summed up first.
+    of_sums : bool
+        Whether correlated noise counts as it is in sums over many pixels, which
+        a galaxy is; else as it is in each of them.
 
     Attributes
     ----------
@@ -206,18 +220,22 @@ class Canvases:
         `~astroflux.networks.psf_mixture.fit_psf_mixtures`; NaN where unknown.
     scale : `~numpy.ndarray`
         ``(n,)`` the noise that the image was divided by: the median over the
-        usable pixels.
+        usable pixels, grown if it is correlated.
     cropped : `~numpy.ndarray`
         ``(n,)`` bool, whether a part of the cutout was left out.
     orientations : list of `Orientation`
         How the cutouts were turned.
     """
 
-    def __init__(self, stamps, binning=1):
+    def __init__(self, stamps, binning=1, *, of_sums=True):
         self.binning = binning
         self.psf = _told_of_psfs(stamps, binning)
         self._stamps = stamps
-        self._placed = placed = [_Placed.of(stamp, binning) for stamp in stamps]
+        growths = [stamp.noise_growth if of_sums else 1.0 for stamp in stamps]
+        self._placed = placed = [
+            _Placed.of(stamp, binning, growth)
+            for stamp, growth in zip(stamps, growths, strict=True)
+        ]
         self.orientations = [each.orientation for each in placed]
         self.scale = np.array([each.typical_noise for each in placed])
         self.image = np.zeros((len(placed), CANVAS_SIZE, CANVAS_SIZE), np.float32)

@@ -28,7 +28,13 @@ psf_fwhm : float or `~astropy.units.Quantity`, optional
 
 positions : array_like, optional
     ``(x, y)`` of the galaxy in pixels, counted from 0, or one pair per cutout. By
-    default the centre of the cutout.""",
+    default the centre of the cutout.
+
+noise_correlation : float, 2D array_like or 'estimate', optional
+    How the noise is correlated between pixels, for all cutouts: by how much sums over
+    7 x 7 pixels scatter more than in white noise (0.5 to 5); or the kernel, of odd sides, that
+    makes the noise from white noise; or ``'estimate'`` to measure the former in the blank sky
+    of each cutout. By default the noise is white.""",
     'y': """\
 y : `~astropy.units.Quantity` or array_like, shape (n,), optional
     Another name of ``flux``, as scikit-learn calls it.""",

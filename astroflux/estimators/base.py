@@ -103,7 +103,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return {name: value for name, value in super().__getstate__().items() if name != '_loaded'}
 
     @share_docs
-    def predict(self, cutouts, *, psf=None, psf_fwhm=None, positions=None):
+    def predict(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_correlation=None):
         """
         Measure the total flux of one galaxy or many.
 
@@ -128,12 +128,27 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         `~astropy.units.UnitsError`
             If a unit is not one of flux, or the units of the cutouts are incompatible.
         """
-        rows = self._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        rows = self._collect(
+            cutouts,
+            psf=psf,
+            psf_fwhm=psf_fwhm,
+            positions=positions,
+            noise_correlation=noise_correlation,
+        )
         flux = u.Quantity(rows.column('flux'), rows.unit)
         return flux[0] if is_single(cutouts) else flux
 
     @share_docs
-    def measure(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, progress=None):
+    def measure(
+        self,
+        cutouts,
+        *,
+        psf=None,
+        psf_fwhm=None,
+        positions=None,
+        noise_correlation=None,
+        progress=None,
+    ):
         """
         Measure the total flux of galaxies, with errors and quality flags.
 
@@ -162,7 +177,12 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             As for `predict`.
         """
         rows = self._collect(
-            cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions, progress=progress
+            cutouts,
+            psf=psf,
+            psf_fwhm=psf_fwhm,
+            positions=positions,
+            noise_correlation=noise_correlation,
+            progress=progress,
         )
         meta = build_meta(
             type(self).__name__,
@@ -171,6 +191,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
                 'psf': _describe(psf),
                 'psf_fwhm': _describe(psf_fwhm),
                 'positions': _describe(positions),
+                'noise_correlation': _describe(noise_correlation),
             },
             messages=rows.messages,
             packages=self._packages,
@@ -179,7 +200,17 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     @share_docs
-    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
+    def fit(
+        self,
+        cutouts,
+        flux=None,
+        *,
+        psf=None,
+        psf_fwhm=None,
+        positions=None,
+        noise_correlation=None,
+        y=None,
+    ):
         """
         Learn from cutouts of known flux.
 
@@ -210,7 +241,17 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
 
     @share_docs
-    def score(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
+    def score(
+        self,
+        cutouts,
+        flux=None,
+        *,
+        psf=None,
+        psf_fwhm=None,
+        positions=None,
+        noise_correlation=None,
+        y=None,
+    ):
         """
         Coefficient of determination of ln(flux).
 
@@ -229,7 +270,13 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             cutouts.
         """
         flux = true_flux(flux, y)
-        rows = self._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        rows = self._collect(
+            cutouts,
+            psf=psf,
+            psf_fwhm=psf_fwhm,
+            positions=positions,
+            noise_correlation=noise_correlation,
+        )
         measured = rows.column('flux')
         truth = check_flux(flux, rows.unit, rows.n_rows)
         with np.errstate(invalid='ignore'):
@@ -248,7 +295,16 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             warnings.warn(msg, AstropyUserWarning, stacklevel=2)
         return float(r2_score(np.log(truth[usable]), np.log(measured[usable])))
 
-    def _collect(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, progress=None):
+    def _collect(
+        self,
+        cutouts,
+        *,
+        psf=None,
+        psf_fwhm=None,
+        positions=None,
+        noise_correlation=None,
+        progress=None,
+    ):
         """Measure all cutouts, a batch at a time, into a `RowCollector`."""
         self._check_params()
         batch_size = 1
@@ -256,7 +312,13 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             check_values({'batch_size': POSITIVE_INTEGER}, self)
             batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
-        stream = iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        stream = iter_cutouts(
+            cutouts,
+            psf=psf,
+            psf_fwhm=psf_fwhm,
+            positions=positions,
+            noise_correlation=noise_correlation,
+        )
         with _progress_bar(cutouts, progress) as bar:
             while batch := list(islice(stream, batch_size)):
                 measurable = [

@@ -134,7 +134,9 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         return self._method(self._in_use()).measure(cutouts)
 
     @share_docs
-    def weight_map(self, cutout, *, psf=None, psf_fwhm=None, positions=None):
+    def weight_map(
+        self, cutout, *, psf=None, psf_fwhm=None, positions=None, noise_correlation=None
+    ):
         """
         Return how much each pixel counts: the effective aperture of the estimator.
 
@@ -160,7 +162,15 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         ValueError
             If it is not one cutout, or cannot be measured.
         """
-        items = list(iter_cutouts(cutout, psf=psf, psf_fwhm=psf_fwhm, positions=positions))
+        items = list(
+            iter_cutouts(
+                cutout,
+                psf=psf,
+                psf_fwhm=psf_fwhm,
+                positions=positions,
+                noise_correlation=noise_correlation,
+            )
+        )
         if len(items) != 1:
             msg = f'weight_map takes one cutout, got {len(items)}'
             raise ValueError(msg)
@@ -170,7 +180,17 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         return self._method(self._in_use()).weight_map(items[0])
 
     @share_docs
-    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
+    def fit(
+        self,
+        cutouts,
+        flux=None,
+        *,
+        psf=None,
+        psf_fwhm=None,
+        positions=None,
+        noise_correlation=None,
+        y=None,
+    ):
         """
         Train (``weights=None``) or fine-tune on cutouts of known flux.
 
@@ -203,7 +223,15 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
             start = self._pretrained()
             name = f'{start.name}, fine-tuned'
         network = self._method(start).network_to_fit
-        items = list(iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions))
+        items = list(
+            iter_cutouts(
+                cutouts,
+                psf=psf,
+                psf_fwhm=psf_fwhm,
+                positions=positions,
+                noise_correlation=noise_correlation,
+            )
+        )
         usable = np.array([not item.flags & FATAL_FLAGS for item in items], bool)
         count_usable(usable, MINIMUM_FIT)
         kept = [item for item, good in zip(items, usable, strict=True) if good]

@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.table import QTable, vstack
 
 from astroflux._installed import __version__
+from astroflux.cutouts._correlation import parse_noise_correlation
 from astroflux.evaluation._comparison_data import Comparison, ExtremeCase
 from astroflux.evaluation._comparison_parts import PartFolder
 from astroflux.evaluation._comparison_run import Plan, cpu_seconds, run_plan
@@ -23,6 +24,7 @@ def compare_methods(
     labels=None,
     limits=None,
     psf_fwhm=None,
+    noise_correlation=None,
     n_extremes=6,
     workers=1,
     chunk_size=100,
@@ -46,6 +48,8 @@ def compare_methods(
         measures are not loaded.
     psf_fwhm : float or `~astropy.units.Quantity`, optional
         FWHM of the PSF of all cutouts; by default that of the PSF image of each.
+    noise_correlation : float, 2-d array or ``'estimate'``, optional
+        How the noise is correlated between pixels, as ``measure`` takes it.
     n_extremes : int, optional
         How many of the worst cases to keep for each method.
     workers : int, optional
@@ -85,7 +89,10 @@ def compare_methods(
         raise ValueError(msg)
     if not isinstance(source, CutoutSource):
         source = ListSource(source)
-    plan = Plan(source, dict(methods), dict(limits or {}), {'psf_fwhm': psf_fwhm}, n_extremes)
+    # now, as what is wrong must not become a setting of the folder to go on from
+    parse_noise_correlation(noise_correlation)
+    keywords = {'psf_fwhm': psf_fwhm, 'noise_correlation': noise_correlation}
+    plan = Plan(source, dict(methods), dict(limits or {}), keywords, n_extremes)
     if plan.n_cutouts < 1:
         msg = 'there are no cutouts to compare the methods with'
         raise ValueError(msg)
@@ -106,6 +113,7 @@ def _settings(plan):
         'learned': {name: _learned(estimator) for name, estimator in plan.methods.items()},
         'limits': plan.limits,
         'psf_fwhm': str(plan.keywords['psf_fwhm']),
+        'noise_correlation': _noise_correlation_text(plan.keywords['noise_correlation']),
         'n_extremes': plan.n_extremes,
         'astroflux': __version__,
     }
@@ -153,6 +161,7 @@ def _assemble(plan, labels, parts, extremes, workers):
             'methods': _method_texts(plan),
             'limits': plan.limits,
             'psf_fwhm': _psf_fwhm_text(plan.keywords['psf_fwhm']),
+            'noise_correlation': _noise_correlation_text(plan.keywords['noise_correlation']),
             'workers': workers,
             'versions': {'astroflux': __version__, **packages},
             'date': datetime.now(UTC).isoformat(timespec='seconds'),
@@ -162,6 +171,13 @@ def _assemble(plan, labels, parts, extremes, workers):
 
 def _psf_fwhm_text(psf_fwhm):
     return 'of the PSF image of each cutout' if psf_fwhm is None else str(psf_fwhm)
+
+
+def _noise_correlation_text(correlation):
+    if correlation is None:
+        return 'none'
+    # a kernel as its values, whatever it is an array of
+    return correlation if isinstance(correlation, str) else str(np.asarray(correlation).tolist())
 
 
 def _stack(tables):

@@ -9,7 +9,7 @@ import pytest
 from astropy import units as u
 from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
 
-from astroflux.cutouts import iter_cutouts, read_cutout, write_cutout
+from astroflux.cutouts import iter_cutouts, noise_growth, read_cutout, write_cutout
 from astroflux.flags import MeasurementFlag as Flag
 
 FOLDER = os.environ.get('ASTROFLUX_REAL_DATA')
@@ -47,6 +47,13 @@ def test_estimated_noise_of_a_coadd(name):
     # Its noise is correlated, which the variance plane does not know.
     ratio = cutout.noise[0, 0] / np.sqrt(np.median(ccd.uncertainty.array))
     assert ratio == pytest.approx(1, abs=0.1)
+
+
+def test_correlation_of_a_coadd():
+    ccd = read_cutout(Path(FOLDER) / 'hsc_r_field.fits')
+    assert noise_growth(ccd.data, ccd.mask) == pytest.approx(1.2, abs=0.03)
+    (cutout,) = iter_cutouts(ccd, noise_correlation='estimate', positions=(100, 200))
+    assert cutout.noise_growth == pytest.approx(1.2, abs=0.03)
 
 
 @pytest.mark.parametrize(('number', 'fwhm'), [(1, 2.59), (2, 3.10), (3, 2.91)])

@@ -222,7 +222,10 @@ def test_meta(estimator, make_ccd):
     meta = estimator.measure(make_ccd(), psf_fwhm=4.0).meta
     assert meta['method'] == type(estimator).__name__
     assert set(meta['parameters']) == set(estimator.get_params())
-    assert meta['arguments'] == {'psf': 'none', 'psf_fwhm': 4.0, 'positions': 'none'}
+    assert meta['arguments'] == {
+        **{'psf': 'none', 'psf_fwhm': 4.0, 'positions': 'none'},
+        'noise_correlation': 'none',
+    }
     assert {'astroflux', 'astropy', 'numpy'} <= set(meta['versions'])
     assert meta['messages'] == {}
     assert meta['date'].startswith('20')

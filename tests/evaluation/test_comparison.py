@@ -214,6 +214,7 @@ FITTED.aperture_correction_ = 1.5
         ),
         ({'limits': {'kron': 1}}, 'limits.kron=None, not with limits.kron=1'),
         ({'psf_fwhm': 3.0}, "psf_fwhm='None', not with psf_fwhm='3.0'"),
+        ({'noise_correlation': 1.2}, "noise_correlation='none', not with .*='1.2'"),
         ({'chunk_size': 3}, 'chunk_size=100, not with chunk_size=3'),
     ],
 )
@@ -238,6 +239,19 @@ def test_list_of_cutouts():
         np.testing.assert_array_equal(known.of_method(name)['flux'], expected)
     stack = np.zeros((3, 20, 20)) + np.random.default_rng(0).normal(size=(3, 20, 20))
     assert len(compare_methods(stack, METHODS, progress=False).measurements) == 6
+
+
+def test_correlated_noise(tmp_path):
+    cutouts, _ = RoundGalaxies(3).load(0, 3)
+    kernel = np.outer([0.2, 1, 0.2], [0.2, 1, 0.2])
+    comparison = compare_methods(cutouts, METHODS, noise_correlation=kernel, progress=False)
+    for name in METHODS:
+        expected = METHODS[name].measure(cutouts, noise_correlation=kernel)['flux_err']
+        np.testing.assert_array_equal(comparison.of_method(name)['flux_err'], expected)
+    assert comparison.meta['noise_correlation'] == str(kernel.tolist())
+    with pytest.raises(ValueError, match="or 'estimate', got 'white'"):
+        compare_methods(cutouts, METHODS, noise_correlation='white', resume=tmp_path / 'new')
+    assert not (tmp_path / 'new').exists()
 
 
 def test_not_a_list():

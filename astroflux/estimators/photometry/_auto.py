@@ -8,6 +8,7 @@ import numpy as np
 from photutils.aperture import CircularAperture, EllipticalAperture
 
 from astroflux.estimators._checks import NOT_NEGATIVE, numbers, one_of
+from astroflux.estimators.photometry._errors import error_growth
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
     IS_FINDER,
@@ -96,9 +97,13 @@ class AutoFluxEstimator(PhotometricFluxEstimator):
             aperture = CircularAperture(centre, r=major)
         else:
             aperture = EllipticalAperture(centre, a=major, b=minor, theta=source.theta)
+        # of pixels that were replaced, too: those opposite are as noisy
+        others = (source.labels != 0) & (source.labels != source.label)
+        unused = {'mask': cutout.mask | others, 'none': cutout.mask}.get(self.neighbors)
+        growth = error_growth(cutout, aperture, unused=unused, method='center')
         return {
             'flux': source.flux * reference,
-            'flux_err': source.flux_err * reference,
+            'flux_err': source.flux_err * growth * reference,
             'flags': source.flags | neighbor_flag(aperture, source.labels, source.label),
             'kron_radius': source.radius / self.auto_params[0],
             'semimajor_axis': major,

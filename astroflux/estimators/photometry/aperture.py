@@ -8,6 +8,7 @@ from photutils.aperture import CircularAnnulus, CircularAperture
 
 from astroflux.estimators._checks import one_of
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry._errors import error_growth
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.flags import MeasurementFlag
 
@@ -20,7 +21,7 @@ class ApertureFluxEstimator(PhotometricFluxEstimator):
     Flux in a circular aperture of fixed radius, by photutils.
 
     The sum of the pixels in the circle, weighted by their exact overlap with it. Masked pixels
-    count nothing. The error is that of uncorrelated noise. What lies outside the aperture is
+    count nothing. What lies outside the aperture is
     missed unless `fit` has learned a correction.
 
     Parameters
@@ -84,6 +85,7 @@ class ApertureFluxEstimator(PhotometricFluxEstimator):
                 cutout.data, error=cutout.noise, mask=cutout.mask, method='exact'
             )
         )
+        flux_err *= error_growth(cutout, aperture, unused=cutout.ignored)
         if self.background == 'annulus':
             level, level_err = self._background(cutout)
             flux -= level * area
@@ -103,7 +105,9 @@ class ApertureFluxEstimator(PhotometricFluxEstimator):
             raise MeasurementError(MeasurementFlag.FAILED, msg)
         _, median, std = sigma_clipped_stats(values, sigma=3.0)
         # the standard error of the median of Gaussian noise
-        return float(median), float(np.sqrt(np.pi / 2) * std / np.sqrt(len(values)))
+        error = float(np.sqrt(np.pi / 2) * std / np.sqrt(len(values)))
+        growth = error_growth(cutout, annulus, unused=cutout.ignored, method='center')
+        return float(median), error * growth
 
 
 def _check_length(name, length):

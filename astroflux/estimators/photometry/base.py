@@ -152,7 +152,17 @@ class PhotometricFluxEstimator(FluxEstimator):
         return rows | {'flags': flags, 'messages': messages}
 
     @share_docs
-    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
+    def fit(
+        self,
+        cutouts,
+        flux=None,
+        *,
+        psf=None,
+        psf_fwhm=None,
+        positions=None,
+        noise_correlation=None,
+        y=None,
+    ):
         """
         Learn one aperture correction: the median of true over measured flux.
 
@@ -175,7 +185,13 @@ class PhotometricFluxEstimator(FluxEstimator):
         """
         flux = true_flux(flux, y)
         # a clone has no correction, so that fitting twice gives the same as once
-        rows = clone(self)._collect(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        rows = clone(self)._collect(
+            cutouts,
+            psf=psf,
+            psf_fwhm=psf_fwhm,
+            positions=positions,
+            noise_correlation=noise_correlation,
+        )
         truth = check_flux(flux, rows.unit, rows.n_rows)
         measured = rows.column('flux')
         with np.errstate(invalid='ignore'):

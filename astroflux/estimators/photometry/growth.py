@@ -69,10 +69,10 @@ class CurveOfGrowthFluxEstimator(PhotometricFluxEstimator):
     apertures that hold more than 95 % of the flux in the largest one (at least the outer 4),
     weighted by the inverse variance of their flux.
 
-    The error is that of uncorrelated noise of the pixels, propagated linearly through the fit.
-    It does not account for the choice of the radii, nor for a galaxy that does not follow the
-    line. Without a line that falls outwards the flux is that in the largest aperture, and the
-    flag OUT_OF_RANGE is set, as it is if the flux is extrapolated by more than half.
+    The error is that of the noise of the pixels, propagated linearly through the fit. It does
+    not account for the choice of the radii, nor for a galaxy that does not follow the line.
+    Without a line that falls outwards the flux is that in the largest aperture, and the flag
+    OUT_OF_RANGE is set, as it is if the flux is extrapolated by more than half.
 
     `measure` adds the columns ``max_radius`` (semimajor axis of the largest aperture),
     ``axis_ratio``, and ``extrapolation`` (total flux over that in the largest aperture, minus
@@ -134,7 +134,7 @@ class CurveOfGrowthFluxEstimator(PhotometricFluxEstimator):
             flags |= int(MeasurementFlag.OUT_OF_RANGE)
         return {
             'flux': flux * found.reference,
-            'flux_err': curve.error(gradient) * found.reference,
+            'flux_err': curve.error(gradient, cutout) * found.reference,
             'flags': flags,
             'max_radius': curve.radii[-1],
             'axis_ratio': axis_ratio,
@@ -193,11 +193,11 @@ class _Curve:
         """The flux in the apertures."""
         return np.cumsum(self.rings)
 
-    def error(self, gradient):
-        """Error of what is linear in the flux of the rings, with a factor on each."""
+    def error(self, gradient, cutout):
+        """Error of what is linear in the flux of the rings of a cutout, with a factor on each."""
         # by pixel, as neighbouring rings share pixels
         total = sum(factor * ring for factor, ring in zip(gradient, self.weights, strict=True))
-        return float(np.sqrt(np.sum(total**2 * self.variance)))
+        return float(np.sqrt(np.sum(total**2 * self.variance))) * cutout.sum_growth(total)
 
 
 def _extrapolate(curve):

@@ -6,6 +6,7 @@ from photutils.segmentation import SourceCatalog
 
 from astroflux.estimators._checks import numbers, one_of
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry._errors import error_growth
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
     IS_FINDER,
@@ -91,12 +92,16 @@ class KronFluxEstimator(PhotometricFluxEstimator):
             msg = 'the Kron radius is not finite'
             raise MeasurementError(MeasurementFlag.FAILED, msg)
 
+        # of pixels that were replaced, too: those opposite are as noisy
+        unused = {'mask': found.unusable, 'none': found.mask}.get(self.neighbors)
+        flux_err = float(source.kron_flux_err) * error_growth(cutout, aperture, unused=unused)
+
         # a circular aperture (of the least radius) has no axes
         major = getattr(aperture, 'a', None) or aperture.r
         minor = getattr(aperture, 'b', None) or aperture.r
         return {
             'flux': flux * found.reference,
-            'flux_err': float(source.kron_flux_err) * found.reference,
+            'flux_err': flux_err * found.reference,
             'flags': neighbor_flag(aperture, found.segmentation.data, found.label),
             'kron_radius': float(source.kron_radius.value),
             'semimajor_axis': float(major),

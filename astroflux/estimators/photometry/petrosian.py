@@ -10,6 +10,7 @@ from photutils.aperture import CircularAperture, EllipticalAperture
 from astroflux._optional import import_optional
 from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators.photometry._errors import error_growth
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import IS_FINDER, SourceFinder, neighbor_flag
 from astroflux.flags import MeasurementFlag
@@ -85,7 +86,7 @@ class PetrosianFluxEstimator(PhotometricFluxEstimator):
     The segments are those of `KronFluxEstimator`. What statmorph would measure besides, such as
     a Sersic profile, is skipped.
 
-    The error is that of uncorrelated noise in the aperture. The flag OUT_OF_RANGE is set when
+    The error is that of the noise in the aperture. The flag OUT_OF_RANGE is set when
     statmorph calls the measurement bad (its ``flag`` is 2 or more), for instance as no Petrosian
     radius is found on the stamp.
 
@@ -155,9 +156,10 @@ class PetrosianFluxEstimator(PhotometricFluxEstimator):
         _, flux_err = aperture.do_photometry(
             found.data, error=found.noise, mask=unused, method='exact'
         )
+        growth = error_growth(cutout, aperture, unused=unused)
         return {
             'flux': float(flux) * found.reference,
-            'flux_err': float(flux_err[0]) * found.reference,
+            'flux_err': float(flux_err[0]) * growth * found.reference,
             'flags': flags,
             'petrosian_radius': float(radius),
             'axis_ratio': 1 / float(morphology.elongation_asymmetry),

@@ -180,7 +180,7 @@ class SersicFluxEstimator(PhotometricFluxEstimator):
         first, last = model.components[0], model.components[-1]
         return {
             'flux': model.flux * reference,
-            'flux_err': stamp.flux_error(model) * reference,
+            'flux_err': stamp.flux_error(model) * cutout.noise_growth * reference,
             'flags': _find_flags(model, limits, neighbours),
             'half_light_radius': model.half_light_radius,
             'sersic_index': first.index,

@@ -106,19 +106,24 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
     def _measure_batch(self, cutouts):
         table = self._in_use()
         regression = train(table, self.model, self.random_state)
-        canvases = Canvases(cutouts)
+        canvases = Canvases(cutouts, of_sums=False)
         features = measure_features(canvases.image, canvases.valid, canvases.psf)
         ln_ratio, spread = regression.predict(features.values)
         flux = np.exp(features.ln_reference + ln_ratio) * canvases.scale
+        # The features want the noise of pixels, and were trained where it is white. Of the spread
+        # only what is noise grows.
+        growth = np.array([cutout.noise_growth for cutout in cutouts])
+        spread = np.hypot(spread, np.sqrt(np.maximum(growth**2 - 1, 0)) / features.snr)
+        snr = features.snr / growth
         lower, upper = flux * np.exp(-spread), flux * np.exp(spread)
-        flags = self._flags(canvases, features.snr, table.metadata)
+        flags = self._flags(canvases, snr, table.metadata)
         return {
             'flux': flux,
             'flux_err': (upper - lower) / 2,
             'flux_lower': lower,
             'flux_upper': upper,
             'flags': flags,
-            'messages': messages_of_missed(flags, features.snr),
+            'messages': messages_of_missed(flags, snr),
         }
 
     @staticmethod
@@ -132,7 +137,17 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         return flags
 
     @share_docs
-    def fit(self, cutouts, flux=None, *, psf=None, psf_fwhm=None, positions=None, y=None):
+    def fit(
+        self,
+        cutouts,
+        flux=None,
+        *,
+        psf=None,
+        psf_fwhm=None,
+        positions=None,
+        noise_correlation=None,
+        y=None,
+    ):
         """
         Train on cutouts of known flux, and on nothing else.
 
@@ -156,14 +171,20 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         """
         self._check_model()
         flux = true_flux(flux, y)
-        stream = iter_cutouts(cutouts, psf=psf, psf_fwhm=psf_fwhm, positions=positions)
+        stream = iter_cutouts(
+            cutouts,
+            psf=psf,
+            psf_fwhm=psf_fwhm,
+            positions=positions,
+            noise_correlation=noise_correlation,
+        )
         parts, scales, usable, unit = [], [], [], None
         while batch := list(islice(stream, self.batch_size)):
             kept = [cutout for cutout in batch if not cutout.flags & FATAL_FLAGS]
             usable += [not cutout.flags & FATAL_FLAGS for cutout in batch]
             if kept:
                 unit = unit or kept[0].unit
-                canvases = Canvases(kept)
+                canvases = Canvases(kept, of_sums=False)
                 parts.append(measure_features(canvases.image, canvases.valid, canvases.psf))
                 scales.append(canvases.scale)
         if not parts:
