@@ -16,6 +16,9 @@ __all__ = ['COLUMNS', 'Column', 'columns_of', 'flags_of', 'results_of']
 # of the training: from this fraction of it on, the answer is suspect.
 SUSPECT_RADIUS = 0.9
 
+# Neighbors affect the answer from this part of the galaxy's light on, as `neighbor_light` has it.
+AFFECTING_LIGHT = 0.1
+
 # The flux columns are these quantiles of the distribution of the flux.
 FLUX_QUANTILES = {
     'flux': 0.5,
@@ -49,6 +52,13 @@ COLUMNS = {
     'flux_lower_95': Column('flux', 'lower end of the 95 % interval of the flux'),
     'flux_upper_95': Column('flux', 'upper end of the 95 % interval of the flux'),
     **_shape_columns(),
+    'n_neighbors': Column(
+        None, 'number of neighbors that the fit of the profile has taken into account'
+    ),
+    'neighbor_distance': Column(u.pix, 'distance of the nearest one of these; NaN if none'),
+    'neighbor_light': Column(
+        None, 'their light over that of the galaxy, weighted with the profile of the galaxy'
+    ),
     'novelty': Column(
         None, 'how unlike the training the cutout is; one in a hundred of these is above 1'
     ),
@@ -74,12 +84,16 @@ def columns_of(answer):
             value = np.exp(value)
             value, error = value * answer.binning, value * error * answer.binning
         columns[output.column], columns[f'{output.column}_err'] = value, error
-    columns['novelty'] = _value(answer, 'novelty')
+    number = _value(answer, 'n_neighbors')
+    distance = np.where(number > 0, _value(answer, 'neighbor_distance') * answer.binning, np.nan)
+    columns['n_neighbors'], columns['neighbor_distance'] = number, distance
+    for name in ('neighbor_light', 'novelty'):
+        columns[name] = _value(answer, name)
     return columns
 
 
 def _value(answer, name):
-    """Return what a network says, or NaN: without a fit it has no features to judge."""
+    """Return what a network says, or NaN where it has no fit, or one without neighbors."""
     return answer.values.get(name, np.full(len(answer.scale), np.nan))
 
 
@@ -101,6 +115,8 @@ def _galaxy_is_outside(answer, metadata):
 # When a further flag is set, from the answer and the metadata of the weights.
 FLAG_RULES = (
     (Flag.UNFAMILIAR, lambda answer, metadata: _value(answer, 'novelty') > 1),
+    (Flag.NEIGHBOUR, lambda answer, metadata: _value(answer, 'neighbor_light') > AFFECTING_LIGHT),
+    (Flag.AMBIGUOUS, lambda answer, metadata: _value(answer, 'rival') > 1),
     (Flag.OUT_OF_RANGE, _psf_is_outside),
     (Flag.OUT_OF_RANGE, _galaxy_is_outside),
 )

@@ -21,7 +21,12 @@ from astroflux.networks.photometry import compress
 from astroflux.networks.pyramid import BLOCKS, EXTENTS, tiles
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
 
-__all__ = ['Left', 'NeighborFit', 'Neighbors']
+__all__ = ['NEIGHBOR_OUTPUTS', 'Left', 'NeighborFit', 'Neighbors']
+
+# What an answer says of neighbors: their number; how far the nearest one is, in pixels; their light
+# over the galaxy's where the galaxy is, as a matched filter counts it; and the flux of the
+# brightest one that could be taken for the galaxy, over the galaxy's.
+NEIGHBOR_OUTPUTS = ('n_neighbors', 'neighbor_distance', 'neighbor_light', 'rival')
 
 N_PARAMETERS = len(PROFILE_PARAMETERS)
 
@@ -49,6 +54,9 @@ WIDTH = (1.0, 0.25, 0.25, 0.4, 0.4, 0.5, 0.4)
 NEIGHBOR_MISFIT = (0.5, 0.1)
 
 ROUNDING = 1e-5
+
+# Neighbors within so many FWHM may be what was meant, if they are brighter.
+RIVAL_DISTANCE = 2.0
 
 # Where there are none, the nearest neighbor is so many FWHM away.
 FARTHEST = 20.0
@@ -230,10 +238,12 @@ class NeighborFit(nn.Module):
             (neighbors.snr.amax(dim=1) + 1).log(),
             left.ln_lost,
         ]
+        ratio = (neighbors.parameters[:, :, 0] - parameters[:, :1]).exp() * neighbors.exists
         return {
             'features': torch.stack(features, dim=1),
             'n_neighbors': neighbors.exists.sum(dim=1),
-            'neighbor_distance': nearest,
+            'neighbor_distance': nearest * guess.fwhm,
+            'rival': torch.where(distance < RIVAL_DISTANCE, ratio, 0.0).amax(dim=1),
             'neighbor_light': share.sum(dim=1),
             'cleaned': value - light.total - left.light_of_others(change),
         }

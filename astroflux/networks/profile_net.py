@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from astroflux.networks.familiarity import Familiarity
 from astroflux.networks.layers import DenseResidual, picture_stack, silent
+from astroflux.networks.neighbors import NEIGHBOR_OUTPUTS
 from astroflux.networks.oddity import Oddity
 from astroflux.networks.outputs import FIRST_OUTPUTS, QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry, compress
@@ -214,7 +215,8 @@ class ProfileNet(nn.Module):
             ``ln_flux`` ``(n,)``, in units of the noise; ``quantiles`` ``(n, 7)`` of its
             predictive distribution, relative to it; the ``outputs`` by their names and, as
             ``NAME_error``, their errors, each ``(n,)``; ``detection_snr`` of the best matched
-            filter; and, but for training,
+            filter; with neighbors, what `~astroflux.networks.neighbors.NEIGHBOR_OUTPUTS`
+            names; and, but for training,
             ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity` has
             hardly seen the like, and what it has ``judged``.
         """
@@ -238,6 +240,8 @@ class ProfileNet(nn.Module):
                 candidates = torch.cat([candidates, fit['cleaned_fluxes']], dim=1)
             ln_radius = fit['parameters'][:, PROFILE_PARAMETERS.index('ln_radius')]
             answer = {name: fit[name] for name in ('ln_start', *FIT_FLUXES)}
+            if self.fit.neighbors:
+                answer |= {name: fit[name] for name in NEIGHBOR_OUTPUTS}
             if not self.training:
                 answer |= self._judge(raw, view, fit, features, fit_features)
         hidden = self.join(hidden)

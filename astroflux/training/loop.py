@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from astropy.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from astroflux._work import write_whole
@@ -124,10 +125,26 @@ class Stamps:
         """Return which galaxies to observe, as `~astroflux.training.observe.draw_indices`."""
         return draw_indices(self.library, n, self.settings, rng)
 
-    def observe(self, indices, rng, device):
+    def observe(self, indices, rng):
         """Return an observation of some of them as tensors."""
         seen = observe(self.library, indices, self.settings, rng, orient=self.orient)
-        return {name: torch.from_numpy(value).to(device) for name, value in seen.arrays().items()}
+        return {name: torch.from_numpy(value) for name, value in seen.arrays().items()}
+
+
+@dataclass
+class _Batches(Dataset):
+    """The batch of each of a range of steps."""
+
+    stamps: Stamps
+    settings: OptimiserSettings
+    steps: range
+
+    def __len__(self):
+        return len(self.steps)
+
+    def __getitem__(self, number):
+        rng = np.random.default_rng([self.settings.seed, self.steps[number]])
+        return self.stamps.observe(self.stamps.draw(self.settings.batch_size, rng), rng)
 
 
 def _answer(network, batch):
@@ -154,6 +171,8 @@ class Trainer:
         Where to run.
     architecture : type
         The network, or one like it.
+    n_observers : int
+        Processes that observe ahead of the training; 0 to observe in between.
     """
 
     def __init__(
@@ -168,7 +187,9 @@ class Trainer:
         start=None,
         device='cpu',
         architecture=ProfileNet,
+        n_observers=0,
     ):
+        self.n_observers = n_observers
         self.directory = Path(directory)
         self.training, self.validation, self.calibration = training, validation, calibration
         self.settings = optimiser_settings
@@ -198,6 +219,9 @@ class Trainer:
     def checkpoint_path(self):
         """Where the state of the training is kept."""
         return self.directory / 'checkpoint.pt'
+
+    def _on_device(self, batch):
+        return {name: value.to(self.device) for name, value in batch.items()}
 
     def save_checkpoint(self):
         """Write the state; a crash while writing leaves the old one."""
@@ -230,15 +254,21 @@ class Trainer:
             with write_whole(path) as part:
                 part.write_text(''.join([header, *kept]))
 
-    def _batch(self, stamps, step):
-        # Seeded by the step, so that a resumed run sees what it would have seen.
-        rng = np.random.default_rng([self.settings.seed, step])
-        return stamps.observe(stamps.draw(self.settings.batch_size, rng), rng, self.device)
+    def _batches(self, stamps, steps):
+        """Return the observations of a range of steps, which a process of its own makes ahead."""
+        batches = _Batches(stamps, self.settings, steps)
+        # With a batch of its own for each step, a resumed run sees what it would have seen.
+        return DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=self.n_observers,
+            multiprocessing_context='fork' if self.n_observers else None,
+        )
 
-    def one_step(self):
-        """Observe a batch and take one step; return the flux's part of the loss."""
+    def one_step(self, batch):
+        """Take one step with a batch; return the flux's part of the loss."""
         settings = self.settings
-        batch = self._batch(self.training, self.step)
+        batch = self._on_device(batch)
         for group in self.optimiser.param_groups:
             group['lr'] = settings.rate_at(self.step)
         for module in self.network.modules():
@@ -267,10 +297,13 @@ class Trainer:
         optimiser = torch.optim.AdamW(network.distribution.parameters(), settings.calibration_rate)
         steps = range(settings.steps, settings.steps + settings.calibration_steps)
         features, snr = [], []
-        for step in tqdm(steps, desc='calibrate', disable=not progress):
+        batches = tqdm(
+            self._batches(self.calibration, steps), desc='calibrate', disable=not progress
+        )
+        for step, batch in zip(steps, batches, strict=True):
             for group in optimiser.param_groups:
                 group['lr'] = settings.calibration_rate * (1 - (step - steps[0]) / len(steps))
-            batch = self._batch(self.calibration, step)
+            batch = self._on_device(batch)
             answer = _answer(network, batch)
             optimiser.zero_grad()
             error_loss(answer, batch).backward()
@@ -295,7 +328,7 @@ class Trainer:
         )
         for start in range(0, len(drawn), 256):
             rng = np.random.default_rng([self.settings.seed, 0, start])
-            batch = self.validation.observe(drawn[start : start + 256], rng, self.device)
+            batch = self._on_device(self.validation.observe(drawn[start : start + 256], rng))
             answer = _answer(network, batch)
             offset = batch['ln_flux'] - answer['ln_flux']
             lower, median, upper = (answer['quantiles'][:, i] for i in (LOWER, MEDIAN, UPPER))
@@ -342,8 +375,8 @@ class Trainer:
         losses = []
         self.network.train()
         bar = tqdm(total=self.settings.steps, initial=self.step, desc='train', disable=not progress)
-        while self.step < self.settings.steps:
-            losses.append(self.one_step())
+        for batch in self._batches(self.training, range(self.step, self.settings.steps)):
+            losses.append(self.one_step(batch))
             bar.update()
             if self.step % steps_per_validation == 0 or self.step == self.settings.steps:
                 self._log(self.step, float(np.mean(losses)), time.monotonic() - started)

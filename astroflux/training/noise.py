@@ -61,9 +61,9 @@ def correlate(noise, settings, rng):
     """
     Correlate the noise of some stamps with the next pixels, in place; the variance stays.
 
-    Returns for each by how much the noise of a sum over many pixels has grown.
+    Returns the kernels of these by row.
     """
-    factor = np.ones(len(noise))
+    kernels = {}
     for row in np.flatnonzero(rng.random(len(noise)) < settings.correlated_noise_fraction):
         p, q = rng.uniform(0, MAX_CORRELATION, 2)
         # as in bilinear interpolation: the sum over a pixel and the next ones
@@ -71,5 +71,5 @@ def correlate(noise, settings, rng):
         correlated += q * np.roll(correlated, 1, axis=1)
         norm = (1 + p * p) * (1 + q * q)
         noise[row] = correlated / np.sqrt(norm)
-        factor[row] = (1 + p) * (1 + q) / np.sqrt(norm)
-    return factor
+        kernels[row] = np.outer([0, 1, p], [0, 1, q]) / np.sqrt(norm)
+    return kernels

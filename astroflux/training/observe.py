@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.signal import convolve
 
+from astroflux.cutouts._correlation import NoiseCorrelation
 from astroflux.networks.orientation import ORIENTATIONS, Orientation
 from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
@@ -35,6 +37,9 @@ OTHER_WIDTH = 1.1
 
 # Widths of PSFs in a survey's own pixels.
 SURVEY_FWHM = (1.8, 8.0)
+
+# The kernel of white noise.
+ONE_PIXEL = np.ones((1, 1))
 
 # Catalogue positions: mostly the right pixel, else one or two beside it.
 SHIFTS, SHIFT_SHARES = (-2, -1, 0, 1, 2), (0.02, 0.1, 0.76, 0.1, 0.02)
@@ -93,7 +98,10 @@ class ObservationSettings:
         of them the variances tell it.
     correlated_noise_fraction : float
         Share of stamps with noise that is correlated between neighbouring
-        pixels, which the variances do not tell.
+        pixels, beside those with a sky.
+    told_correlation_fraction, correlation_error : float
+        Share of these whose variances are those of sums over many pixels, as with
+        ``noise_correlation``; and the relative error by which such a noise is off.
     sky_residual : float
         Standard deviation of the sky left in a stamp, of a survey's own pixels.
     max_binning : int
@@ -129,6 +137,8 @@ class ObservationSettings:
     uneven_noise_fraction: float = 0.2
     photon_noise_fraction: float = 0.2
     correlated_noise_fraction: float = 0.2
+    told_correlation_fraction: float = 0.0
+    correlation_error: float = 0.03
     sky_residual: float = 0.02
     max_binning: int = 1
     small_stamp_fraction: float = 0.2
@@ -307,6 +317,14 @@ def _without_noise(library, indices, flux, settings, rng):
     return image, alone, valid, skies
 
 
+def _tell_growth(variance, kernels, settings, rng):
+    """Enlarge variances as a user's ``noise_correlation`` does, nearly by the right factor."""
+    for row, kernel in kernels.items():
+        if rng.random() < settings.told_correlation_fraction:
+            error = np.exp(settings.correlation_error * rng.standard_normal())
+            variance[row] *= np.float32((error * NoiseCorrelation.of_kernel(kernel).growth) ** 2)
+
+
 def draw_indices(library, n, settings, rng):
     """
     Draw ``n`` galaxies of a `~astroflux.training.library.Library`: their numbers.
@@ -341,11 +359,12 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     # torch draws normal deviates faster than numpy
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     noise = torch.randn(image.shape, generator=generator).numpy()
-    correlation = correlate(noise, settings, rng)
+    kernels = correlate(noise, settings, rng)
     for row, sky in skies.items():
         true_variance[row] /= np.float32(sky.variance_factor)
         noise[row] = sky.correlated(noise[row])
-        correlation[row] *= sky.kernel.sum()
+        kernels[row] = convolve(kernels.get(row, ONE_PIXEL), sky.kernel)
+    _tell_growth(told_variance, kernels, settings, rng)
     effective_snr = np.empty(n)
     binning = _binning(library.psf[library.group[indices], 0], settings, rng)
     level = settings.sky_residual * binning * rng.standard_normal(n)
@@ -362,7 +381,8 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         orientation = orient(seen, (REACH, REACH))
         image[row] = orientation.apply(seen)
         weight[row] = orientation.apply(valid[row] / told_variance[row])
-    effective_snr /= correlation
+    for row, kernel in kernels.items():
+        effective_snr[row] /= kernel.sum()
 
     truth = {
         'ln_flux': np.log(flux),
