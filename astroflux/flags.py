@@ -87,6 +87,11 @@ FLAGS = (
         'The correlation of the noise was to be estimated, but too little blank sky was found: '
         'the noise was taken for white.',
     ),
+    Flag(
+        262144,
+        'AMBIGUOUS',
+        'A brighter source is nearer to the position than two FWHM: which one is meant is unclear.',
+    ),
 )
 
 MeasurementFlag = IntFlag('MeasurementFlag', {flag.name: flag.bit for flag in FLAGS})

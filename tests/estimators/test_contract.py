@@ -223,7 +223,9 @@ def test_meta(estimator, make_ccd):
     assert meta['method'] == type(estimator).__name__
     assert set(meta['parameters']) == set(estimator.get_params())
     assert meta['arguments'] == {
-        'psf': 'none', 'psf_fwhm': 4.0, 'positions': 'none',
+        'psf': 'none',
+        'psf_fwhm': 4.0,
+        'positions': 'none',
         'noise_correlation': 'none',
     }
     assert {'astroflux', 'astropy', 'numpy'} <= set(meta['versions'])
