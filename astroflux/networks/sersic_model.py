@@ -171,7 +171,7 @@ class SersicModel(nn.Module):
         aa, ab, bb, bc, cc = a * a, a * b, b * b, b * c, c * c
         both = a * c + bb
         response = [aa, 2 * ab, bb, -a, 2 * ab, 2 * both, 2 * bc, -2 * b, bb, 2 * bc, cc, -c]
-        response = torch.stack(response, dim=1).view(n, 3, -1)
+        response = torch.stack(response, dim=1).unflatten(1, (3, 4)).flatten(2)
         stretch = (shape['change'] @ response).view(n, 3, 4, *norm.shape[1:])
         by_ellipse = stretch[:, :2] * half[:, None, None]
         by_radius = stretch[:, 2] * (2 * half)[:, None]

@@ -18,6 +18,8 @@ from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
 PSF_SIGMAS = (1.4, 2.2, 4.5)
 PSF_SHARES = (0.55, 0.3, 0.15)
 
+PSF_FWHM = 4.2
+
 # flux, x, y, Sersic index, half-light radius, axis ratio, position angle
 GALAXIES = [
     (1e4, 0.3, -0.4, 1.0, 4.0, 0.6, 30.0),
@@ -57,6 +59,7 @@ def guess_of(start, n_steps=1, *, width=1.0, free=1e-3, bend=1e-3, cut=1e4, misf
         cut=torch.full((n_steps, n), cut),
         free_width=torch.full((n, 8), free),
         bend_width=torch.full((n, 2), bend),
+        fwhm=torch.full((n,), PSF_FWHM),
     )
 
 
@@ -399,7 +402,8 @@ def test_gradients():
     value = value * weight
     guess = guess_of(parameters, 2, free=0.3, bend=0.1, cut=10.0, misfit=0.03)
     leaves = {}
-    for name in vars(guess):
+    # without neighbors the width of the PSF is not used
+    for name in vars(guess).keys() - {'fwhm'}:
         leaves[name] = getattr(guess, name).clone().requires_grad_()
         setattr(guess, name, leaves[name])
     fit = ProfileFit(2)
