@@ -10,7 +10,7 @@ from scipy.signal import fftconvolve
 
 from astroflux._optional import import_optional
 from astroflux.simulation.observation import CutoutSimulation
-from astroflux.simulation.scene import draw_psf, draw_source, galaxy_profile
+from astroflux.simulation.scene import draw_psf, draw_source, galaxy_profile, psf_profile
 from astroflux.simulation.sky import (
     FOOTPRINTS,
     SkyPopulation,
@@ -21,13 +21,16 @@ from astroflux.simulation.sky import (
     source_reach,
 )
 
-__all__ = ['SceneSimulation', 'seen_source']
+__all__ = ['SceneSimulation', 'source_profile', 'source_psf']
 
 # Sources this far outside the image still shine into it, in pixels.
 MARGIN = 30
 
 # Least and most that a source is drawn on, in pixels from its center.
 REACH = (12, 200)
+
+# Where the PSF of sources ends, in FWHM: a part in 100,000 of their light is farther out.
+PSF_TRUNCATION = 50.0
 
 # GalSim's own accuracy would take most of the time for sources that nobody sees.
 ACCURACY = {
@@ -111,7 +114,7 @@ class SceneSimulation(CutoutSimulation):
         wide = tuple(length + 2 * MARGIN for length in self.shape)
         sources = self.sky.draw(wide, fwhm, rng, target_flux=flux)
         table = self._source_table(sources, rng)
-        detected, faint, mask = self._draw_sources(sources, table, psf, fwhm, rng)
+        detected, faint, mask = self._draw_sources(sources, table, truth, rng)
 
         level = sky_level(faint, rng) + self.sky_residual * rng.standard_normal()
         factor = rng.uniform(*self.sky.variance_factor)
@@ -159,16 +162,18 @@ class SceneSimulation(CutoutSimulation):
             table[name].unit = unit
         return QTable(table)
 
-    def _draw_sources(self, sources, table, psf, fwhm, rng):
+    def _draw_sources(self, sources, table, truth, rng):
         """Return the light of detected sources, that of the others, and a mask of full pixels."""
+        galsim = import_optional('galsim', extra='simulate')
         scale = self.survey.pixel_scale
+        psf = source_psf(truth)
         detected, faint = np.zeros((2, *self.shape))
         mask = np.zeros(self.shape, bool)
         # the flux of a star whose brightest pixel is full
         full = sources.limit * 10 ** (0.4 * rng.uniform(*self.sky.saturation))
-        reach = np.clip(source_reach(sources, fwhm), *REACH)
+        reach = np.clip(source_reach(sources, truth['psf_fwhm'] / scale), *REACH)
         for number, row in enumerate(Table(table)):
-            profile = sources.flux[number] * seen_source(row, psf)
+            profile = sources.flux[number] * galsim.Convolve(source_profile(row), psf)
             position = (row['x'], row['y'])
             light, where = draw_source(profile, position, reach[number], self.shape, scale)
             if light is None:
@@ -199,22 +204,14 @@ class SceneSimulation(CutoutSimulation):
         }
 
 
-def seen_source(row, psf):
-    """
-    Build a source as the telescope sees it, of unit flux.
-
-    Parameters
-    ----------
-    row : mapping
-        A row of the table of sources of `SceneSimulation.draw`, of plain numbers.
-    psf : `galsim.GSObject`
-        Point-spread function, lengths in arcsec.
-
-    Returns
-    -------
-    profile : `galsim.GSObject`
-    """
+def source_profile(row):
+    """Build the source of a row of the table, of plain numbers, with unit flux."""
     galsim = import_optional('galsim', extra='simulate')
-    is_star = row['n_components'] == 0
-    profile = psf if is_star else galsim.Convolve(galaxy_profile(row), psf)
+    profile = galsim.DeltaFunction() if row['n_components'] == 0 else galaxy_profile(row)
     return profile.withGSParams(**ACCURACY)
+
+
+def source_psf(truth):
+    """Build the PSF that sources are seen through."""
+    # told once of the accuracy, so that its table is made once
+    return psf_profile(truth, truncation=PSF_TRUNCATION).withGSParams(**ACCURACY)

@@ -128,7 +128,7 @@ def test_stars_saturate():
 def test_what_a_scene_cannot_have():
     with pytest.raises(ValueError, match=r'those of its sky, got \(1, 1\)'):
         SceneSimulation(neighbors=(1, 1))
-    with pytest.raises(ValueError, match='less than 0.5, got 0.6'):
+    with pytest.raises(ValueError, match=r'less than 0\.5, got 0\.6'):
         SceneSimulation(correlation=0.6)
 
 
