@@ -55,7 +55,7 @@ PARAMETERS = {
         Parameter(
             'neighbour_light',
             'light of neighbours on the galaxy / galaxy',
-            (0.001, 0.01, 0.1, 1, 10),
+            (0.0001, 0.001, 0.01, 0.1, 1, 10),
             is_log=True,
         ),
     )

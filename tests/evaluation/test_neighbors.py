@@ -94,6 +94,28 @@ def test_faint_neighbor_costs_no_more_than_its_light(scene):
     assert alone < together < 1.5 * np.hypot(alone, ratio)
 
 
+@pytest.mark.parametrize('name', ['ln_flux', 'x', 'y', 'ln_half_light_radius'])
+def test_derivatives_are_those_of_a_galaxy(scene, name):
+    _, truth = scene
+    scale = ALONE.survey.pixel_scale
+    model = ImageModel(truth, SHAPE, scale)
+    # one more where the galaxy is
+    neighbors = NeighborModel(
+        galaxy_at(truth['x_offset'], truth, dy=truth['y_offset']),
+        truth,
+        scale,
+        noise=ALONE.survey.noise,
+        response=np.ones(SHAPE),
+        least_change=0.0,
+    )
+    ours = neighbors.jacobian[neighbors.names.index(f'{name}_of_0')]
+    theirs = model.jacobian[
+        model.names.index(f'{name}_1' if name == 'ln_half_light_radius' else name)
+    ]
+    assert (ours * theirs).sum() / np.linalg.norm(ours) / np.linalg.norm(theirs) > 0.98
+    assert np.linalg.norm(ours) == pytest.approx(np.linalg.norm(theirs), rel=0.15)
+
+
 def test_neighbors_that_are_left_out_hardly_matter():
     simulation = SceneSimulation(galaxies=GALAXIES, shape=SHAPE)
     cutout, truth = simulation.draw(np.random.default_rng(8))
