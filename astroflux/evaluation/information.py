@@ -2,8 +2,8 @@
 """
 The information bound: how well the flux of a galaxy can be measured at all.
 
-The Fisher information of an image in uncorrelated Gaussian noise, marginalised over all that is
-not known beforehand. See the documentation for the formulas and what they assume.
+The Fisher information of an image in Gaussian noise, marginalised over all that is not known
+beforehand. See the documentation for the formulas and what they assume.
 """
 
 import math
@@ -299,7 +299,7 @@ def ln_flux_bound(
     kernel : 2D `~numpy.ndarray`, optional
         If the noise is correlated: what made it of white noise in a convolution; the product of a
         column and a row, of any normalization.
-    neighbors : `~astroflux.evaluation.NeighborModel`, optional
+    neighbors : ``astroflux.evaluation.neighbors.NeighborModel``, optional
         Sources around the galaxy, whose parameters are not known either.
 
     Returns

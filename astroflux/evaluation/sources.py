@@ -189,7 +189,7 @@ class SimulatedSource(CutoutSource):
         does not do, such as masks; returns the cutout to measure. A function of a module, so
         that it can be sent to other processes.
     with_bound : bool, optional
-        Whether to compute the bounds, about 0.1 s for each galaxy, and 0.4 s in a scene.
+        Whether to compute the bounds, about 0.1 s for each galaxy, 0.2 s in a scene.
 
     Notes
     -----
