@@ -9,14 +9,17 @@ writes a set, or its first ``-n`` galaxies, as FITS files with a table of truth.
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import QTable, Table, vstack
+from scipy.ndimage import gaussian_filter, maximum_filter
 from tqdm import tqdm
 
 from astroflux.cutouts import write_cutout
@@ -25,6 +28,7 @@ from astroflux.simulation import (
     CutoutSimulation,
     GalaxyPopulation,
     PSFPopulation,
+    SceneSimulation,
     Survey,
     draw_galaxy,
     draw_psf,
@@ -32,6 +36,8 @@ from astroflux.simulation import (
     psf_profile,
 )
 from astroflux.simulation.dataset import TRUTH_NAME
+from astroflux.simulation.morphology import morphological_profile
+from astroflux.simulation.structure import structured_profile
 
 __all__ = ['SETS', 'CosmosSource', 'TestSet']
 
@@ -58,6 +64,8 @@ class TestSet:
         By what its errors are drawn, beside S/N; for galaxies of S/N above 20.
     needs : str
         Environment variable that must name a folder of data; empty if none.
+    same_galaxies : str
+        Set whose galaxies and seed it has, to be compared with; empty if none.
     """
 
     title: str
@@ -67,6 +75,7 @@ class TestSet:
     snr_bins: tuple[float, ...] = SNR_BINS
     parameters: tuple[str, ...] = ()
     needs: str = ''
+    same_galaxies: str = ''
 
     @property
     def is_available(self):
@@ -161,26 +170,24 @@ LARGE = CutoutSimulation(
 )
 
 
-# -- real galaxies --------------------------------------------------------------------------------
+# -- galaxies of any shape, real ones among them --------------------------------------------------
 
 REAL_DATA = 'ASTROFLUX_REAL_DATA'
 
 
-class CosmosSource(CutoutSource):
-    """
-    Twenty HST COSMOS galaxies, seen again from the ground.
+def real_data(name):
+    """Return the path of a real image."""
+    return Path(os.environ[REAL_DATA]) / name
 
-    Each galaxy's stamp is deconvolved from its PSF, turned, convolved with a PSF of HSC and given
-    a random flux. The light of the whole stamp, with its noise, is the galaxy: its sum is the
-    truth.
-    """
+
+class ShapeSource(CutoutSource):
+    """Galaxies of any shape in HSC's pixels and noise, of which there is no bound."""
 
     pixel_scale = 0.168
-    hst_scale = 0.03
     noise = 0.05
     shape = (143, 143)
     snr = (5.0, 3000.0)
-    title = 'real COSMOS galaxies, seen again from the ground'
+    accuracy = None
 
     def __init__(self, n, *, seed):
         self.n = n
@@ -189,32 +196,26 @@ class CosmosSource(CutoutSource):
     def __len__(self):
         return self.n
 
+    def draw_profile(self, rng):
+        """Return a galaxy of unit flux, and what is to be told of it."""
+        raise NotImplementedError
+
     def load(self, start, stop):
         """Return `~astropy.nddata.CCDData`, and their truth."""
-        with fits.open(Path(os.environ[REAL_DATA]) / 'hst_cosmos_galaxies.fits') as hdus:
-            names = [hdu.name for hdu in hdus if hdu.name.startswith('GAL')]
-            drawn = [self._draw(index, hdus, names) for index in range(start, stop)]
+        drawn = [self._draw(index) for index in range(start, stop)]
         truth = QTable(Table([row for _, row in drawn]))
         truth['flux'] *= u.adu
         return [cutout for cutout, _ in drawn], truth
 
-    def _draw(self, index, hdus, names):
-        import galsim
-
+    def _draw(self, index):
         rng = np.random.default_rng([self.seed, index])
-        name = names[rng.integers(len(names))]
-        stamp = hdus[name].data.astype(float)
-        hst_psf = hdus[name.replace('GAL', 'PSF')].data.astype(float)
-        galaxy = galsim.InterpolatedImage(galsim.Image(stamp / stamp.sum()), scale=self.hst_scale)
-        hst_psf = galsim.InterpolatedImage(
-            galsim.Image(hst_psf / hst_psf.sum()), scale=self.hst_scale
-        )
-        galaxy = galsim.Convolve(galaxy, galsim.Deconvolve(hst_psf))
-        galaxy = galaxy.rotate(rng.uniform(0, 360) * galsim.degrees)
+        galaxy, row = self.draw_profile(rng)
         psf_truth = dict(PSFPopulation().draw(1, rng)[0])
         psf = psf_profile(psf_truth)
         offset = rng.uniform(-0.5, 0.5, 2)
-        unit = draw_galaxy(galaxy, psf, self.shape, self.pixel_scale, offset=offset).astype(float)
+        unit = draw_galaxy(
+            galaxy, psf, self.shape, self.pixel_scale, offset=offset, accuracy=self.accuracy
+        ).astype(float)
         snr = np.exp(rng.uniform(*np.log(self.snr)))
         flux = snr * self.noise / np.sqrt((unit**2).sum())
         image = flux * unit + self.noise * rng.standard_normal(self.shape)
@@ -225,7 +226,185 @@ class CosmosSource(CutoutSource):
             uncertainty=StdDevUncertainty(np.full(self.shape, self.noise, np.float32)),
             psf=draw_psf(psf, self.pixel_scale),
         )
-        return cutout, {'flux': flux, 'snr': snr, 'galaxy': name, **psf_truth}
+        return cutout, {'flux': flux, 'snr': snr, **row, **psf_truth}
+
+
+@lru_cache(maxsize=1)
+def cosmos_galaxies():
+    """Return images of galaxies by name, each with that of its PSF, of unit flux."""
+    with fits.open(real_data('hst_cosmos_galaxies.fits')) as hdus:
+        return {
+            hdu.name: tuple(
+                image / image.sum()
+                for image in (hdu.data.astype(float), hdus[f'PSF{hdu.name[3:]}'].data.astype(float))
+            )
+            for hdu in hdus
+            if hdu.name.startswith('GAL')
+        }
+
+
+class CosmosSource(ShapeSource):
+    """
+    Twenty HST COSMOS galaxies, seen again from the ground.
+
+    Each galaxy's stamp is deconvolved from its PSF, turned, convolved with a PSF of HSC and given
+    a random flux. The light of the whole stamp, with its noise, is the galaxy: its sum is the
+    truth.
+    """
+
+    hst_scale = 0.03
+    title = 'real COSMOS galaxies, seen again from the ground'
+
+    def draw_profile(self, rng):
+        """Return one of the galaxies, and its name."""
+        import galsim
+
+        galaxies = cosmos_galaxies()
+        name = [*galaxies][rng.integers(len(galaxies))]
+        galaxy, psf = (
+            galsim.InterpolatedImage(galsim.Image(image), scale=self.hst_scale)
+            for image in galaxies[name]
+        )
+        galaxy = galsim.Convolve(galaxy, galsim.Deconvolve(psf))
+        return galaxy.rotate(rng.uniform(0, 360) * galsim.degrees), {'galaxy': name}
+
+
+class StructureSource(ShapeSource):
+    """
+    Spirals, clumpy discs, mergers and other galaxies that are not smooth, alone on white noise.
+
+    The truth is the flux of the whole galaxy, also of what lies outside the stamp.
+    """
+
+    title = 'galaxies that are not smooth'
+    richer_fraction = 0.6
+    # halos are large, and GalSim's own accuracy would need gigabytes for some
+    accuracy = MappingProxyType({'folding_threshold': 1e-2, 'maxk_threshold': 5e-3})
+
+    def draw_profile(self, rng):
+        """Return one of the galaxies, and of which of the two families it is."""
+        import galsim
+
+        row = dict(GalaxyPopulation().draw(1, rng, derived=False)[0])
+        axis_ratio, angle = row['axis_ratio_1'], row['position_angle_1'] * galsim.degrees
+        is_richer = rng.random() < self.richer_fraction
+        if is_richer:
+            galaxy = morphological_profile(row, rng).shear(q=axis_ratio, beta=0 * galsim.degrees)
+            galaxy = galaxy.rotate(angle)
+        else:
+            galaxy = structured_profile(row, rng).shear(q=axis_ratio, beta=angle)
+        return galaxy, {'is_richer': is_richer}
+
+
+# -- a real sky -----------------------------------------------------------------------------------
+
+# A place is blank if the image, smoothed by so many pixels, is nowhere above so many standard
+# deviations within so many pixels.
+SMOOTHING, LARGEST_PEAK, BLANK_RADIUS = 2.0, 4.0, 9
+FIELD_STAMP = 143
+
+
+@dataclass(frozen=True)
+class RealField:
+    """
+    The real image that galaxies are injected into.
+
+    Attributes
+    ----------
+    image : 2D `~numpy.ndarray`
+        In ADU.
+    detected : 2D `~numpy.ndarray` of bool
+        The footprints of all that the survey detected.
+    places : 2D `~numpy.ndarray`
+        ``(n, 2)``, the rows and columns of blank places.
+    noise : float
+        Scatter of neighboring pixels.
+    """
+
+    image: np.ndarray
+    detected: np.ndarray
+    places: np.ndarray
+    noise: float
+
+    def draw(self, shape, rng):
+        """Return image and footprints around a blank place, turned at random."""
+        y, x = self.places[rng.integers(len(self.places))]
+        top, left = y - shape[0] // 2, x - shape[1] // 2
+        turns, flipped = rng.integers(4), rng.random() < 0.5
+        stamps = []
+        for array in (self.image, self.detected):
+            stamp = np.rot90(array[top : top + shape[0], left : left + shape[1]], turns)
+            stamps.append((stamp[:, ::-1] if flipped else stamp).copy())
+        return stamps
+
+
+def robust_scatter(values):
+    """Return the standard deviation of what is not an outlier."""
+    return 1.4826 * np.median(abs(values - np.median(values)))
+
+
+@lru_cache(maxsize=1)
+def real_field():
+    """Read the field."""
+    with fits.open(real_data('hsc_r_field.fits')) as hdus:
+        image = hdus[1].data.astype(float)
+        planes = hdus[2].data.astype(int)
+        detected = planes & (1 << hdus[2].header['MP_DETECTED']) != 0
+    smooth = gaussian_filter(image, SMOOTHING)
+    smooth /= robust_scatter(smooth)
+    is_blank = maximum_filter(smooth, 2 * BLANK_RADIUS + 1) < LARGEST_PEAK
+    margin = FIELD_STAMP // 2 + 1
+    inside = np.zeros(image.shape, bool)
+    inside[margin:-margin, margin:-margin] = True
+    noise = robust_scatter((image[:, 1:] - image[:, :-1]) / np.sqrt(2))
+    return RealField(image, detected, np.argwhere(is_blank & inside), noise)
+
+
+@dataclass(frozen=True)
+class FieldSimulation(CutoutSimulation):
+    """
+    Galaxies injected into blank places of a real image.
+
+    Attributes
+    ----------
+    is_masked : bool
+        Whether the footprints of what was detected in the image are masked, but for those that
+        reach into the blank place.
+    """
+
+    is_masked: bool = False
+
+    def draw(self, rng):
+        """Simulate one cutout."""
+        galaxy, psf, truth = self._draw_galaxy(rng)
+        sky, detected = real_field().draw(self.shape, rng)
+        around = tuple(
+            slice(length // 2 - BLANK_RADIUS, length // 2 + BLANK_RADIUS + 1)
+            for length in self.shape
+        )
+        detected[around] = False
+        return self._cutout(sky + galaxy, psf, mask=detected if self.is_masked else None), truth
+
+
+class FieldSource(SimulatedSource):
+    """Galaxies in the sky of a real image, whose noise is read when it is needed."""
+
+    def simulation_of(self, index):
+        """Return the simulation with the noise of the image."""
+        survey = replace(SURVEY, name='hsc-r-field', noise=real_field().noise)
+        return replace(self.simulation, survey=survey)
+
+
+def _in_field(seed, **options):
+    simulation = FieldSimulation(
+        galaxies=GalaxyPopulation(snr=(10.0, 1000.0), half_light_radius=(0.15, 1.5)),
+        psfs=PSFPopulation(
+            fwhm=(0.75, 0.75), moffat_beta=(3.0, 3.0), moffat_fraction=1.0, max_ellipticity=0.0
+        ),
+        shape=(FIELD_STAMP, FIELD_STAMP),
+        **options,
+    )
+    return lambda n: FieldSource(n, simulation, seed=seed)
 
 
 # -- the sets -------------------------------------------------------------------------------------
@@ -286,6 +465,30 @@ SETS = {
         'real COSMOS galaxies, seen again from the ground, PSF given',
         lambda n: CosmosSource(n, seed=90009),
         needs=REAL_DATA,
+    ),
+    'scene': TestSet(
+        'galaxies of S/N 5 to 1000 in simulated skies, PSF given',
+        _simulated(90021, SceneSimulation(galaxies=GalaxyPopulation(snr=(5.0, 1000.0)))),
+        snr_bins=(5, 10, 30, 100, 1000),
+        parameters=('neighbour_light',),
+    ),
+    'sky': TestSet(
+        'simulated galaxies in a real sky, nothing masked, PSF given',
+        _in_field(90022),
+        snr_bins=(10, 30, 100, 1000),
+        needs=REAL_DATA,
+    ),
+    'sky-masked': TestSet(
+        'simulated galaxies in a real sky, footprints of a detection masked, PSF given',
+        _in_field(90022, is_masked=True),
+        snr_bins=(10, 30, 100, 1000),
+        needs=REAL_DATA,
+        same_galaxies='sky',
+    ),
+    'structure': TestSet(
+        'isolated galaxies that are not smooth, PSF given',
+        lambda n: StructureSource(n, seed=90023),
+        snr_bins=(5, 10, 30, 100, 1000, 3000),
     ),
 }
 

@@ -51,7 +51,9 @@ def test_set_is_the_same_each_time_and_can_be_measured(name):
 
 
 def test_no_seed_is_used_twice_or_trained_on():
-    seeds = [test_set.source(1).seed for test_set in sets.SETS.values()]
+    seed_of = {name: test_set.source(1).seed for name, test_set in sets.SETS.items()}
+    # but for sets that are to be compared galaxy by galaxy
+    seeds = [seed_of[name] for name in seed_of if not sets.SETS[name].same_galaxies]
     assert len(set(seeds)) == len(seeds)
     for path in (resources.files('astroflux.training') / 'configs').iterdir():
         config = tomllib.loads(path.read_text())
@@ -97,3 +99,67 @@ def test_real_galaxies_keep_their_flux():
         # the noise of the sum of all pixels, and the sky that is left
         error = 0.05 * np.hypot(143, 0.02 * 143**2)
         assert abs(cutout.data.sum() - row['flux'].value) < 4 * error
+
+
+def test_galaxies_in_a_real_sky():
+    cutouts, truth = load('sky', 12)
+    masked, same = load('sky-masked', 12)
+    assert sets.SETS['sky-masked'].same_galaxies == 'sky'
+    np.testing.assert_array_equal(truth['flux'], same['flux'])
+    for one, other in zip(cutouts, masked, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+        assert one.mask is None
+        assert other.mask.any()
+        # the galaxy has been put where nothing is
+        assert not other.mask[62:81, 62:81].any()
+    noise = sets.real_field().noise
+    assert noise == pytest.approx(0.0513, abs=1e-4)
+    assert (cutouts[0].uncertainty.array == np.float32(noise)).all()
+    # of pixels, as it is correlated and there is light in it, the sum scatters more
+    blank = cutouts[0].data[~masked[0].mask]
+    assert np.median(abs(blank - np.median(blank))) * 1.4826 == pytest.approx(noise, rel=0.1)
+    np.testing.assert_array_equal(truth['psf_fwhm'].value, 0.75)
+
+
+def test_places_in_the_real_sky():
+    if not sets.SETS['sky'].is_available:
+        pytest.skip('ASTROFLUX_REAL_DATA names no folder')
+    field = sets.real_field()
+    ny, nx = field.image.shape
+    y, x = field.places.T
+    assert (np.minimum(y, x) >= 72).all()
+    assert (np.minimum(ny - 1 - y, nx - 1 - x) >= 72).all()
+    # so many that the galaxies do not lie upon each other
+    assert len(field.places) > 10_000
+    stamps = {field.draw((143, 143), np.random.default_rng(seed))[0].tobytes() for seed in range(5)}
+    assert len(stamps) == 5
+
+
+def test_masks_and_sky_turn_together():
+    field = sets.RealField(
+        image=np.arange(49.0).reshape(7, 7),
+        detected=np.arange(49).reshape(7, 7) == 17,
+        places=np.array([[3, 3]]),
+        noise=1.0,
+    )
+    drawn = [field.draw((5, 5), np.random.default_rng(seed)) for seed in range(30)]
+    assert len({image.tobytes() for image, _ in drawn}) == 8
+    for image, detected in drawn:
+        assert image[detected] == 17
+
+
+def test_scenes_have_sources_and_a_higher_bound():
+    cutouts, truth = load('scene', 3)
+    assert all(len(cutout.meta['sources']) > 10 for cutout in cutouts)
+    assert np.isfinite(truth['bound']).all()
+    assert (truth['bound'] > 1 / truth['snr']).all()
+
+
+def test_structured_galaxies_are_of_both_families():
+    cutouts, truth = load('structure', 12)
+    assert 0 < np.mean(truth['is_richer']) < 1
+    for cutout, row in zip(cutouts, truth, strict=True):
+        # what lies outside is missing, and the sky residual and the noise are there
+        error = 0.05 * np.hypot(143, 0.02 * 143**2)
+        assert cutout.data.sum() < row['flux'].value + 4 * error
+        assert cutout.data.sum() > 0.5 * row['flux'].value - 4 * error

@@ -3,6 +3,7 @@
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
 
 from astroflux.cutouts._headers import descriptive_header
 from astroflux.cutouts._noise import noise_of
@@ -16,7 +17,8 @@ def write_cutout(cutout, path, *, overwrite=False):
 
     The primary header has ``FLUXMAG0`` if ``meta`` has a ``zeropoint``; the
     mask is the plane ``MP_BAD``. `~astroflux.cutouts.read_cutout` reads it back
-    equal, with the noise as `~astropy.nddata.VarianceUncertainty`.
+    equal, with the noise as `~astropy.nddata.VarianceUncertainty`. A table in ``meta`` becomes
+    an HDU of its name, which `~astropy.table.QTable.read` reads back.
 
     Parameters
     ----------
@@ -69,6 +71,10 @@ def write_cutout(cutout, path, *, overwrite=False):
     psf = getattr(cutout, 'psf', None)
     if psf is not None:
         hdus.append(fits.ImageHDU(np.asarray(psf), name='PSF'))
+    for name, value in (cutout.meta or {}).items():
+        if isinstance(value, Table):
+            hdus.append(fits.table_to_hdu(value))
+            hdus[-1].name = name
     fits.HDUList(hdus).writeto(path, overwrite=overwrite)
 
 

@@ -2,8 +2,8 @@
 """
 The information bound: how well the flux of a galaxy can be measured at all.
 
-The Fisher information of an image in uncorrelated Gaussian noise, marginalised over all that is
-not known beforehand. See the documentation for the formulas and what they assume.
+The Fisher information of an image in Gaussian noise, marginalised over all that is not known
+beforehand. See the documentation for the formulas and what they assume.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 from scipy.fft import irfft2, next_fast_len
 
 from astroflux._optional import import_optional
+from astroflux.evaluation.correlated_noise import correlated_information
 from astroflux.simulation.scene import galaxy_component, psf_profile
 
 __all__ = ['ImageModel', 'fisher_information', 'ln_flux_bound', 'population_prior']
@@ -175,12 +176,13 @@ class ImageModel:
             yield name, (one - other) / (2 * SHEAR_STEP)
 
 
-def fisher_information(jacobian, noise, *, mask=None):
+def fisher_information(jacobian, noise, *, mask=None, kernel=None):
     """
-    Fisher information of parameters in an image with uncorrelated Gaussian noise.
+    Fisher information of parameters in an image with Gaussian noise.
 
     ``F_ij = sum(dm/dp_i dm/dp_j / noise**2)`` over the pixels (for instance Tegmark, Taylor &
-    Heavens 1997, ApJ 480, 22, equation 15, for noise that does not depend on the parameters).
+    Heavens 1997, ApJ 480, 22, equation 15, for noise that does not depend on the parameters); with
+    the inverse of the covariance in place of ``1 / noise**2`` if the noise is correlated.
 
     Parameters
     ----------
@@ -190,6 +192,10 @@ def fisher_information(jacobian, noise, *, mask=None):
         Standard deviation of the noise, in the unit of the image.
     mask : 2D `~numpy.ndarray` of bool, optional
         `True` where a pixel is not to be used.
+    kernel : 2D `~numpy.ndarray`, optional
+        If the noise is correlated: what made it of white noise in a convolution, before it was
+        multiplied by its standard deviation. The product of a column and a row, of any
+        normalization.
 
     Returns
     -------
@@ -200,7 +206,11 @@ def fisher_information(jacobian, noise, *, mask=None):
     used = np.ones(shape, bool) if mask is None else ~np.asarray(mask, bool)
     # pixels that are not used may have no noise to divide by
     weighted = jacobian[:, used] / np.broadcast_to(noise, shape)[used]
-    return weighted @ weighted.T
+    if kernel is None:
+        return weighted @ weighted.T
+    whole = np.zeros(jacobian.shape)
+    whole[:, used] = weighted
+    return correlated_information(whole, used, kernel)
 
 
 @lru_cache(maxsize=16)
@@ -248,7 +258,17 @@ def population_prior(population, n_components):
     return tuple(draws), np.cov([np.asarray(values, float) for values in draws.values()])
 
 
-def ln_flux_bound(model, noise, *, mask=None, sky_error=np.inf, population=None, known=()):
+def ln_flux_bound(
+    model,
+    noise,
+    *,
+    mask=None,
+    sky_error=np.inf,
+    population=None,
+    known=(),
+    kernel=None,
+    neighbors=None,
+):
     """
     Smallest standard deviation with which the ln of a galaxy's total flux can be measured.
 
@@ -276,26 +296,67 @@ def ln_flux_bound(model, noise, *, mask=None, sky_error=np.inf, population=None,
         known beforehand about the flux.
     known : sequence of str, optional
         Parameters of `ImageModel` that are known exactly.
+    kernel : 2D `~numpy.ndarray`, optional
+        If the noise is correlated: what made it of white noise in a convolution; the product of a
+        column and a row, of any normalization.
+    neighbors : ``astroflux.evaluation.neighbors.NeighborModel``, optional
+        Sources around the galaxy, whose parameters are not known either.
 
     Returns
     -------
     bound : float
         Standard deviation of ln(flux). Infinite if the image does not hold the information.
     """
+    names, jacobian, precision = list(model.names), model.jacobian, 0.0
+    if neighbors is not None:
+        jacobian = np.concatenate([jacobian, neighbors.jacobian])
+        precision = np.diag([*[0.0] * len(names), *neighbors.prior_error**-2.0])
+        names += neighbors.names
+    information = fisher_information(jacobian, noise, mask=mask, kernel=kernel) + precision
+    information, free = _add_what_is_known(
+        information, names, model.n_components, sky_error, population, known
+    )
+    return _standard_deviation(information[np.ix_(free, free)])
+
+
+def ln_flux_response(model, noise, *, mask=None, sky_error=np.inf, population=None):
+    """
+    What light in a pixel does to ln(flux) as an estimate would find it that reaches the bound.
+
+    Parameters
+    ----------
+    model, noise, mask, sky_error, population
+        As of `ln_flux_bound`.
+
+    Returns
+    -------
+    response : 2D `~numpy.ndarray`
+        Change of ln(flux) per unit of light; 0 where a pixel is not used.
+    """
     information = fisher_information(model.jacobian, noise, mask=mask)
-    names = list(model.names)
+    information, free = _add_what_is_known(
+        information, list(model.names), model.n_components, sky_error, population, ()
+    )
+    # pseudo-inverse, for parameters that change nothing
+    share = np.linalg.pinv(information[np.ix_(free, free)], hermitian=True)[0]
+    response = np.tensordot(share, model.jacobian[free], 1) / np.square(noise)
+    return response if mask is None else np.where(mask, 0.0, response)
+
+
+def _add_what_is_known(information, names, n_components, sky_error, population, known):
+    """Add priors to the information; return it, and which parameters are not known exactly."""
+    information = information.copy()
     if np.isfinite(sky_error):
         sky = names.index('sky')
         information[sky, sky] += 1 / sky_error**2 if sky_error > 0 else 0
         known = known if sky_error > 0 else (*known, 'sky')
     if population is not None:
-        prior_names, covariance = population_prior(population, model.n_components)
+        prior_names, covariance = population_prior(population, n_components)
         varies = np.diag(covariance) > SMALLEST_VARIANCE
         known = (*known, *np.array(prior_names)[~varies])
         rows = [names.index(name) for name in np.array(prior_names)[varies]]
         information[np.ix_(rows, rows)] += np.linalg.inv(covariance[np.ix_(varies, varies)])
-    free = [row for row, name in enumerate(names) if name not in known]
-    return _standard_deviation(information[np.ix_(free, free)])
+    return information, [row for row, name in enumerate(names) if name not in known]
 
 
 def _standard_deviation(information):

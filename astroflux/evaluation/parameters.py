@@ -52,6 +52,12 @@ PARAMETERS = {
         Parameter(
             'neighbour_flux_ratio', 'flux of the neighbour / galaxy', (0.1, 0.3, 1, 2), is_log=True
         ),
+        Parameter(
+            'neighbour_light',
+            'light of neighbours on the galaxy / galaxy',
+            (0.0001, 0.001, 0.01, 0.1, 1, 10),
+            is_log=True,
+        ),
     )
 }
 

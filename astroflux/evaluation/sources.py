@@ -10,8 +10,9 @@ import numpy as np
 from astropy.table import QTable, Table
 
 from astroflux.evaluation.information import ImageModel, ln_flux_bound
+from astroflux.evaluation.neighbors import scene_bounds
 from astroflux.evaluation.parameters import derive_parameters
-from astroflux.simulation import CutoutSimulation
+from astroflux.simulation import CutoutSimulation, SceneSimulation
 from astroflux.simulation.dataset import TRUTH_NAME, add_units
 
 __all__ = ['CutoutSource', 'DatasetSource', 'FileSource', 'ListSource', 'SimulatedSource']
@@ -188,13 +189,15 @@ class SimulatedSource(CutoutSource):
         does not do, such as masks; returns the cutout to measure. A function of a module, so
         that it can be sent to other processes.
     with_bound : bool, optional
-        Whether to compute the bounds, about 0.1 s for each galaxy.
+        Whether to compute the bounds, about 0.1 s for each galaxy, 0.2 s in a scene.
 
     Notes
     -----
     The bound is that of the galaxy alone: neighbours, whose light has to be told from the
     galaxy's, can only raise it. It is computed with the noise and the mask of the cutout, a sky
-    known as well as the simulation leaves it, and the true PSF.
+    known as well as the simulation leaves it, and the true PSF. For a
+    `~astroflux.simulation.SceneSimulation`, neighbors and the correlation of the noise are part
+    of it.
     """
 
     def __init__(self, n, simulation=None, *, seed=0, title=None, alter=None, with_bound=True):
@@ -259,9 +262,13 @@ class SimulatedSource(CutoutSource):
 def _bounds(cutout, truth, simulation):
     survey = simulation.survey
     model = ImageModel(truth, cutout.shape, survey.pixel_scale)
-    noise = cutout.uncertainty.array
-    options = {'mask': cutout.mask, 'sky_error': simulation.sky_residual * survey.noise}
-    return {
-        'bound': ln_flux_bound(model, noise, population=simulation.galaxies, **options),
-        'bound_without_prior': ln_flux_bound(model, noise, **options),
-    }
+    if isinstance(simulation, SceneSimulation):
+        bounds = scene_bounds(model, cutout, truth, simulation)
+    else:
+        noise = cutout.uncertainty.array
+        options = {'mask': cutout.mask, 'sky_error': simulation.sky_residual * survey.noise}
+        bounds = tuple(
+            ln_flux_bound(model, noise, population=population, **options)
+            for population in (simulation.galaxies, None)
+        )
+    return dict(zip(('bound', 'bound_without_prior'), bounds, strict=True))

@@ -10,12 +10,14 @@ from astroflux.simulation.population import (
 )
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.simulation.sky import SkyPopulation, SkySources
+from astroflux.simulation.sky_scene import SceneSimulation
 from astroflux.simulation.surveys import Survey, get_survey
 
 __all__ = [
     'CutoutSimulation',
     'GalaxyPopulation',
     'PSFPopulation',
+    'SceneSimulation',
     'SkyPopulation',
     'SkySources',
     'Survey',

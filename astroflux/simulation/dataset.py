@@ -116,10 +116,10 @@ def write_dataset(
 
 
 def add_units(table):
-    """Give the columns of a table of truth their units."""
+    """Give those columns of a table of truth their units that have some."""
     table = Table(table)
-    for name, unit in UNITS.items():
-        table[name].unit = unit
+    for name in UNITS.keys() & {*table.colnames}:
+        table[name].unit = UNITS[name]
     return QTable(table)
 
 

@@ -79,6 +79,18 @@ class CutoutSimulation:
             neighbour; lengths in arcsec.
         """
         survey = self.survey
+        image, psf, truth = self._draw_galaxy(rng)
+        offset = (truth['x_offset'], truth['y_offset'])
+        neighbors = self._neighbors(truth['flux'], psf, offset, rng)
+        image += neighbors['image']
+        image += survey.noise * self.sky_residual * rng.standard_normal()
+        image += survey.noise * rng.standard_normal(self.shape)
+        columns = {name: neighbors[name] for name in ('n_neighbours', *NEIGHBOUR_COLUMNS)}
+        return self._cutout(image, psf), {**truth, **columns}
+
+    def _draw_galaxy(self, rng):
+        """Draw a galaxy and a PSF; return the image of the one, the profile of the other, truth."""
+        survey = self.survey
         psfs = self.psfs or PSFPopulation(fwhm=survey.psf_fwhm)
         psf_truth = dict(psfs.draw(1, rng)[0])
         truth = dict(self.galaxies.draw(1, rng)[0])
@@ -86,28 +98,22 @@ class CutoutSimulation:
         offset = (truth['x_offset'], truth['y_offset'])
         unit_image = self._draw(galaxy_profile(truth), psf, offset).astype(float)
         flux = truth['snr'] * survey.noise / np.sqrt((unit_image**2).sum())
-        image = flux * unit_image
-        neighbors = self._neighbors(flux, psf, offset, rng)
-        image += neighbors['image']
-        image += survey.noise * self.sky_residual * rng.standard_normal()
-        image += survey.noise * rng.standard_normal(self.shape)
+        magnitude = survey.zeropoint - 2.5 * np.log10(flux)
+        truth = {'flux': flux, 'magnitude': magnitude, **truth, **psf_truth}
+        return flux * unit_image, psf, truth
 
-        truth = {
-            'flux': flux,
-            'magnitude': survey.zeropoint - 2.5 * np.log10(flux),
-            **truth,
-            **psf_truth,
-            **{name: neighbors[name] for name in ('n_neighbours', *NEIGHBOUR_COLUMNS)},
-        }
-        cutout = CCDData(
+    def _cutout(self, image, psf, *, mask=None, **meta):
+        """Return an image as the survey delivers it."""
+        survey = self.survey
+        return CCDData(
             image.astype(np.float32),
             unit=u.adu,
+            mask=mask,
             uncertainty=StdDevUncertainty(np.full(self.shape, survey.noise, np.float32)),
             wcs=self._wcs(),
-            meta={'zeropoint': survey.zeropoint, 'survey': survey.name},
+            meta={'zeropoint': survey.zeropoint, 'survey': survey.name, **meta},
             psf=draw_psf(psf, survey.pixel_scale, size=self._psf_size()),
         )
-        return cutout, truth
 
     def _draw(self, profile, psf, offset):
         return draw_galaxy(profile, psf, self.shape, self.survey.pixel_scale, offset=offset)

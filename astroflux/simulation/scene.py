@@ -7,7 +7,14 @@ import numpy as np
 
 from astroflux._optional import import_optional
 
-__all__ = ['draw_galaxy', 'draw_psf', 'galaxy_component', 'galaxy_profile', 'psf_profile']
+__all__ = [
+    'draw_galaxy',
+    'draw_psf',
+    'draw_source',
+    'galaxy_component',
+    'galaxy_profile',
+    'psf_profile',
+]
 
 
 def galaxy_profile(truth):
@@ -42,7 +49,7 @@ def galaxy_component(truth, number):
     )
 
 
-def psf_profile(truth):
+def psf_profile(truth, *, truncation=0.0):
     """
     Build the point-spread function of one row of truth, with unit flux.
 
@@ -50,6 +57,9 @@ def psf_profile(truth):
     ----------
     truth : mapping
         A row of `~astroflux.simulation.PSFPopulation.draw`.
+    truncation : float, optional
+        Where a Moffat profile ends, in FWHM; by default nowhere. One that ends far out is all but
+        the same, and drawn many times faster, as GalSim tabulates its transform.
 
     Returns
     -------
@@ -61,7 +71,9 @@ def psf_profile(truth):
     if math.isnan(truth['moffat_beta']):
         profile = galsim.Kolmogorov(fwhm=fwhm)
     else:
-        profile = galsim.Moffat(beta=float(truth['moffat_beta']), fwhm=fwhm)
+        profile = galsim.Moffat(
+            beta=float(truth['moffat_beta']), fwhm=fwhm, trunc=truncation * fwhm
+        )
     return profile.shear(g1=float(truth['psf_g1']), g2=float(truth['psf_g2']))
 
 
@@ -94,6 +106,43 @@ def draw_galaxy(profile, psf, shape, pixel_scale, *, offset=(0.0, 0.0), accuracy
         seen = seen.withGSParams(**accuracy)
     image = seen.drawImage(nx=nx, ny=ny, scale=pixel_scale, offset=offset, dtype=np.float32)
     return image.array
+
+
+def draw_source(profile, position, reach, shape, pixel_scale):
+    """
+    Draw a profile at a position in an image, or outside, no farther than it reaches.
+
+    Parameters
+    ----------
+    profile : `galsim.GSObject`
+        As the telescope sees it, lengths in arcsec.
+    position : tuple of float
+        ``(x, y)`` in pixels; (0, 0) is the center of the first pixel.
+    reach : float
+        Half of the side of the square that it is drawn on, in pixels.
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    pixel_scale : float
+        In arcsec per pixel.
+
+    Returns
+    -------
+    light : 2D `~numpy.ndarray` or None
+        `None` if the square lies outside the image.
+    where : tuple of slice or None
+        The part of the image that it is the light of.
+    """
+    galsim = import_optional('galsim', extra='simulate')
+    (x, y), half = np.round(position).astype(int), int(reach)
+    ny, nx = shape
+    square = galsim.BoundsI(int(x) - half, int(x) + half, int(y) - half, int(y) + half)
+    square &= galsim.BoundsI(0, nx - 1, 0, ny - 1)
+    if not square.isDefined():
+        return None, None
+    center = galsim.PositionD(*position)
+    image = profile.drawImage(bounds=square, scale=pixel_scale, center=center, dtype=float)
+    where = (slice(square.ymin, square.ymax + 1), slice(square.xmin, square.xmax + 1))
+    return image.array, where
 
 
 def draw_psf(psf, pixel_scale, *, size=43):

@@ -286,7 +286,8 @@ def test_files_are_written(path, comparison):
     summary = Table.read(folder / 'summary.ecsv')
     np.testing.assert_array_equal(summary['bias'], summarize_comparison(comparison)['bias'])
     by_parameter = Table.read(folder / 'summary_by_parameter.ecsv')
-    assert set(by_parameter['parameter']) == set(PARAMETERS) - {'snr'}
+    # light of neighbors is told of scenes alone
+    assert set(by_parameter['parameter']) == set(PARAMETERS) - {'snr', 'neighbour_light'}
     names = {figure.name for figure in (folder / 'figures').iterdir()}
     assert {'by_snr.png', 'by_magnitude.png', 'calibration.png', 'speed.png'} < names
     assert len([name for name in names if name.startswith('worst')]) == 16
