@@ -142,10 +142,10 @@ def make_trainer(variant, config, stamps, directory, steps):
 def train(variant, config, stamps, directory, minutes):
     """Train a variant for a time; return the trainer at its last step."""
     trial = make_trainer(variant, config, stamps, directory, TRIAL_STEPS)
-    for step in range(TRIAL_STEPS):
-        if step == TRIAL_START:
+    for batch in trial.batches(trial.training, range(TRIAL_STEPS)):
+        if trial.step == TRIAL_START:
             started = time.monotonic()
-        trial.one_step()
+        trial.one_step(batch)
     seconds = (time.monotonic() - started) / (TRIAL_STEPS - TRIAL_START)
     trainer = make_trainer(variant, config, stamps, directory, int(60 * minutes / seconds))
     trainer.run(steps_per_validation=10**9)

@@ -254,7 +254,7 @@ class Trainer:
             with write_whole(path) as part:
                 part.write_text(''.join([header, *kept]))
 
-    def _batches(self, stamps, steps):
+    def batches(self, stamps, steps):
         """Return the observations of a range of steps, which a process of its own makes ahead."""
         batches = _Batches(stamps, self.settings, steps)
         # With a batch of its own for each step, a resumed run sees what it would have seen.
@@ -298,7 +298,7 @@ class Trainer:
         steps = range(settings.steps, settings.steps + settings.calibration_steps)
         features, snr = [], []
         batches = tqdm(
-            self._batches(self.calibration, steps), desc='calibrate', disable=not progress
+            self.batches(self.calibration, steps), desc='calibrate', disable=not progress
         )
         for step, batch in zip(steps, batches, strict=True):
             for group in optimiser.param_groups:
@@ -375,7 +375,7 @@ class Trainer:
         losses = []
         self.network.train()
         bar = tqdm(total=self.settings.steps, initial=self.step, desc='train', disable=not progress)
-        for batch in self._batches(self.training, range(self.step, self.settings.steps)):
+        for batch in self.batches(self.training, range(self.step, self.settings.steps)):
             losses.append(self.one_step(batch))
             bar.update()
             if self.step % steps_per_validation == 0 or self.step == self.settings.steps:

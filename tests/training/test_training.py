@@ -343,8 +343,8 @@ def test_resumed_training_is_the_same(configuration, trained, tmp_path):
     trainer = make_trainer(
         read_configuration(configuration), half, device='cpu', workers=1, progress=False
     )
-    for _ in range(3):
-        trainer.one_step()
+    for batch in trainer.batches(trainer.training, range(3)):
+        trainer.one_step(batch)
     trainer.save_checkpoint()
     resumed = train(configuration, half, resume=True, workers=1, device='cpu', progress=False)
     torch.testing.assert_close(
