@@ -104,6 +104,8 @@ class ObservationSettings:
         ``noise_correlation``; and the relative error by which such a noise is off.
     sky_residual : float
         Standard deviation of the sky left in a stamp, of a survey's own pixels.
+    sky_offset_fraction, sky_offset : float
+        Share of stamps whose sky is off by more, and the standard deviation of that.
     max_binning : int
         If more than one, pixels are blocks of so many pixels of a survey along an axis, and of
         at least two: log-uniform, as far as the survey's pixels sample the PSF as the survey's
@@ -140,6 +142,8 @@ class ObservationSettings:
     told_correlation_fraction: float = 0.0
     correlation_error: float = 0.03
     sky_residual: float = 0.02
+    sky_offset_fraction: float = 0.0
+    sky_offset: float = 0.15
     max_binning: int = 1
     small_stamp_fraction: float = 0.2
     min_stamp_size: int = 32
@@ -317,6 +321,13 @@ def _without_noise(library, indices, flux, settings, rng):
     return image, alone, valid, skies
 
 
+def _sky_left(n, settings, rng):
+    """Return by how much the sky of each stamp is off."""
+    is_off = rng.random(n) < settings.sky_offset_fraction
+    width = np.where(is_off, settings.sky_offset, settings.sky_residual)
+    return width * rng.standard_normal(n)
+
+
 def _tell_growth(variance, kernels, settings, rng):
     """Enlarge variances as a user's ``noise_correlation`` does, nearly by the right factor."""
     for row, kernel in kernels.items():
@@ -367,7 +378,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     _tell_growth(told_variance, kernels, settings, rng)
     effective_snr = np.empty(n)
     binning = _binning(library.psf[library.group[indices], 0], settings, rng)
-    level = settings.sky_residual * binning * rng.standard_normal(n)
+    level = _sky_left(n, settings, rng) * binning
     for row, sky in skies.items():
         level[row] += sky.level
     weight = np.empty_like(image)
