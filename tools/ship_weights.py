@@ -48,16 +48,23 @@ any survey.
   others in blocks of pixels, as large galaxies are measured: {large_radius} and {narrow_fwhm}
   blocks. Moffat (beta {beta}) and Kolmogorov PSFs, sheared by up to {psf_shear}.
 - One Sersic component of index {sersic} (drawn with a weight of its power {index_power}), or a
-  bulge and a disc; {structured:.0%} have a ring, spiral arms, a bar or clumps, or are lopsided.
-  Axis ratio {axis_ratio}. Galaxies smaller than {compact} FWHM are the rarer the smaller.
+  bulge and a disc; {structured:.0%} are not smooth: {richer:.0%} of these are spirals with the
+  light of the disc in their arms, clumpy discs, mergers, pairs in contact or discs seen edge-on,
+  with nuclei and halos; the others have a ring, arms, a bar or clumps, or are lopsided. Axis
+  ratio {axis_ratio}. Galaxies smaller than {compact} FWHM are the rarer the smaller.
 
-Observed anew at every step: S/N {snr}; up to {max_neighbours} neighbours in {blend:.0%} of the
-stamps, {neighbour_mask:.0%} of the neighbours masked; bad columns and blobs in {defect:.0%}; noise
-that changes across the stamp in {uneven:.0%}, the sources' own photon noise in {photon:.0%}, noise
-correlated between pixels in {correlated:.0%}; a sky residual of {sky} sigma; positions off by up to
-two pixels; stamps cut to {min_stamp} pixels and more in {small:.0%}; PSF withheld in {unknown:.0%},
-all but its width in another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%}
-that of another field, in the others one with errors, of {fwhm_error:.0%} of the width.
+Observed anew at every step: S/N {snr}. {whole_sky:.0%} of the stamps have a sky as in a coadd:
+galaxies and stars by their number counts, pairs in excess of chance, a background that was
+subtracted with the faint ones in it, correlated noise, variances that are wrong, footprints of a
+detection as masks. Of the others {blend:.0%} have up to {max_neighbours} neighbours, of which
+{neighbour_mask:.0%} are masked. Bad columns and blobs in {defect:.0%}; noise that changes across
+the stamp in {uneven:.0%}, the sources' own photon noise in {photon:.0%}, noise correlated between
+pixels in {correlated:.0%} of those without a sky; in {told:.0%} of all that is correlated the noise
+is that of sums over a few pixels, as with ``noise_correlation=``; a sky residual of {sky} sigma, and
+of {sky_offset} sigma in {sky_is_off:.0%}; positions off by up to two pixels; stamps cut to
+{min_stamp} pixels and more in {small:.0%}; PSF withheld in {unknown:.0%}, all but its width in
+another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%} that of another field, in
+the others one with errors, of {fwhm_error:.0%} of the width.
 
 For galaxies in blocks of pixels the last layers have weights of their own: {blocks_steps:,} steps
 on {n_blocks:,} galaxies (seed {blocks_seed}) of half-light radius {blocks_radius} and PSFs of
@@ -80,10 +87,11 @@ Where it fails
   common discs (the set ``uniform-index``).
 - Large galaxies at high S/N, measured in blocks of pixels: further from the bound than others (the
   set ``large``).
-- Interacting galaxies and stars' diffraction spikes: none was in the training.
-- Blends at low S/N: a neighbour that noise hides is counted in.
+- Stars' diffraction spikes: none was in the training.
+- Blends at low S/N: a neighbour that noise hides is counted in. A brighter neighbour within two
+  FWHM: the flag ``AMBIGUOUS``.
 - Below S/N 5 the answer leans on the population that it was trained on.
-- Gradients of the sky, and a sky wrong by much more than {sky} sigma per pixel.
+- Gradients of the sky, and a sky wrong by much more than {sky_offset} sigma per pixel.
 
 Measured on fresh isolated galaxies (``python benchmarks/run.py --write``):
 
@@ -166,6 +174,11 @@ def write_card(weights):
         sersic=span(library['galaxies']['sersic_index']),
         index_power=observation['sersic_index_power'],
         structured=library['structured_fraction'],
+        richer=library['richer_fraction'],
+        whole_sky=observation['sky_fraction'],
+        told=observation['told_correlation_fraction'],
+        sky_offset=observation['sky_offset'],
+        sky_is_off=observation['sky_offset_fraction'],
         compact=observation['compact_radius'],
         axis_ratio=span(library['galaxies']['axis_ratio']),
         snr=span(observation['snr']),
