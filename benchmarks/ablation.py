@@ -2,10 +2,10 @@
 """
 What each choice in the design of the network buys, at the same training time.
 
-    python benchmarks/ablation.py --run .runs/profile-4 --minutes 10
+    python benchmarks/ablation.py --run .runs/profile-5 --minutes 10
 
 trains variants of the network one after another, each for so long, on the stamps of a run, and
-measures the run's validation stamps with them: alone, and with neighbours. Nothing else may run
+measures the run's validation stamps with them: alone, with a neighbour, and on skies. Nothing else may run
 beside it. What is finished is kept in the folder ``ablation`` of the run; ``--write`` also
 rewrites the table of the documentation.
 """
@@ -23,9 +23,10 @@ from report import rst_table
 from torch import nn
 
 from astroflux.networks import ProfileNet, default_weights
+from astroflux.networks.neighbors import Light
 from astroflux.networks.orientation import Orientation
 from astroflux.training.configuration import read_configuration
-from astroflux.training.loop import Trainer
+from astroflux.training.loop import Stamps, Trainer
 from astroflux.training.run import make_stamps
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
@@ -75,6 +76,34 @@ class FitAlone(ProfileNet):
             self.mix.bias[:-2] = -1e4
 
 
+@dataclass
+class SmoothStamps(Stamps):
+    """Galaxies of one or two Sersic components, and no others."""
+
+    def draw(self, n, rng):
+        drawn = super().draw(8 * n, rng)
+        return drawn[self.library.truth.n_components[drawn] > 0][:n]
+
+
+class SubtractedLight(Light):
+    """Neighbors that are fitted beside the galaxy as it is, and subtracted, in each step."""
+
+    def eliminate(self, *arguments):
+        left = super().eliminate(*arguments)
+        for_residual = left.solved[:, :, -1:]
+        left.solved = torch.cat([torch.zeros_like(left.solved[:, :, :-1]), for_residual], dim=2)
+        return left
+
+
+class SubtractedNeighbors(ProfileNet):
+    """Neighbors that the galaxy's parameters know nothing of."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        light = self.fit.neighbors.light
+        self.fit.neighbors.light = lambda *arguments: SubtractedLight(**vars(light(*arguments)))
+
+
 _ORIENTATIONS = np.random.default_rng(0)
 
 
@@ -91,11 +120,16 @@ class Variant:
     settings: dict = field(default_factory=dict)
     optimiser: dict = field(default_factory=dict)
     observation: dict = field(default_factory=dict)
+    stamps: type = Stamps
     orient: Callable = Orientation.of
 
 
 VARIANTS = {
     'as shipped': Variant(),
+    'no skies': Variant(observation={'sky_fraction': 0.0, 'sky_offset_fraction': 0.0}),
+    'no neighbors in the fit': Variant(settings={'n_neighbors': 0}),
+    'neighbors subtracted, not solved for': Variant(SubtractedNeighbors),
+    'smooth galaxies alone': Variant(stamps=SmoothStamps),
     'no fit: apertures and filters': Variant(settings={'n_steps': 0}),
     'no apertures or filters in the mixture': Variant(FitAlone),
     'one step of the fit': Variant(settings={'n_steps': 1}),
@@ -129,13 +163,15 @@ def make_trainer(variant, config, stamps, directory, steps):
     )
     stamps = {name: replace(part, orient=variant.orient) for name, part in stamps.items()}
     training = stamps['training']
-    training = replace(training, settings=replace(training.settings, **variant.observation))
+    settings = replace(training.settings, **variant.observation)
+    training = variant.stamps(training.library, settings, variant.orient)
     return Trainer(
         directory,
         **{**stamps, 'training': training},
         network_settings={**config.network, **variant.settings},
         optimiser_settings=optimiser,
         architecture=variant.network,
+        n_observers=1,
     )
 
 
@@ -153,22 +189,31 @@ def train(variant, config, stamps, directory, minutes):
 
 
 def measure(trainer):
-    """Return the scatter of isolated galaxies, and the part of blends beyond 30 per cent."""
-    isolated = trainer.validate()
-    with_neighbours = replace(
-        trainer.validation.settings, blend_fraction=1.0, max_neighbours=1, neighbour_mask_fraction=0
-    )
-    trainer.validation = replace(trainer.validation, settings=with_neighbours)
-    blended = trainer.validate()
-    bright = blended['low'] >= 20
-    outliers = np.average(blended['outliers'][bright], weights=blended['n'][bright])
+    """Return the scatter of galaxies alone and on skies, and how many are off by 30 per cent."""
+    validation = trainer.validation
+
+    def seen(**observation):
+        settings = replace(validation.settings, **observation)
+        trainer.validation = replace(validation, settings=settings)
+        return trainer.validate()
+
+    isolated, skies = seen(), seen(sky_fraction=1.0)
+    blended = seen(blend_fraction=1.0, max_neighbours=1, neighbour_mask_fraction=0)
     return {
         'bins': [[float(row['low']), float(row['high'])] for row in isolated],
         'scatter': [float(value) for value in isolated['scatter']],
         'error': [float(value) for value in isolated['scatter_err']],
-        'blends_beyond_30': float(outliers),
+        'on_skies': [float(value) for value in skies['scatter']],
+        'blends_beyond_30': _beyond_30(blended),
+        'skies_beyond_30': _beyond_30(skies),
         'steps': trainer.step,
     }
+
+
+def _beyond_30(rows):
+    """Return the part of galaxies of S/N above 20 that are off by more than 30 per cent."""
+    bright = rows['low'] >= 20
+    return float(np.average(rows['outliers'][bright], weights=rows['n'][bright]))
 
 
 def run(directory, minutes):
@@ -193,7 +238,7 @@ def table_of(results):
     """Return the results as a table: of the first variant its values, of the others ratios."""
     first = next(iter(results.values()))
     header = ['network', 'steps', *(f'S/N {low:g}-{high:g}' for low, high in first['bins'])]
-    header.append('blends beyond 30 %')
+    header += ['blends beyond 30 %', 'on skies', 'skies beyond 30 %']
     rows = []
     for name, result in results.items():
         values = []
@@ -202,9 +247,14 @@ def table_of(results):
         ):
             ratio = f'{value / of_first:.2f} ± {error / of_first:.2f}'
             values.append(f'{100 * value:.2f} %' if result is first else ratio)
-        rows.append(
-            [name, str(result['steps']), *values, f'{100 * result["blends_beyond_30"]:.1f} %']
-        )
+        # of all bins alike
+        on_skies = np.exp(np.mean(np.log(np.divide(result['on_skies'], first['on_skies']))))
+        values += [
+            f'{100 * result["blends_beyond_30"]:.1f} %',
+            f'{on_skies:.2f}',
+            f'{100 * result["skies_beyond_30"]:.1f} %',
+        ]
+        rows.append([name, str(result['steps']), *values])
     return rst_table(header, rows)
 
 

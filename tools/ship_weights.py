@@ -60,11 +60,11 @@ detection as masks. Of the others {blend:.0%} have up to {max_neighbours} neighb
 {neighbour_mask:.0%} are masked. Bad columns and blobs in {defect:.0%}; noise that changes across
 the stamp in {uneven:.0%}, the sources' own photon noise in {photon:.0%}, noise correlated between
 pixels in {correlated:.0%} of those without a sky; in {told:.0%} of all that is correlated the noise
-is that of sums over a few pixels, as with ``noise_correlation=``; a sky residual of {sky} sigma, and
-of {sky_offset} sigma in {sky_is_off:.0%}; positions off by up to two pixels; stamps cut to
+is that of sums over a few pixels, as with ``noise_correlation=``; a sky residual of {sky} sigma,
+and of {sky_offset} sigma in {sky_is_off:.0%}; positions off by up to two pixels; stamps cut to
 {min_stamp} pixels and more in {small:.0%}; PSF withheld in {unknown:.0%}, all but its width in
-another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%} that of another field, in
-the others one with errors, of {fwhm_error:.0%} of the width.
+another {shape_unknown:.0%}; in {exact:.0%} the PSF as it is, in {other:.0%} that of another field,
+in the others one with errors, of {fwhm_error:.0%} of the width.
 
 For galaxies in blocks of pixels the last layers have weights of their own: {blocks_steps:,} steps
 on {n_blocks:,} galaxies (seed {blocks_seed}) of half-light radius {blocks_radius} and PSFs of

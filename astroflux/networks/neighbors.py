@@ -21,7 +21,7 @@ from astroflux.networks.photometry import compress
 from astroflux.networks.pyramid import BLOCKS, EXTENTS, tiles
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
 
-__all__ = ['NEIGHBOR_OUTPUTS', 'Left', 'NeighborFit', 'Neighbors']
+__all__ = ['NEIGHBOR_OUTPUTS', 'Left', 'Light', 'NeighborFit', 'Neighbors']
 
 # What an answer says of neighbors: their number; how far the nearest one is, in pixels; their light
 # over the galaxy's where the galaxy is, as a matched filter counts it; and the flux of the
@@ -279,7 +279,9 @@ class Light:
         normal = (weighted @ own.mT).double()
         normal = normal + torch.diag_embed(1 + ROUNDING * normal.diagonal(dim1=1, dim2=2))
         cross = weighted @ torch.cat([modes, residual[:, None]], dim=1).mT
-        solved = torch.cholesky_solve(cross.double(), torch.linalg.cholesky(normal)).float()
+        # not the one that raises: a row that cannot be solved is no reason to lose the others
+        factor, _ = torch.linalg.cholesky_ex(normal)
+        solved = torch.cholesky_solve(cross.double(), factor).float()
         return LeftByNeighbors(residual, modes, cross, solved, self)
 
 
@@ -300,18 +302,21 @@ class LeftByNeighbors(Left):
 
     Attributes
     ----------
+    solved : `torch.Tensor`
+        ``(n, m, p + 1)``, the neighbors' changes for one of each of the galaxy's, which lowers
+        them, and for the residual.
     ln_lost : `torch.Tensor`
         ``(n,)``, by how much the error of a galaxy's flux of known shape is larger for them.
     """
 
     def __init__(self, residual, modes, cross, solved, light):
         super().__init__(residual, modes)
-        self._cross, self._solved, self._light = cross, solved, light
+        self._cross, self.solved, self._light = cross, solved, light
         self.ln_lost = None
 
     def reduced(self, normal, slope):
         """Return normal equations without the neighbors' parameters."""
-        taken = self._cross[:, :, :-1].mT @ self._solved
+        taken = self._cross[:, :, :-1].mT @ self.solved
         diagonal = normal.diagonal(dim1=1, dim2=2)
         left = normal - taken[:, :, :-1] + torch.diag_embed(ROUNDING * diagonal)
         known, rest = diagonal[:, 0], left[:, 0, 0]
@@ -319,8 +324,8 @@ class LeftByNeighbors(Left):
         return left, slope - taken[:, :, -1]
 
     def _move(self, change):
-        taken = self._solved[:, :, : change.shape[1]] @ change[:, :, None]
-        return self._solved[:, :, -1] - taken[:, :, 0]
+        taken = self.solved[:, :, : change.shape[1]] @ change[:, :, None]
+        return self.solved[:, :, -1] - taken[:, :, 0]
 
     def of_others(self, change):
         """Return the changes of the neighbors' parameters, ``(n k, 7)``."""
