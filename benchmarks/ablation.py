@@ -5,8 +5,8 @@ What each choice in the design of the network buys, at the same training time.
     python benchmarks/ablation.py --run .runs/profile-5 --minutes 10
 
 trains variants of the network one after another, each for so long, on the stamps of a run, and
-measures the run's validation stamps with them: alone, with a neighbour, and on skies. Nothing else may run
-beside it. What is finished is kept in the folder ``ablation`` of the run; ``--write`` also
+measures the run's validation stamps with them: alone, with a neighbour, and on skies. Nothing else
+may run beside it. What is finished is kept in the folder ``ablation`` of the run; ``--write`` also
 rewrites the table of the documentation.
 """
 
