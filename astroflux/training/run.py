@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """From a configuration to a weights file, with everything in between on disk."""
 
+from contextlib import contextmanager
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import torch
@@ -40,7 +42,27 @@ def make_trainer(config, directory, *, start=None, device='auto', workers=2, pro
         optimiser_settings=config.optimiser,
         start=start,
         device=device,
+        n_observers=_n_observers(workers, device),
     )
+
+
+def _n_observers(workers, device):
+    """Return how many of the processes observe while the network is trained."""
+    # the library is shared with them, which only a fork does
+    if 'fork' not in get_all_start_methods():
+        return 0
+    return workers if device == 'cuda' else workers - 1
+
+
+@contextmanager
+def _threads_beside(n_observers):
+    """Leave a core to each of the processes that observe."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, n_threads - n_observers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _train_one(config, directory, *, resume, progress, **options):
@@ -51,7 +73,8 @@ def _train_one(config, directory, *, resume, progress, **options):
             msg = f'{trainer.checkpoint_path} exists: resume it, or train in another folder'
             raise FileExistsError(msg)
         trainer.resume()
-    return trainer.run(progress=progress)
+    with _threads_beside(trainer.n_observers):
+        return trainer.run(progress=progress)
 
 
 def train(
@@ -83,7 +106,7 @@ def train(
     device : str
         ``'cpu'``, ``'cuda'``, or ``'auto'`` for a GPU if there is one.
     workers : int
-        Processes for rendering.
+        Processes for rendering; all but one of them observe stamps while the network is trained.
     progress : bool
         Whether to show progress bars.
 
