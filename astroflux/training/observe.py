@@ -100,8 +100,8 @@ class ObservationSettings:
         Share of stamps with noise that is correlated between neighbouring
         pixels, beside those with a sky.
     told_correlation_fraction, correlation_error : float
-        Share of these whose variances are those of sums over many pixels, as with
-        ``noise_correlation``; and the relative error by which such a noise is off.
+        Share of these in units of the noise of sums over a few pixels, as with
+        ``noise_correlation``; and the relative error by which that is off.
     sky_residual : float
         Standard deviation of the sky left in a stamp, of a survey's own pixels.
     sky_offset_fraction, sky_offset : float
@@ -328,12 +328,14 @@ def _sky_left(n, settings, rng):
     return width * rng.standard_normal(n)
 
 
-def _tell_growth(variance, kernels, settings, rng):
-    """Enlarge variances as a user's ``noise_correlation`` does, nearly by the right factor."""
+def _told_growth(n, kernels, settings, rng):
+    """Return the noise that a user's ``noise_correlation`` makes the unit of each stamp."""
+    growth = np.ones(n)
     for row, kernel in kernels.items():
         if rng.random() < settings.told_correlation_fraction:
             error = np.exp(settings.correlation_error * rng.standard_normal())
-            variance[row] *= np.float32((error * NoiseCorrelation.of_kernel(kernel).growth) ** 2)
+            growth[row] = error * NoiseCorrelation.of_kernel(kernel).growth
+    return growth
 
 
 def draw_indices(library, n, settings, rng):
@@ -375,7 +377,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         true_variance[row] /= np.float32(sky.variance_factor)
         noise[row] = sky.correlated(noise[row])
         kernels[row] = convolve(kernels.get(row, ONE_PIXEL), sky.kernel)
-    _tell_growth(told_variance, kernels, settings, rng)
+    growth = _told_growth(n, kernels, settings, rng)
     effective_snr = np.empty(n)
     binning = _binning(library.psf[library.group[indices], 0], settings, rng)
     level = _sky_left(n, settings, rng) * binning
@@ -388,7 +390,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         noise[row] *= np.sqrt(true_variance[row])
         seen = image[row] + noise[row]
         seen += np.float32(level[row])
-        seen *= valid[row]
+        seen *= valid[row] / np.float32(growth[row])
         orientation = orient(seen, (REACH, REACH))
         image[row] = orientation.apply(seen)
         weight[row] = orientation.apply(valid[row] / told_variance[row])
@@ -396,7 +398,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         effective_snr[row] /= kernel.sum()
 
     truth = {
-        'ln_flux': np.log(flux),
+        'ln_flux': np.log(flux / growth),
         'snr': snr,
         'effective_snr': effective_snr,
         'floor': floor,
