@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 import csv
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -285,6 +286,37 @@ def test_correlated_noise_keeps_its_variance(library):
     blocks = seen.image[:, 12:132, 12:132].reshape(32, 12, 10, 12, 10).sum(axis=(2, 4)) / 10
     assert 1.2 < blocks.std() < 1.8
     np.testing.assert_array_less(seen.effective_snr, seen.snr)
+
+
+def test_told_noise_is_that_of_sums(library):
+    """The unit is the noise of sums over 7 x 7 pixels, as with `noise_correlation`."""
+    settings = quiet(
+        snr=(1e-6, 1.1e-6),
+        correlated_noise_fraction=1.0,
+        told_correlation_fraction=1.0,
+        correlation_error=0.0,
+    )
+    rows = np.arange(64)
+    seen = observe(library, rows, settings, np.random.default_rng(12))
+    inner = seen.image[:, 4:144, 4:144]
+    sums = inner.reshape(64, 20, 7, 20, 7).sum(axis=(2, 4)) / 7
+    assert np.sqrt(np.mean(sums**2)) == pytest.approx(1, abs=0.02)
+    assert inner.std(axis=(1, 2)).mean() < 0.9
+    assert np.all(np.isin(seen.weight, [0, 1]))
+    # fluxes are in that unit, too
+    bright = replace(settings, snr=(5000.0, 5001.0))
+    seen = observe(library, rows, bright, np.random.default_rng(13))
+    total = seen.image.sum(axis=(1, 2)) / np.exp(seen.ln_flux)
+    assert np.all((total > 0.85) & (total < 1.05))
+
+
+def test_skies_that_are_off(library):
+    settings = quiet(snr=(1e-6, 1.1e-6), sky_offset_fraction=0.5, sky_offset=0.3, sky_residual=0.0)
+    level = observe(library, np.arange(64), settings, np.random.default_rng(14)).image.mean(
+        axis=(1, 2)
+    )
+    assert 20 < np.sum(abs(level) < 0.03) < 50
+    assert 0.1 < np.std(level[abs(level) > 0.03]) < 0.45
 
 
 def test_observations_are_seeded(library):
