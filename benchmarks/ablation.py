@@ -22,15 +22,15 @@ import torch
 from report import rst_table
 from torch import nn
 
-from astroflux.networks import ProfileNet, default_weights
-from astroflux.networks.neighbors import Light
+from astroflux.networks import ProfileNet
+from astroflux.networks.neighbors import Light, NeighborFit
 from astroflux.networks.orientation import Orientation
+from astroflux.networks.profile_net import FIT_FLUXES
 from astroflux.training.configuration import read_configuration
 from astroflux.training.loop import Stamps, Trainer
 from astroflux.training.run import make_stamps
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
-CONFIGURATION = default_weights()
 
 # Steps that tell how many fit into the time; the first ones are slower.
 TRIAL_STEPS, TRIAL_START = 30, 10
@@ -72,8 +72,12 @@ class FitAlone(ProfileNet):
 
     def __init__(self, **settings):
         super().__init__(**settings)
+        first = 2 * self.photometry.n_fluxes
+        fits = slice(first, first + len(FIT_FLUXES))
         with torch.no_grad():
-            self.mix.bias[:-2] = -1e4
+            bias = self.mix.bias[fits].clone()
+            self.mix.bias.fill_(-1e4)
+            self.mix.bias[fits] = bias
 
 
 @dataclass
@@ -86,22 +90,27 @@ class SmoothStamps(Stamps):
 
 
 class SubtractedLight(Light):
-    """Neighbors that are fitted beside the galaxy as it is, and subtracted, in each step."""
+    """Light that the galaxy's parameters know nothing of."""
 
-    def eliminate(self, *arguments):
-        left = super().eliminate(*arguments)
-        for_residual = left.solved[:, :, -1:]
-        left.solved = torch.cat([torch.zeros_like(left.solved[:, :, :-1]), for_residual], dim=2)
+    def eliminate(self, modes, weight, residual):
+        left = super().eliminate(modes, weight, residual)
+        left.forget_galaxy()
         return left
 
 
+class SubtractedNeighborFit(NeighborFit):
+    """Neighbors that are fitted beside the galaxy as it is, and subtracted, in each step."""
+
+    def light(self, *arguments):
+        return SubtractedLight(**vars(super().light(*arguments)))
+
+
 class SubtractedNeighbors(ProfileNet):
-    """Neighbors that the galaxy's parameters know nothing of."""
+    """Neighbors that are subtracted before the galaxy is fitted."""
 
     def __init__(self, **settings):
         super().__init__(**settings)
-        light = self.fit.neighbors.light
-        self.fit.neighbors.light = lambda *arguments: SubtractedLight(**vars(light(*arguments)))
+        self.fit.neighbors = SubtractedNeighborFit(settings['n_neighbors'], self.fit.n_steps)
 
 
 _ORIENTATIONS = np.random.default_rng(0)
@@ -218,7 +227,8 @@ def _beyond_30(rows):
 
 def run(directory, minutes):
     """Train and measure all variants that have not been; return the results."""
-    config = read_configuration(CONFIGURATION)
+    # the folder of a run has the name of its configuration
+    config = read_configuration(directory.name)
     stamps = make_stamps(config, directory)
     results = {}
     for name, variant in VARIANTS.items():

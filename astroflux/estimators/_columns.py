@@ -85,8 +85,9 @@ def columns_of(answer):
             value, error = value * answer.binning, value * error * answer.binning
         columns[output.column], columns[f'{output.column}_err'] = value, error
     number = _value(answer, 'n_neighbors')
-    distance = np.where(number > 0, _value(answer, 'neighbor_distance') * answer.binning, np.nan)
-    columns['n_neighbors'], columns['neighbor_distance'] = number, distance
+    distance = _value(answer, 'neighbor_distance') * answer.binning
+    columns['n_neighbors'] = number
+    columns['neighbor_distance'] = np.where(np.isfinite(distance), distance, np.nan)
     for name in ('neighbor_light', 'novelty'):
         columns[name] = _value(answer, name)
     return columns

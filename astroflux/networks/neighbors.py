@@ -23,7 +23,8 @@ from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
 
 __all__ = ['NEIGHBOR_OUTPUTS', 'Left', 'Light', 'NeighborFit', 'Neighbors']
 
-# What an answer says of neighbors: their number; how far the nearest one is, in pixels; their light
+# What an answer says of neighbors: their number; how far the nearest one is, in pixels, infinite
+# if there is none; their light
 # over the galaxy's where the galaxy is, as a matched filter counts it; and the flux of the
 # brightest one that could be taken for the galaxy, over the galaxy's.
 NEIGHBOR_OUTPUTS = ('n_neighbors', 'neighbor_distance', 'neighbor_light', 'rival')
@@ -37,7 +38,9 @@ N_GAUSSIANS = 5
 BLOCK, EXTENT = BLOCKS[1], EXTENTS[1]
 N_BLOCKS = EXTENT // BLOCK
 
-# A maximum counts from this signal-to-noise ratio on, and this far from the galaxy in FWHM.
+# A maximum counts from this signal-to-noise ratio on, and this far from the galaxy in FWHM and,
+# where the PSF is narrower than a block, a block. What the fit makes of it is a neighbor if it
+# still has that signal-to-noise ratio.
 LOWEST_SNR = 4.0
 NEAREST = 0.7
 
@@ -55,10 +58,13 @@ NEIGHBOR_MISFIT = (0.5, 0.1)
 
 ROUNDING = 1e-5
 
-# Neighbors within so many FWHM may be what was meant, if they are brighter.
+# The part of the information on the galaxy's flux that neighbors leave, at least.
+LEAST_LEFT = 1e-5
+
+# Neighbors within so many FWHM of the position may be what was meant, if they are brighter.
 RIVAL_DISTANCE = 2.0
 
-# Where there are none, the nearest neighbor is so many FWHM away.
+# Beyond so many FWHM it makes no difference how far away a neighbor is.
 FARTHEST = 20.0
 
 
@@ -131,8 +137,8 @@ class _Finder(nn.Module):
         neighbors : `Neighbors`
         """
         residual, weight = residual[:, self._used], weight[:, self._used]
-        # a little wider than a point source, as most are galaxies
-        variance = (gaussian_fwhm_to_sigma * fwhm) ** 2 * (1 + RADIUS**2) + BLOCK**2 / 12
+        # wider than a point source, as most are galaxies; half of a Gaussian is within FWHM / 2
+        variance = (gaussian_fwhm_to_sigma * fwhm) ** 2 * (1 + (2 * RADIUS) ** 2) + BLOCK**2 / 12
         apart = self.ticks[:, None] - self.ticks
         kernel = (-0.5 * apart**2 / variance[:, None, None]).exp()
         score = self._smoothed(self.side * weight * residual, kernel)
@@ -142,7 +148,7 @@ class _Finder(nn.Module):
         distance = (x[:, None, :] ** 2 + y[:, :, None] ** 2).sqrt()
         highest = functional.max_pool2d(snr[:, None], 3, stride=1, padding=1)[:, 0]
         counts = (snr == highest) & (snr > LOWEST_SNR)
-        counts &= distance > NEAREST * fwhm[:, None, None]
+        counts &= distance > (NEAREST * fwhm).clamp(min=BLOCK)[:, None, None]
         found, place = (snr * counts).flatten(1).topk(self.n_neighbors, dim=1)
         row, column = place // N_BLOCKS, place % N_BLOCKS
         flux = (score / information).flatten(1).gather(1, place) * 2 * math.pi * variance[:, None]
@@ -165,7 +171,8 @@ class _Finder(nn.Module):
         here = column.clamp(1, N_BLOCKS - 2)
         low, top, high = (lines.gather(2, (here + d)[:, :, None])[:, :, 0] for d in (-1, 0, 1))
         curvature = (2 * top - low - high).clamp(min=1e-3)
-        return BLOCK * (0.5 * (high - low) / curvature).clamp(-0.5, 0.5)
+        beyond = BLOCK * (0.5 * (high - low) / curvature).clamp(-0.5, 0.5)
+        return torch.where(column == here, beyond, 0.0)
 
 
 class NeighborFit(nn.Module):
@@ -228,23 +235,28 @@ class NeighborFit(nn.Module):
         own = weight * left.modes[:, 0]
         power = (own * left.modes[:, 0]).sum(dim=1, keepdim=True) + 1e-9
         share = (light.each @ own[:, :, None])[:, :, 0] / power
-        distance = neighbors.distance(parameters) / guess.fwhm[:, None]
-        nearest = torch.where(neighbors.exists > 0, distance, FARTHEST).amin(dim=1)
+        # maxima that the fit has explained otherwise are none
+        snr = ((light.each**2) @ weight[:, :, None])[:, :, 0].sqrt()
+        is_one = snr > LOWEST_SNR
+        distance = neighbors.distance(parameters)
+        nearest = torch.where(is_one, distance / guess.fwhm[:, None], FARTHEST).amin(dim=1)
+        from_position = neighbors.parameters[:, :, 1:3].norm(dim=2)
+        ratio = (neighbors.parameters[:, :, 0] - parameters[:, :1]).exp() * is_one
+        is_rival = from_position < RIVAL_DISTANCE * guess.fwhm[:, None]
         features = [
-            neighbors.exists.mean(dim=1),
+            is_one.to(share.dtype).mean(dim=1),
             compress(10 * share.sum(dim=1)),
             compress(10 * share.amax(dim=1)),
             nearest.clamp(max=FARTHEST).log(),
             (neighbors.snr.amax(dim=1) + 1).log(),
             left.ln_lost,
         ]
-        ratio = (neighbors.parameters[:, :, 0] - parameters[:, :1]).exp() * neighbors.exists
         return {
             'features': torch.stack(features, dim=1),
-            'n_neighbors': neighbors.exists.sum(dim=1),
-            'neighbor_distance': nearest * guess.fwhm,
-            'rival': torch.where(distance < RIVAL_DISTANCE, ratio, 0.0).amax(dim=1),
+            'n_neighbors': is_one.to(share.dtype).sum(dim=1),
+            'neighbor_distance': torch.where(is_one, distance, torch.inf).amin(dim=1),
             'neighbor_light': share.sum(dim=1),
+            'rival': (ratio * is_rival).amax(dim=1),
             'cleaned': value - light.total - left.light_of_others(change),
         }
 
@@ -279,10 +291,10 @@ class Light:
         normal = (weighted @ own.mT).double()
         normal = normal + torch.diag_embed(1 + ROUNDING * normal.diagonal(dim1=1, dim2=2))
         cross = weighted @ torch.cat([modes, residual[:, None]], dim=1).mT
-        # not the one that raises: a row that cannot be solved is no reason to lose the others
+        # the one that does not raise: a row that cannot be solved is NaN, and no other
         factor, _ = torch.linalg.cholesky_ex(normal)
         solved = torch.cholesky_solve(cross.double(), factor).float()
-        return LeftByNeighbors(residual, modes, cross, solved, self)
+        return LeftByNeighbors(residual, modes, weight, cross, solved, self)
 
 
 class Left:
@@ -309,19 +321,24 @@ class LeftByNeighbors(Left):
         ``(n,)``, by how much the error of a galaxy's flux of known shape is larger for them.
     """
 
-    def __init__(self, residual, modes, cross, solved, light):
+    def __init__(self, residual, modes, weight, cross, solved, light):
         super().__init__(residual, modes)
-        self._cross, self.solved, self._light = cross, solved, light
-        self.ln_lost = None
+        self.solved, self._light = solved, light
+        self._taken = cross[:, :, :-1].mT @ solved
+        alone = (weight * modes[:, 0] ** 2).sum(dim=1).clamp(min=1e-9)
+        left = (1 - self._taken[:, 0, 0] / alone).clamp(min=LEAST_LEFT)
+        self.ln_lost = -0.5 * left.log()
 
     def reduced(self, normal, slope):
         """Return normal equations without the neighbors' parameters."""
-        taken = self._cross[:, :, :-1].mT @ self.solved
-        diagonal = normal.diagonal(dim1=1, dim2=2)
-        left = normal - taken[:, :, :-1] + torch.diag_embed(ROUNDING * diagonal)
-        known, rest = diagonal[:, 0], left[:, 0, 0]
-        self.ln_lost = 0.5 * (known.clamp(min=1e-9) / rest.clamp(min=1e-9)).log().clamp(0, 6)
-        return left, slope - taken[:, :, -1]
+        rounding = torch.diag_embed(ROUNDING * normal.diagonal(dim1=1, dim2=2))
+        return normal - self._taken[:, :, :-1] + rounding, slope - self._taken[:, :, -1]
+
+    def forget_galaxy(self):
+        """Let the neighbors' parameters know nothing of the galaxy's changes."""
+        of_residual = self.solved[:, :, -1:]
+        self.solved = torch.cat([torch.zeros_like(self.solved[:, :, :-1]), of_residual], dim=2)
+        self._taken = torch.cat([0 * self._taken[:, :, :-1], self._taken[:, :, -1:]], dim=2)
 
     def _move(self, change):
         taken = self.solved[:, :, : change.shape[1]] @ change[:, :, None]

@@ -101,7 +101,9 @@ def _solve(normal, basis, *sides):
     else:
         # what is left then: each factor by itself
         alone = torch.diag_embed(matrix.diagonal(dim1=1, dim2=2))
-        factor = torch.linalg.cholesky(torch.where(failed[:, None, None] > 0, alone, matrix))
+        matrix = torch.where(failed[:, None, None] > 0, alone, matrix)
+        # what is infinite remains so, without an error that loses the rest of the batch
+        factor, _ = torch.linalg.cholesky_ex(matrix)
     solution = torch.cholesky_solve(torch.stack(sides, dim=-1).double(), factor)
     return solution.unbind(dim=-1)
 
@@ -174,8 +176,8 @@ class ProfileFit(nn.Module):
             ``parameters`` ``(n, 7)``; ``ln_sersic`` and ``ln_free`` ``(n,)``, ln of the flux of
             the profile alone, and with the free modes; ``pull`` ``(n, n_tiles)``, what the latter
             leaves in units of the noise; ``features`` ``(n, n_features)``. With neighbors also
-            these, their share of the light (``neighbor_light``), their number and the
-            distance of the nearest one, and the tiles without it (``cleaned``).
+            `~astroflux.networks.neighbors.NEIGHBOR_OUTPUTS`, and the tiles without their light,
+            ``cleaned`` ``(n, n_tiles)``.
         """
         parameters, features = guess.start, []
         others, about_neighbors = None, {}

@@ -18,6 +18,9 @@ GRADIENT_NORM = 1.0
 # rarely better known.
 FLOOR = 0.002
 
+# As many as the shipped networks know.
+N_NEIGHBORS = 4
+
 # What is familiar is not learned from fewer stamps; nothing is strange then.
 FEWEST_FAMILIAR = 500
 
@@ -26,7 +29,7 @@ def new_network(seed):
     """Return an untrained `~astroflux.networks.ProfileNet`, its weights drawn by a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return ProfileNet()
+        return ProfileNet(n_neighbors=N_NEIGHBORS)
 
 
 def refine(

@@ -2,11 +2,12 @@
 """The noise of observations: uneven, of photons, correlated; and what is told of it."""
 
 import numpy as np
+from scipy.ndimage import convolve
 
 from astroflux.networks.orientation import ORIENTATIONS
 from astroflux.networks.pyramid import CANVAS_SIZE
 
-__all__ = ['correlate', 'noise_maps']
+__all__ = ['correlated', 'draw_kernel', 'noise_maps']
 
 # Range of the noise's changes across a stamp: variances of a coarser half, slopes
 # of ln(variance) over the stamp, jitter of ln(variance) per pixel.
@@ -57,19 +58,14 @@ def noise_maps(models, settings, rng):
     return true, told
 
 
-def correlate(noise, settings, rng):
-    """
-    Correlate the noise of some stamps with the next pixels, in place; the variance stays.
+def draw_kernel(rng):
+    """Draw the kernel of noise that is correlated with the next pixels; the variance stays."""
+    p, q = rng.uniform(0, MAX_CORRELATION, 2)
+    # as in bilinear interpolation: the sum over a pixel and the next ones
+    kernel = np.outer([0, 1, p], [0, 1, q])
+    return kernel / np.sqrt((kernel**2).sum())
 
-    Returns the kernels of these by row.
-    """
-    kernels = {}
-    for row in np.flatnonzero(rng.random(len(noise)) < settings.correlated_noise_fraction):
-        p, q = rng.uniform(0, MAX_CORRELATION, 2)
-        # as in bilinear interpolation: the sum over a pixel and the next ones
-        correlated = noise[row] + p * np.roll(noise[row], 1, axis=0)
-        correlated += q * np.roll(correlated, 1, axis=1)
-        norm = (1 + p * p) * (1 + q * q)
-        noise[row] = correlated / np.sqrt(norm)
-        kernels[row] = np.outer([0, 1, p], [0, 1, q]) / np.sqrt(norm)
-    return kernels
+
+def correlated(noise, kernel):
+    """Return white noise as that of a coadd."""
+    return convolve(noise, kernel.astype(noise.dtype), mode='wrap')

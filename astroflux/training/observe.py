@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.signal import convolve
 
 from astroflux.cutouts._correlation import NoiseCorrelation
 from astroflux.networks.orientation import ORIENTATIONS, Orientation
 from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.simulation.sky import SkyPopulation
-from astroflux.training.noise import correlate, noise_maps
+from astroflux.training.noise import correlated, draw_kernel, noise_maps
 from astroflux.training.sky import add_stamp, draw_sky
 
 __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
@@ -37,9 +36,6 @@ OTHER_WIDTH = 1.1
 
 # Widths of PSFs in a survey's own pixels.
 SURVEY_FWHM = (1.8, 8.0)
-
-# The kernel of white noise.
-ONE_PIXEL = np.ones((1, 1))
 
 # Catalogue positions: mostly the right pixel, else one or two beside it.
 SHIFTS, SHIFT_SHARES = (-2, -1, 0, 1, 2), (0.02, 0.1, 0.76, 0.1, 0.02)
@@ -328,14 +324,30 @@ def _sky_left(n, settings, rng):
     return width * rng.standard_normal(n)
 
 
-def _told_growth(n, kernels, settings, rng):
-    """Return the noise that a user's ``noise_correlation`` makes the unit of each stamp."""
-    growth = np.ones(n)
+def _kernels(n, skies, settings, rng):
+    """Return the kernels of the noise that is correlated, by row: of skies, and of some others."""
+    is_correlated = rng.random(n) < settings.correlated_noise_fraction
+    others = {row: draw_kernel(rng) for row in np.flatnonzero(is_correlated) if row not in skies}
+    return {**{row: sky.kernel for row, sky in skies.items()}, **others}
+
+
+def _correlate(noise, kernels, settings, rng):
+    """
+    Correlate the noise of some stamps, in place; return the noise that is the unit of each stamp.
+
+    It is one, or that which a user's ``noise_correlation`` makes of it. Blocks of pixels are so
+    large that their noise is hardly correlated, but grown.
+    """
+    unit = np.ones(len(noise))
     for row, kernel in kernels.items():
+        growth = NoiseCorrelation.of_kernel(kernel).growth
+        if settings.max_binning > 1:
+            noise[row] *= np.float32(growth)
+        else:
+            noise[row] = correlated(noise[row], kernel)
         if rng.random() < settings.told_correlation_fraction:
-            error = np.exp(settings.correlation_error * rng.standard_normal())
-            growth[row] = error * NoiseCorrelation.of_kernel(kernel).growth
-    return growth
+            unit[row] = growth * np.exp(settings.correlation_error * rng.standard_normal())
+    return unit
 
 
 def draw_indices(library, n, settings, rng):
@@ -372,12 +384,10 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     # torch draws normal deviates faster than numpy
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     noise = torch.randn(image.shape, generator=generator).numpy()
-    kernels = correlate(noise, settings, rng)
     for row, sky in skies.items():
         true_variance[row] /= np.float32(sky.variance_factor)
-        noise[row] = sky.correlated(noise[row])
-        kernels[row] = convolve(kernels.get(row, ONE_PIXEL), sky.kernel)
-    growth = _told_growth(n, kernels, settings, rng)
+    kernels = _kernels(n, skies, settings, rng)
+    unit = _correlate(noise, kernels, settings, rng)
     effective_snr = np.empty(n)
     binning = _binning(library.psf[library.group[indices], 0], settings, rng)
     level = _sky_left(n, settings, rng) * binning
@@ -390,7 +400,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         noise[row] *= np.sqrt(true_variance[row])
         seen = image[row] + noise[row]
         seen += np.float32(level[row])
-        seen *= valid[row] / np.float32(growth[row])
+        seen *= valid[row] / np.float32(unit[row])
         orientation = orient(seen, (REACH, REACH))
         image[row] = orientation.apply(seen)
         weight[row] = orientation.apply(valid[row] / told_variance[row])
@@ -398,7 +408,7 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
         effective_snr[row] /= kernel.sum()
 
     truth = {
-        'ln_flux': np.log(flux / growth),
+        'ln_flux': np.log(flux / unit),
         'snr': snr,
         'effective_snr': effective_snr,
         'floor': floor,

@@ -14,6 +14,9 @@ from astroflux.training.loop import Stamps, Trainer
 
 __all__ = ['make_stamps', 'make_trainer', 'train', 'trained_ranges']
 
+# Processes beside a training on a CPU: more are not needed to keep up with it.
+MOST_OBSERVERS = 2
+
 
 def make_stamps(config, directory, *, workers=2, progress=True):
     """Render what stamps are missing, and read those of training, validation and calibration."""
@@ -51,7 +54,7 @@ def _n_observers(workers, device):
     # the library is shared with them, which only a fork does
     if 'fork' not in get_all_start_methods():
         return 0
-    return workers if device == 'cuda' else workers - 1
+    return workers if device == 'cuda' else min(max(workers - 1, 0), MOST_OBSERVERS)
 
 
 @contextmanager
@@ -106,7 +109,8 @@ def train(
     device : str
         ``'cpu'``, ``'cuda'``, or ``'auto'`` for a GPU if there is one.
     workers : int
-        Processes for rendering; all but one of them observe stamps while the network is trained.
+        Processes for rendering. If there are more than one, some observe stamps ahead of the
+        training.
     progress : bool
         Whether to show progress bars.
 

@@ -1,10 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The sky of an observation, made of the stamps of a library: each is rendered once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import convolve
 
 from astroflux.networks.orientation import ORIENTATIONS
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
@@ -25,6 +24,8 @@ MARGIN = 30
 # A galaxy of the library stands for one of another radius the rarer, the more they differ:
 # standard deviation of the logarithm of their ratio.
 RADIUS_TOLERANCE = 0.4
+# And it may be larger by this factor at most.
+MOST_ENLARGED = 3.0
 
 # Of a stamp, in pixels.
 SMALLEST_REACH = 10
@@ -44,10 +45,6 @@ class Sky:
     kernel: np.ndarray
     #: The stated variance over the true one.
     variance_factor: float
-
-    def correlated(self, noise):
-        """Return white noise as that of a coadd."""
-        return convolve(noise, self.kernel.astype(noise.dtype), mode='wrap')
 
 
 def add_stamp(canvas, stamp, scale, dx, dy):
@@ -73,6 +70,10 @@ def draw_sky(library, index, alone, flux, population, rng):
     side = CANVAS_SIZE + 2 * MARGIN
     sources = population.draw((side, side), fwhm, rng, target_flux=flux)
     stand_ins = _stand_ins(library, group, sources, rng)
+    radius = library.truth.half_light_radius[stand_ins]
+    # better a star than a galaxy that is far too large
+    radius = np.where(radius > MOST_ENLARGED * sources.radius, 0.0, radius)
+    sources = replace(sources, radius=radius)
     detected, faint = np.zeros((2, CANVAS_SIZE, CANVAS_SIZE), np.float32)
     mask = np.zeros(detected.shape, bool)
     full = sources.limit * 10 ** (0.4 * rng.uniform(*population.saturation))
