@@ -150,7 +150,8 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         It is the derivative of the flux with respect to the pixel values. As the flux is
         proportional to the cutout if its noise is scaled, too,
         ``sum(weight * cutout) + noise * d(flux)/d(noise) = flux`` (Euler's theorem), where the
-        second term is small if the galaxy is bright.
+        second term is small if the galaxy is bright. Where neighbors are found is taken for given,
+        so that beside bright ones this holds less well.
 
         Parameters
         ----------

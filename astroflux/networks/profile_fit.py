@@ -93,16 +93,20 @@ def _solve(normal, basis, *sides):
     normal, basis = normal.double(), basis.double()
     diagonal = torch.diag_embed(normal.diagonal(dim1=1, dim2=2))
     unit = torch.eye(basis.shape[-1], dtype=normal.dtype, device=normal.device)
-    for rounding in (ROUNDING, COARSE_ROUNDING):
-        matrix = basis.mT @ (normal + rounding * diagonal) @ basis + unit
+
+    def rounded(rounding):
+        return basis.mT @ (normal + rounding * diagonal) @ basis + unit
+
+    matrix = rounded(ROUNDING)
+    # without an error that would lose the rest of a batch; what is infinite remains so
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed.any():
+        matrix = torch.where(failed[:, None, None] > 0, rounded(COARSE_ROUNDING), matrix)
         factor, failed = torch.linalg.cholesky_ex(matrix)
-        if not failed.any():
-            break
-    else:
+    if failed.any():
         # what is left then: each factor by itself
         alone = torch.diag_embed(matrix.diagonal(dim1=1, dim2=2))
         matrix = torch.where(failed[:, None, None] > 0, alone, matrix)
-        # what is infinite remains so, without an error that loses the rest of the batch
         factor, _ = torch.linalg.cholesky_ex(matrix)
     solution = torch.cholesky_solve(torch.stack(sides, dim=-1).double(), factor)
     return solution.unbind(dim=-1)

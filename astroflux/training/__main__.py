@@ -12,7 +12,13 @@ from astroflux.training.run import train
 @click.option('--network', help='Finished weights: train only what is for blocks of pixels.')
 @click.option('--resume', is_flag=True, help='Go on from the checkpoint in the folder.')
 @click.option('--device', default='auto', show_default=True, help='cpu, cuda or auto.')
-@click.option('--workers', default=2, show_default=True, help='Processes for rendering.')
+@click.option(
+    '--workers',
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help='Processes for rendering, and for observing beside the training.',
+)
 def main(configuration, output, network, resume, device, workers):
     """Train the network of CONFIGURATION (a shipped name or a TOML file)."""
     path = train(

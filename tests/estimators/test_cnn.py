@@ -300,6 +300,39 @@ def test_large_galaxies_of_one_image(draw_galaxy):
     assert columns_of(answer)['flux'][0] == pytest.approx(3e6, rel=0.05)
 
 
+def test_columns_and_flags_of_neighbors():
+    """In blocks of three pixels; infinitely far means that there is none."""
+    n = 3
+    names = ('ln_flux', 'ln_radius', 'ln_radius_error', 'novelty', 'concentration')
+    names += ('concentration_error', 'bulge_to_total', 'bulge_to_total_error')
+    values = {name: np.zeros(n) for name in names}
+    values |= {
+        'quantiles': np.zeros((n, 7)),
+        'detection_snr': np.full(n, 50.0),
+        'n_neighbors': np.array([0.0, 1.0, 2.0]),
+        'neighbor_distance': np.array([np.inf, 8.0, 3.0]),
+        'neighbor_light': np.array([0.0, 0.05, 0.4]),
+        'rival': np.array([0.0, 0.0, 3.0]),
+    }
+    ones = np.ones(n)
+    answer = Answer(values, ones, 3 * ones, np.zeros(n, bool), 4 * ones)
+    results = results_of(answer, {})
+    np.testing.assert_array_equal(results['n_neighbors'], [0, 1, 2])
+    np.testing.assert_array_equal(results['neighbor_distance'], [np.nan, 24, 9])
+    np.testing.assert_array_equal(results['neighbor_light'], [0, 0.05, 0.4])
+    wanted = [0, 0, MeasurementFlag.NEIGHBOUR | MeasurementFlag.AMBIGUOUS]
+    np.testing.assert_array_equal(results['flags'], wanted)
+
+
+def test_a_value_that_fills_up_a_number_loses_no_other_row(estimator, make_ccd):
+    good, bad = make_ccd((61, 61)), make_ccd((61, 61))
+    bad.data[5, 5] = 1e30
+    table = estimator.measure([good, bad], psf_fwhm=4.0)
+    assert table['flux'][0].value == estimator.predict(good, psf_fwhm=4.0).value
+    assert np.isnan(table['flux'][1])
+    assert 'FAILED' in decode_flags(table['flags'])[1]
+
+
 def test_threads_share_an_estimator(many, monkeypatch):
     """With more PSFs than are remembered, so that they drive each other's out."""
     monkeypatch.setattr(_canvas, 'MAX_REMEMBERED', 2)

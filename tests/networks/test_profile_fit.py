@@ -392,29 +392,33 @@ def test_features(n_steps):
     assert_allclose(answer['features'][:, 8], 0, atol=1e-4)
 
 
-def test_gradients():
-    """Every number of a guess, and the free modes, can be learned."""
+@pytest.mark.parametrize('n_neighbors', [0, 2])
+def test_gradients(n_neighbors):
+    """Every number of a guess, the free modes and what is learned of neighbors have one."""
     parameters, value = model_of(GALAXIES)
     generator = torch.Generator().manual_seed(4)
     value = 0.9 * value + torch.randn(value.shape, generator=generator)
+    if n_neighbors:
+        value = value + model_of([(5e3, 14.0, 9.0, 1.0, 3.0, 0.6, 30.0)])[1]
     weight = torch.ones_like(value)
     weight[:, -120:] = 0
     value = value * weight
     guess = guess_of(parameters, 2, free=0.3, bend=0.1, cut=10.0, misfit=0.03)
     leaves = {}
     # without neighbors the width of the PSF is not used
-    for name in vars(guess).keys() - {'fwhm'}:
+    for name in vars(guess).keys() - (set() if n_neighbors else {'fwhm'}):
         leaves[name] = getattr(guess, name).clone().requires_grad_()
         setattr(guess, name, leaves[name])
-    fit = ProfileFit(2)
+    fit = ProfileFit(2, n_neighbors=n_neighbors)
     answer = fit(value, weight, guess)
     loss = answer['ln_sersic'].sum() + answer['ln_free'].sum() + answer['features'].mean()
     loss.backward()
     for name, leaf in leaves.items():
         assert torch.isfinite(leaf.grad).all(), name
         assert leaf.grad.abs().max() > 0, name
-    assert torch.isfinite(fit.free_modes.grad).all()
-    assert fit.free_modes.grad.abs().max() > 0
+    for name, parameter in fit.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
 
 
 # -- normal equations --------------------------------------------------------------------------

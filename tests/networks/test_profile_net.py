@@ -9,6 +9,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
+from astroflux.networks.neighbors import NEIGHBOR_OUTPUTS
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
 from astroflux.networks.outputs import FIRST_OUTPUTS, QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry
@@ -37,18 +38,23 @@ def make_network(seed=0, **settings):
     return network.eval()
 
 
-@pytest.fixture(scope='module')
-def network():
-    return make_network()
+@pytest.fixture(scope='module', params=[0, 3], ids=['galaxy alone', 'with neighbors'])
+def network(request):
+    return make_network(n_neighbors=request.param)
 
 
 @pytest.fixture(scope='module')
 def batch(gaussian):
-    """Four galaxies in noise, of which the second has no known PSF, nor the third its shape."""
+    """
+    Four galaxies in noise, of which the second has no known PSF, nor the third its shape.
+
+    The third has a neighbor.
+    """
     generator = torch.Generator().manual_seed(0)
     shapes = [(3.0, 500.0), (2.0, 90.0), (5.0, 4000.0), (3.5, 20000.0)]
     images = torch.stack([gaussian(sigma, flux=flux, dx=0.3) for sigma, flux in shapes])
     images = images + torch.randn(images.shape, generator=generator)
+    images[2] += gaussian(2.5, flux=3000.0, dx=14, dy=5)
     psf = torch.tensor([PSF] * 4)
     psf[1] = torch.nan
     psf[2, 1:] = torch.nan
@@ -60,7 +66,7 @@ def run(network, *arguments):
         return network(*arguments)
 
 
-def shapes_of(n, with_fit=True):
+def shapes_of(n, with_fit=True, with_neighbors=False):
     shapes = {
         'ln_flux': (n,),
         'quantiles': (n, len(QUANTILES)),
@@ -70,6 +76,8 @@ def shapes_of(n, with_fit=True):
     }
     if with_fit:
         shapes |= dict.fromkeys(('ln_start', 'ln_sersic', 'ln_free', 'novelty'), (n,))
+    if with_neighbors:
+        shapes |= dict.fromkeys(NEIGHBOR_OUTPUTS, (n,))
     return shapes
 
 
@@ -78,7 +86,9 @@ def assert_answer(answer, n, with_fit=True):
     for name, shape in shapes_of(n, with_fit).items():
         assert answer[name].shape == shape, name
     for name, values in answer.items():
-        assert torch.isfinite(values).all(), name
+        # infinite if there is no neighbor
+        assert torch.isfinite(values).all() or name == 'neighbor_distance', name
+        assert not torch.isnan(values).any(), name
     assert torch.all(answer['quantiles'].diff(dim=1) > 0)
     for name in FIRST_OUTPUTS:
         assert torch.all(answer[f'{name}_error'] > 0)
@@ -89,18 +99,21 @@ def assert_answer(answer, n, with_fit=True):
 # -- answers -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('n_steps', [0, 1, 3])
-def test_answer(batch, n_steps):
-    network = make_network(n_steps=n_steps)
+@pytest.mark.parametrize(('n_steps', 'n_neighbors'), [(0, 0), (1, 0), (3, 0), (1, 2), (2, 4)])
+def test_answer(batch, n_steps, n_neighbors):
+    network = make_network(n_steps=n_steps, n_neighbors=n_neighbors)
     answer = run(network, *batch)
     assert_answer(answer, 4, with_fit=n_steps > 0)
-    names = set(shapes_of(4, n_steps > 0)) | ({'judged'} if n_steps else set())
+    names = set(shapes_of(4, n_steps > 0, n_neighbors > 0)) | ({'judged'} if n_steps else set())
     assert set(answer) == names
+    if n_neighbors:
+        assert answer['n_neighbors'][2] > 0
+        assert torch.all(answer['n_neighbors'] <= n_neighbors)
 
 
 @pytest.mark.parametrize('case', ['empty', 'nothing usable', 'half', 'very bright', 'negative'])
-@pytest.mark.parametrize('n_steps', [0, 2])
-def test_odd_stamps(batch, case, n_steps):
+@pytest.mark.parametrize(('n_steps', 'n_neighbors'), [(0, 0), (2, 0), (2, 3)])
+def test_odd_stamps(batch, case, n_steps, n_neighbors):
     images, weight, psf = batch
     if case == 'empty':
         images = torch.zeros_like(images)
@@ -114,7 +127,8 @@ def test_odd_stamps(batch, case, n_steps):
         images = 1e6 * images
     else:
         images = -images
-    assert_answer(run(make_network(n_steps=n_steps), images, weight, psf), 4, n_steps > 0)
+    network = make_network(n_steps=n_steps, n_neighbors=n_neighbors)
+    assert_answer(run(network, images, weight, psf), 4, n_steps > 0)
 
 
 def test_shared_weight(network, batch):
@@ -213,7 +227,7 @@ def test_untrained_network_begins_with_the_fit(gaussian):
 def test_nothing_is_novel_before_the_fit(network, batch):
     answer = run(network, *batch)
     assert torch.all(answer['novelty'] < 1e-6)
-    other = make_network()
+    other = make_network(n_neighbors=network.settings['n_neighbors'])
     features = torch.randn(500, answer['judged'].shape[1])
     other.familiarity.fit(features, torch.linspace(5, 500, 500))
     novelty = run(other, *batch)['novelty']
@@ -224,9 +238,9 @@ def test_nothing_is_novel_before_the_fit(network, batch):
 # -- training ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('n_steps', [0, 2])
+@pytest.mark.parametrize(('n_steps', 'n_neighbors'), [(0, 0), (2, 0), (2, 3)])
 @pytest.mark.parametrize('untrained', [True, False])
-def test_gradients_are_finite(batch, n_steps, untrained):
+def test_gradients_are_finite(batch, n_steps, n_neighbors, untrained):
     """Also with borders without weight, an empty stamp, and a PSF that is not known."""
     images, weight, psf = batch
     weight = weight.expand(4, -1, -1).clone()
@@ -235,7 +249,8 @@ def test_gradients_are_finite(batch, n_steps, untrained):
     images = images * weight
     images[3] = 0
     torch.manual_seed(1)
-    network = ProfileNet(**SMALL, n_steps=n_steps) if untrained else make_network(n_steps=n_steps)
+    settings = {'n_steps': n_steps, 'n_neighbors': n_neighbors}
+    network = ProfileNet(**SMALL, **settings) if untrained else make_network(**settings)
     network.train()
     answer = network(images, weight, psf)
     truth = {
@@ -280,7 +295,9 @@ def test_derivative_by_pixels(network, batch):
     up, down = (
         run(network, images.detach() + sign * step, weight, psf)['ln_flux'] for sign in (1, -1)
     )
-    assert float((derivative * step).sum()) == pytest.approx(float((up - down) / 2), rel=0.05)
+    # where neighbors are looked for is not differentiated
+    allowed = 0.2 if network.settings['n_neighbors'] else 0.05
+    assert float((derivative * step).sum()) == pytest.approx(float((up - down) / 2), rel=allowed)
 
 
 def test_says_what_its_settings_name(batch):

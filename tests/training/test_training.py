@@ -511,8 +511,20 @@ def test_configuration_without_a_section(configuration, tmp_path):
         read_configuration(path)
 
 
-def test_shipped_configuration_covers_the_promised_population():
-    config = read_configuration('profile-4')
+def test_observed_ahead_or_in_between(configuration, trained):
+    """A process of its own observes the same batches."""
+    config = read_configuration(configuration)
+    first = []
+    for n_observers in (0, 1):
+        trainer = make_trainer(config, trained, workers=1, progress=False)
+        trainer.n_observers = n_observers
+        first.append(list(trainer.batches(trainer.training, range(2))))
+    torch.testing.assert_close(*first, equal_nan=True)
+
+
+@pytest.mark.parametrize('name', ['profile-4', 'profile-5'])
+def test_shipped_configuration_covers_the_promised_population(name):
+    config = read_configuration(name)
     assert config.blocks.training.observation.max_binning == MAX_BINNING
     assert config.blocks.network['sees_binning']
     library, observation = config.training.library, config.training.observation
@@ -528,3 +540,16 @@ def test_shipped_configuration_covers_the_promised_population():
     assert observation.snr[0] <= 3 < 10_000 <= observation.snr[1]
     assert observation.max_neighbours == 3
     assert observation.sky_residual > 0
+
+
+def test_a_third_of_the_galaxies_and_half_of_the_skies_are_as_real_ones():
+    config = read_configuration('profile-5')
+    assert config.training.library['structured_fraction'] >= 1 / 3
+    assert config.training.library['richer_fraction'] > 0.5
+    assert config.training.observation.sky_fraction >= 0.5
+    assert config.calibration.observation.sky_fraction >= 0.5
+    # no seed of the training before
+    seeds = [
+        read_configuration(name).training.library['seed'] for name in ('profile-4', 'profile-5')
+    ]
+    assert seeds[0] != seeds[1]
