@@ -328,7 +328,8 @@ def test_a_value_that_fills_up_a_number_loses_no_other_row(estimator, make_ccd):
     good, bad = make_ccd((61, 61)), make_ccd((61, 61))
     bad.data[5, 5] = 1e30
     table = estimator.measure([good, bad], psf_fwhm=4.0)
-    assert table['flux'][0].value == estimator.predict(good, psf_fwhm=4.0).value
+    alone = estimator.predict(good, psf_fwhm=4.0)
+    assert table['flux'][0].value == pytest.approx(alone.value, rel=1e-5)
     assert np.isnan(table['flux'][1])
     assert 'FAILED' in decode_flags(table['flags'])[1]
 
