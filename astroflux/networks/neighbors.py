@@ -230,7 +230,7 @@ class NeighborFit(nn.Module):
         )
 
     @staticmethod
-    def judge(neighbors, light, left, change, value, weight, parameters, guess):
+    def judge(neighbors, light, left, weight, parameters, guess):
         """Return what is known of neighbors in the end, by name."""
         own = weight * left.modes[:, 0]
         power = (own * left.modes[:, 0]).sum(dim=1, keepdim=True) + 1e-9
@@ -257,7 +257,6 @@ class NeighborFit(nn.Module):
             'neighbor_distance': torch.where(is_one, distance, torch.inf).amin(dim=1),
             'neighbor_light': share.sum(dim=1),
             'rival': (ratio * is_rival).amax(dim=1),
-            'cleaned': value - light.total - left.light_of_others(change),
         }
 
 

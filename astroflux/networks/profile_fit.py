@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from astroflux.networks.neighbors import Left, NeighborFit
+from astroflux.networks.neighbors import Left, Light, NeighborFit
 from astroflux.networks.pyramid import tiles
 from astroflux.networks.sersic_mixture import LN_INDEX_RANGE
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
@@ -112,6 +112,41 @@ def _solve(normal, basis, *sides):
     return solution.unbind(dim=-1)
 
 
+@dataclass
+class _Equations:
+    """
+    The normal equations of a step, after the neighbors' parameters are eliminated.
+
+    Attributes
+    ----------
+    normal, slope : `torch.Tensor`
+        ``(n, p, p)`` and ``(n, p)``.
+    kept, per_sigma : `torch.Tensor`
+        ``(n, n_tiles)``: which part of its weight each tile has kept, and the inverse of the
+        standard deviation.
+    left : `~astroflux.networks.neighbors.Left`
+        What changes of the parameters leave.
+    light : `~astroflux.networks.neighbors.Light` or None
+        Of the neighbors.
+    """
+
+    normal: torch.Tensor
+    slope: torch.Tensor
+    kept: torch.Tensor
+    per_sigma: torch.Tensor
+    left: Left
+    light: Light | None
+
+
+@dataclass
+class _Solution:
+    """Changes of the profile, ``(n, 8)``, what they gain, ``(n,)``, and features of the step."""
+
+    change: torch.Tensor
+    tension: torch.Tensor
+    features: list
+
+
 class ProfileFit(nn.Module):
     """
     Fit Sersic profiles.
@@ -183,75 +218,85 @@ class ProfileFit(nn.Module):
             `~astroflux.networks.neighbors.NEIGHBOR_OUTPUTS`, and the tiles without their light,
             ``cleaned`` ``(n, n_tiles)``.
         """
-        parameters, features = guess.start, []
-        others, about_neighbors = None, {}
+        parameters, others, features = guess.start, None, []
         for step in range(self.n_steps):
             is_last = step == self.n_steps - 1
-            modes = self.model(parameters, guess.ln_variance, guess.weight, free=is_last)
-            model = modes[:, 0]
-            residual = value - model
-            variance = 1 + weight * (guess.misfit[step][:, None] * model) ** 2
-            if self.neighbors:
-                if step == 0:
-                    others = self.neighbors.start(residual, weight, model, guess, parameters)
-                light = self.neighbors.light(others, step, guess)
-                residual = residual - light.total
-                variance = variance + weight * light.misfit**2
-            surprise = weight * residual**2 / variance
-            kept = 1 / (1 + surprise.clamp(max=1e8) / guess.cut[step][:, None] ** 2)
-            counts = weight / variance * kept
-            weighted = modes * counts[:, None]
-            normal = weighted @ modes.transpose(1, 2)
-            slope = (weighted @ residual[:, :, None])[:, :, 0]
-            left = Left(residual, modes)
-            if self.neighbors:
-                left = light.eliminate(modes, counts, residual)
-                normal, slope = left.reduced(normal, slope)
-
-            width = guess.width[step]
-            push = slope[:, :N_SOLVED] * width
-            flux_only = nn.functional.one_hot(
-                torch.zeros(len(value), dtype=torch.long, device=value.device), N_SOLVED
-            )
-            move, spread = _solve(
-                normal[:, :N_SOLVED, :N_SOLVED], torch.diag_embed(width), push, flux_only
-            )
-            move = move.float()
-            flux_variance = spread[:, 0].float() * width[:, 0] ** 2
-            change = move * width
-            features += [
-                move.clamp(-10, 10),
-                0.5 * flux_variance.clamp(min=1e-12).log()[:, None],
-                1 - kept @ self.ring_mean,
-            ]
+            at, others = self._equations(value, weight, guess, parameters, others, step, is_last)
+            solution = self._sersic_step(at, guess.width[step])
+            features += solution.features
             if is_last:
-                ln_sersic = parameters[:, 0] + _ln_factor(change[:, 0])
-                tension = torch.linalg.vecdot(move, push)
-                per_sigma = weight.sqrt() / variance.sqrt()
-                ln_free, pull, free_features = self._free(
-                    parameters, normal, slope, left, per_sigma, guess, change, tension
+                break
+            if others:
+                moved = self._moved(
+                    others.parameters.flatten(0, 1),
+                    at.left.of_others(solution.change),
+                    reach=NEIGHBOR_REACH,
                 )
-                features += free_features
-                if self.neighbors:
-                    about_neighbors = self.neighbors.judge(
-                        others, light, left, change, value, weight, parameters, guess
-                    )
-                    features.append(about_neighbors.pop('features'))
-            elif self.neighbors:
-                start = others.parameters.flatten(0, 1)
-                moved = self._moved(start, left.of_others(change), reach=NEIGHBOR_REACH)
                 others.parameters = moved.view_as(others.parameters)
-            parameters = self._moved(parameters, change)
+            parameters = self._moved(parameters, solution.change)
+        ln_free, pull, of_free = self._free(parameters, at, guess, solution)
+        features += of_free
+        of_neighbors = {}
+        if others:
+            of_neighbors = self.neighbors.judge(
+                others, at.light, at.left, weight, parameters, guess
+            )
+            features.append(of_neighbors.pop('features'))
+            light = at.light.total + at.left.light_of_others(solution.change)
+            of_neighbors['cleaned'] = value - light
         return {
-            'parameters': parameters,
-            'ln_sersic': ln_sersic,
+            'parameters': self._moved(parameters, solution.change),
+            'ln_sersic': parameters[:, 0] + _ln_factor(solution.change[:, 0]),
             'ln_free': ln_free,
             'pull': pull,
             'features': torch.cat(features, dim=1),
-            **about_neighbors,
+            **of_neighbors,
         }
 
-    def _free(self, parameters, normal, slope, left, per_sigma, guess, change, sersic_tension):
+    def _equations(self, value, weight, guess, parameters, others, step, free):
+        """Return the `_Equations` of a step, and the neighbors, which the first one finds."""
+        modes = self.model(parameters, guess.ln_variance, guess.weight, free=free)
+        model = modes[:, 0]
+        residual = value - model
+        variance = 1 + weight * (guess.misfit[step][:, None] * model) ** 2
+        light = None
+        if self.neighbors:
+            others = others or self.neighbors.start(residual, weight, model, guess, parameters)
+            light = self.neighbors.light(others, step, guess)
+            residual = residual - light.total
+            variance = variance + weight * light.misfit**2
+        surprise = weight * residual**2 / variance
+        kept = 1 / (1 + surprise.clamp(max=1e8) / guess.cut[step][:, None] ** 2)
+        counts = weight / variance * kept
+        weighted = modes * counts[:, None]
+        normal = weighted @ modes.transpose(1, 2)
+        slope = (weighted @ residual[:, :, None])[:, :, 0]
+        left = Left(residual, modes)
+        if light:
+            left = light.eliminate(modes, counts, residual)
+            normal, slope = left.reduced(normal, slope)
+        # apart: the square root of a weight of zero must not be differentiated
+        per_sigma = weight.sqrt() / variance.sqrt()
+        return _Equations(normal, slope, kept, per_sigma, left, light), others
+
+    def _sersic_step(self, at, width):
+        """Solve for the profile and the sky."""
+        push = at.slope[:, :N_SOLVED] * width
+        flux_only = nn.functional.one_hot(
+            torch.zeros(len(width), dtype=torch.long, device=width.device), N_SOLVED
+        )
+        normal = at.normal[:, :N_SOLVED, :N_SOLVED]
+        move, spread = _solve(normal, torch.diag_embed(width), push, flux_only)
+        move = move.float()
+        flux_variance = spread[:, 0].float() * width[:, 0] ** 2
+        features = [
+            move.clamp(-10, 10),
+            0.5 * flux_variance.clamp(min=1e-12).log()[:, None],
+            1 - at.kept @ self.ring_mean,
+        ]
+        return _Solution(move * width, torch.linalg.vecdot(move, push), features)
+
+    def _free(self, parameters, at, guess, sersic):
         """Solve once more, with the free modes; compare with the profile alone."""
         n, k = len(parameters), self.n_gaussians
         width = torch.cat([guess.width[-1], guess.bend_width], dim=1)
@@ -259,21 +304,19 @@ class ProfileFit(nn.Module):
         basis = torch.zeros(n, N_SOLVED + 2 + k, N_SOLVED + 2 + k, device=width.device)
         basis[:, : N_SOLVED + 2, : N_SOLVED + 2] = torch.diag_embed(width)
         basis[:, N_SOLVED + 2 :, N_SOLVED + 2 :] = free
-        push = (basis.transpose(1, 2) @ slope[:, :, None])[:, :, 0]
+        push = (basis.transpose(1, 2) @ at.slope[:, :, None])[:, :, 0]
         # the change of ln(flux) with each of the solved numbers
         flux = torch.cat([width[:, :1], torch.zeros_like(width[:, 1:]), free.sum(dim=1)], dim=1)
-        move, spread = _solve(normal, basis, push, flux)
+        move, spread = _solve(at.normal, basis, push, flux)
         move, flux_variance = move.float(), (spread * flux).sum(dim=1).float()
-        free_change = (basis @ move[:, :, None])[:, :, 0]
-        ln_flux = parameters[:, 0] + _ln_factor(
-            free_change[:, 0] + free_change[:, N_SOLVED + 2 :].sum(dim=1)
-        )
+        change = (basis @ move[:, :, None])[:, :, 0]
+        ln_flux = parameters[:, 0] + _ln_factor(change[:, 0] + change[:, N_SOLVED + 2 :].sum(dim=1))
         features = []
-        for solution in (change, free_change):
-            pull = left(solution) * per_sigma
+        for each in (sersic.change, change):
+            pull = at.left(each) * at.per_sigma
             chi2 = (pull**2).clamp(max=1e4) @ self.ring_mean
             features += [torch.asinh(pull @ self.ring_sum), (chi2 + 0.01).log()]
-        gain = (torch.linalg.vecdot(move, push) - sersic_tension).abs()
+        gain = (torch.linalg.vecdot(move, push) - sersic.tension).abs()
         features += [
             move.clamp(-10, 10),
             0.5 * flux_variance.clamp(min=1e-12).log()[:, None],

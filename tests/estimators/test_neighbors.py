@@ -71,6 +71,14 @@ def test_a_brighter_neighbor_within_two_widths_is_ambiguous(ratio):
     assert row['flux_lower_95'].value < FLUX < row['flux_upper_95'].value
 
 
+def test_the_interval_is_wide_where_nothing_can_be_known():
+    alone = measure(GALAXY)
+    beside = measure(GALAXY, gaussian(FLUX, 0.9 * FWHM, 0))
+    width = [row['flux_err'].value / row['flux'].value for row in (alone, beside)]
+    assert width[1] > 4 * width[0]
+    assert beside['flux_lower_95'].value < FLUX < beside['flux_upper_95'].value
+
+
 def test_more_neighbors_than_the_fit_holds():
     angles = np.linspace(0, 2 * np.pi, 9)[:-1]
     others = [gaussian(FLUX, 20 * np.cos(a), 20 * np.sin(a)) for a in angles]
