@@ -3,7 +3,7 @@
 Neighbors of a galaxy: where they stand, and what they are in the fit of its profile.
 
 They are found as maxima of what the galaxy's profile leaves, smoothed as a point source is, in
-blocks of pixels around it. In each step of the fit they are Sersic profiles of their own, whose
+blocks of pixels. In each step of the fit they are Sersic profiles of their own, whose
 parameters are solved for together with the galaxy's: what the galaxy's are worth once the
 neighbors' are free is what is left of its normal equations when theirs are eliminated.
 """
@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn import functional
 
 from astroflux.networks.photometry import compress
-from astroflux.networks.pyramid import BLOCKS, EXTENTS, tiles
+from astroflux.networks.pyramid import BLOCKS, PICTURE_SIZES, tiles
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
 
-__all__ = ['NEIGHBOR_OUTPUTS', 'Left', 'Light', 'NeighborFit', 'Neighbors']
+__all__ = ['LEVEL', 'NEIGHBOR_OUTPUTS', 'Left', 'Light', 'NeighborFit', 'Neighbors']
 
 # What an answer says of neighbors: their number; how far the nearest one is, in pixels, infinite
 # if there is none; their light
@@ -34,18 +34,21 @@ N_PARAMETERS = len(PROFILE_PARAMETERS)
 # Of the mixture that stands for a neighbor's profile.
 N_GAUSSIANS = 5
 
-# Neighbors are looked for in blocks of this side, as far as these tile the stamp.
-BLOCK, EXTENT = BLOCKS[1], EXTENTS[1]
-N_BLOCKS = EXTENT // BLOCK
+# Neighbors are looked for in the picture of blocks of this side, which holds the whole canvas.
+LEVEL = 1
+BLOCK, N_BLOCKS = BLOCKS[LEVEL], PICTURE_SIZES[LEVEL]
 
 # A maximum counts from this signal-to-noise ratio on, and this far from the galaxy in FWHM and,
 # where the PSF is narrower than a block, a block. What the fit makes of it is a neighbor if it
-# still has that signal-to-noise ratio.
+# still has that signal-to-noise ratio. The farther away, the less it matters: it is left out if its
+# signal-to-noise ratio over the square of its distance in FWHM is below a limit, and of many
+# those count for which this is largest.
 LOWEST_SNR = 4.0
-NEAREST = 0.7
+NEAREST = 1.0
+LEAST_INFLUENCE = 0.3
 
 # The galaxy's profile is taken to be wrong by this part where neighbors are looked for.
-MISFIT = 0.1
+MISFIT = 0.3
 
 # What neighbors start from: half-light radius in FWHM, Sersic index.
 RADIUS, INDEX = 0.4, 1.0
@@ -94,30 +97,23 @@ class Neighbors:
 
 
 class _Finder(nn.Module):
-    """Find the brightest maxima of a residual."""
+    """Find the maxima of a residual that matter most."""
 
     def __init__(self, n_neighbors):
         super().__init__()
         self.n_neighbors = n_neighbors
-        all_tiles = tiles()
-        used = slice(all_tiles.bounds[0].start, all_tiles.bounds[1].stop)
-        x, y = (
-            np.floor((axis[used] + EXTENT / 2) / BLOCK).astype(int)
-            for axis in (all_tiles.x, all_tiles.y)
-        )
-        self._used = used
         ticks = BLOCK * (np.arange(N_BLOCKS) - N_BLOCKS // 2)
+        tile, factor = _tiles_of_blocks(ticks)
         for name, array in {
-            'block': y * N_BLOCKS + x,
-            'side': all_tiles.side[used].astype(np.float32),
             'ticks': ticks.astype(np.float32),
+            'tile': tile,
+            'factor': factor.astype(np.float32),
         }.items():
             self.register_buffer(name, torch.as_tensor(array), persistent=False)
 
-    def _smoothed(self, values, kernel):
-        """Return values of tiles, summed up in blocks and smoothed."""
-        blocks = values.new_zeros(len(values), N_BLOCKS**2).index_add_(1, self.block, values)
-        return kernel @ blocks.view(-1, N_BLOCKS, N_BLOCKS) @ kernel
+    def in_blocks(self, values):
+        """Return a smooth image in tiles, ``(n, n_tiles)``, in blocks, ``(n, 49, 49)``."""
+        return (values[:, self.tile] * self.factor).unflatten(1, (N_BLOCKS, N_BLOCKS))
 
     def forward(self, residual, weight, fwhm, centre):
         """
@@ -126,7 +122,7 @@ class _Finder(nn.Module):
         Parameters
         ----------
         residual, weight : `torch.Tensor`
-            ``(n, n_tiles)``.
+            ``(n, 49, 49)``, in blocks.
         fwhm : `torch.Tensor`
             ``(n,)``, of the PSF in pixels.
         centre : `torch.Tensor`
@@ -136,22 +132,24 @@ class _Finder(nn.Module):
         -------
         neighbors : `Neighbors`
         """
-        residual, weight = residual[:, self._used], weight[:, self._used]
         # wider than a point source, as most are galaxies; half of a Gaussian is within FWHM / 2
         variance = (gaussian_fwhm_to_sigma * fwhm) ** 2 * (1 + (2 * RADIUS) ** 2) + BLOCK**2 / 12
         apart = self.ticks[:, None] - self.ticks
         kernel = (-0.5 * apart**2 / variance[:, None, None]).exp()
-        score = self._smoothed(self.side * weight * residual, kernel)
-        information = self._smoothed(self.side**2 * weight, kernel**2).clamp(min=1e-6)
+        # of the brightness per pixel
+        score = kernel @ (BLOCK * weight * residual) @ kernel
+        information = (kernel**2 @ (BLOCK**2 * weight) @ kernel**2).clamp(min=1e-6)
         snr = score / information.sqrt()
         x, y = self.ticks - centre[:, :1], self.ticks - centre[:, 1:]
         distance = (x[:, None, :] ** 2 + y[:, :, None] ** 2).sqrt()
+        influence = snr * (fwhm[:, None, None] / distance.clamp(min=BLOCK)) ** 2
         highest = functional.max_pool2d(snr[:, None], 3, stride=1, padding=1)[:, 0]
-        counts = (snr == highest) & (snr > LOWEST_SNR)
+        counts = (snr == highest) & (snr > LOWEST_SNR) & (influence > LEAST_INFLUENCE)
         counts &= distance > (NEAREST * fwhm).clamp(min=BLOCK)[:, None, None]
-        found, place = (snr * counts).flatten(1).topk(self.n_neighbors, dim=1)
+        found, place = (influence * counts).flatten(1).topk(self.n_neighbors, dim=1)
         row, column = place // N_BLOCKS, place % N_BLOCKS
         flux = (score / information).flatten(1).gather(1, place) * 2 * math.pi * variance[:, None]
+        exists = (found > 0).to(flux.dtype)
         zero = torch.zeros_like(flux)
         parameters = [
             flux.clamp(min=1e-3).log(),
@@ -162,7 +160,8 @@ class _Finder(nn.Module):
             zero + (RADIUS * fwhm[:, None]).log(),
             zero + math.log(INDEX),
         ]
-        return Neighbors(torch.stack(parameters, dim=2), (found > 0).to(flux.dtype), found)
+        snr = snr.flatten(1).gather(1, place) * exists
+        return Neighbors(torch.stack(parameters, dim=2), exists, snr)
 
     @staticmethod
     def _beyond(snr, row, column):
@@ -173,6 +172,15 @@ class _Finder(nn.Module):
         curvature = (2 * top - low - high).clamp(min=1e-3)
         beyond = BLOCK * (0.5 * (high - low) / curvature).clamp(-0.5, 0.5)
         return torch.where(column == here, beyond, 0.0)
+
+
+def _tiles_of_blocks(ticks):
+    """Return for each block the tile that holds its centre, and the block's value over its."""
+    all_tiles = tiles()
+    y, x = (axis.ravel()[:, None] for axis in np.meshgrid(ticks, ticks, indexing='ij'))
+    apart = np.maximum(abs(all_tiles.x - x), abs(all_tiles.y - y))
+    tile = np.argmax(apart < all_tiles.side / 2, axis=1)
+    return tile, BLOCK / all_tiles.side[tile]
 
 
 class NeighborFit(nn.Module):
@@ -197,11 +205,16 @@ class NeighborFit(nn.Module):
         self.ln_misfit = nn.Parameter(torch.zeros(n_steps))
         self.register_buffer('width', torch.tensor(WIDTH), persistent=False)
 
-    def start(self, residual, weight, model, guess, parameters):
-        """Find neighbors in what the model of a galaxy leaves."""
+    def start(self, blocks, weight, model, guess):
+        """
+        Find neighbors in what the model of a galaxy leaves.
+
+        Blocks and weights are the picture ``LEVEL`` of the pyramid, the model is in tiles.
+        """
         with torch.no_grad():
+            model = self.find.in_blocks(model)
             weight = weight / (1 + weight * (MISFIT * model) ** 2)
-            return self.find(residual, weight, guess.fwhm, parameters[:, 1:3])
+            return self.find(blocks - model, weight, guess.fwhm, guess.start[:, 1:3])
 
     def light(self, neighbors, step, guess):
         """Return the `Light` of neighbors as they are at a step."""

@@ -31,7 +31,7 @@ N_SOLVED = N_PARAMETERS + 1
 LOWEST = (-60.0, -4.0, -4.0, -2.2, -2.2, -3.0, LN_INDEX_RANGE[0])
 HIGHEST = (60.0, 4.0, 4.0, 2.2, 2.2, 4.0, LN_INDEX_RANGE[1])
 # Neighbors may lie farther from the centre, by so many pixels.
-NEIGHBOR_REACH = 36.0
+NEIGHBOR_REACH = 72.0
 LARGEST_STEP = (2.0, 2.0, 0.7, 0.7, 0.7, 0.7)
 
 # A fit may lower the flux to this part at a step, and no further.
@@ -197,7 +197,7 @@ class ProfileFit(nn.Module):
         n_alone = self.n_steps * (N_SOLVED + 1 + self.n_rings) + 4 * self.n_rings + n_free + 2
         return n_alone + (self.neighbors.n_features if self.neighbors else 0)
 
-    def forward(self, value, weight, guess):
+    def forward(self, value, weight, guess, blocks=None):
         """
         Fit a batch.
 
@@ -208,6 +208,9 @@ class ProfileFit(nn.Module):
             variances; 0 where nothing is known.
         guess : `ProfileGuess`
             Where to start.
+        blocks : tuple of `torch.Tensor`, optional
+            Where neighbors are looked for: the picture in blocks of
+            `~astroflux.networks.neighbors.NeighborFit`, and its weights.
 
         Returns
         -------
@@ -221,7 +224,10 @@ class ProfileFit(nn.Module):
         parameters, others, features = guess.start, None, []
         for step in range(self.n_steps):
             is_last = step == self.n_steps - 1
-            at, others = self._equations(value, weight, guess, parameters, others, step, is_last)
+            modes = self.model(parameters, guess.ln_variance, guess.weight, free=is_last)
+            if self.neighbors and step == 0:
+                others = self.neighbors.start(*blocks, modes[:, 0], guess)
+            at = self._equations(value, weight, guess, modes, others, step)
             solution = self._sersic_step(at, guess.width[step])
             features += solution.features
             if is_last:
@@ -253,15 +259,13 @@ class ProfileFit(nn.Module):
             **of_neighbors,
         }
 
-    def _equations(self, value, weight, guess, parameters, others, step, free):
-        """Return the `_Equations` of a step, and the neighbors, which the first one finds."""
-        modes = self.model(parameters, guess.ln_variance, guess.weight, free=free)
+    def _equations(self, value, weight, guess, modes, others, step):
+        """Return the `_Equations` of a step."""
         model = modes[:, 0]
         residual = value - model
         variance = 1 + weight * (guess.misfit[step][:, None] * model) ** 2
         light = None
-        if self.neighbors:
-            others = others or self.neighbors.start(residual, weight, model, guess, parameters)
+        if others:
             light = self.neighbors.light(others, step, guess)
             residual = residual - light.total
             variance = variance + weight * light.misfit**2
@@ -277,7 +281,7 @@ class ProfileFit(nn.Module):
             normal, slope = left.reduced(normal, slope)
         # apart: the square root of a weight of zero must not be differentiated
         per_sigma = weight.sqrt() / variance.sqrt()
-        return _Equations(normal, slope, kept, per_sigma, left, light), others
+        return _Equations(normal, slope, kept, per_sigma, left, light)
 
     def _sersic_step(self, at, width):
         """Solve for the profile and the sky."""

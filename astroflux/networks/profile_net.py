@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from astroflux.networks.familiarity import Familiarity
 from astroflux.networks.layers import DenseResidual, picture_stack, silent
-from astroflux.networks.neighbors import NEIGHBOR_OUTPUTS
+from astroflux.networks.neighbors import LEVEL, NEIGHBOR_OUTPUTS
 from astroflux.networks.oddity import Oddity
 from astroflux.networks.outputs import FIRST_OUTPUTS, QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry, compress
@@ -324,7 +324,8 @@ class ProfileNet(nn.Module):
         """Guess a profile, fit it, and return the fit and its features."""
         guess = self._guess(view, hidden, binning)
         weight = self.pyramid.tile(raw.weights).expand(len(hidden), -1)
-        fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess)
+        blocks = raw.pictures[LEVEL], raw.weights[LEVEL]
+        fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess, blocks)
         fit['ln_start'] = guess.start[:, 0]
         fit['ln_fwhm'] = guess.fwhm.log()
         x, y, e1, e2, ln_radius, ln_index = fit['parameters'][:, 1:].unbind(dim=1)

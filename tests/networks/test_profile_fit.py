@@ -410,7 +410,10 @@ def test_gradients(n_neighbors):
         leaves[name] = getattr(guess, name).clone().requires_grad_()
         setattr(guess, name, leaves[name])
     fit = ProfileFit(2, n_neighbors=n_neighbors)
-    answer = fit(value, weight, guess)
+    blocks = None
+    if n_neighbors:
+        blocks = tuple(fit.neighbors.find.in_blocks(part) for part in (value, weight))
+    answer = fit(value, weight, guess, blocks)
     loss = answer['ln_sersic'].sum() + answer['ln_free'].sum() + answer['features'].mean()
     loss.backward()
     for name, leaf in leaves.items():
