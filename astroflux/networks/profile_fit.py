@@ -218,7 +218,7 @@ class ProfileFit(nn.Module):
             ``parameters`` ``(n, 7)``; ``ln_sersic`` and ``ln_free`` ``(n,)``, ln of the flux of
             the profile alone, and with the free modes; ``pull`` ``(n, n_tiles)``, what the latter
             leaves in units of the noise; ``features`` ``(n, n_features)``. With neighbors also
-            `~astroflux.networks.neighbors.NEIGHBOR_OUTPUTS`, and the tiles without their light,
+            ``NEIGHBOR_OUTPUTS`` of ``networks/neighbors.py``, and the tiles without their light,
             ``cleaned`` ``(n, n_tiles)``.
         """
         parameters, others, features = guess.start, None, []

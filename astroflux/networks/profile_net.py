@@ -215,7 +215,7 @@ class ProfileNet(nn.Module):
             ``ln_flux`` ``(n,)``, in units of the noise; ``quantiles`` ``(n, 7)`` of its
             predictive distribution, relative to it; the ``outputs`` by their names and, as
             ``NAME_error``, their errors, each ``(n,)``; ``detection_snr`` of the best matched
-            filter; with neighbors, what `~astroflux.networks.neighbors.NEIGHBOR_OUTPUTS`
+            filter; with neighbors, what ``NEIGHBOR_OUTPUTS`` of ``networks/neighbors.py``
             names; and, but for training,
             ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity` has
             hardly seen the like, and what it has ``judged``.
