@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from astropy.stats import gaussian_fwhm_to_sigma
 from torch import nn
 from torch.nn import functional
 
@@ -58,6 +57,8 @@ RADIUS, INDEX = 0.4, 1.0
 # that is taken for granted, at the first step and later.
 WIDTH = (1.0, 0.25, 0.25, 0.4, 0.4, 0.5, 0.4)
 NEIGHBOR_MISFIT = (0.5, 0.1)
+
+FWHM_TO_SIGMA = 1 / math.sqrt(8 * math.log(2))
 
 ROUNDING = 1e-5
 
@@ -133,7 +134,7 @@ class _Finder(nn.Module):
         neighbors : `Neighbors`
         """
         # wider than a point source, as most are galaxies; half of a Gaussian is within FWHM / 2
-        variance = (gaussian_fwhm_to_sigma * fwhm) ** 2 * (1 + (2 * RADIUS) ** 2) + BLOCK**2 / 12
+        variance = (FWHM_TO_SIGMA * fwhm) ** 2 * (1 + (2 * RADIUS) ** 2) + BLOCK**2 / 12
         apart = self.ticks[:, None] - self.ticks
         kernel = (-0.5 * apart**2 / variance[:, None, None]).exp()
         # of the brightness per pixel
