@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from report import rst_table
-from sets import LARGE, SETS
+from set_sources import LARGE
+from sets import SETS
 from tqdm import tqdm
 
 from astroflux import CNNFluxEstimator

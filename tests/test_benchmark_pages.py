@@ -84,3 +84,30 @@ def test_every_set_is_shown(documents, tmp_path, monkeypatch):
         assert f'.. include:: _generated/benchmarks/{name}.rst.inc' in shown
     for name in {*sets} | parameters:
         assert f'.. image:: _generated/benchmarks/{name}.png' in shown
+
+
+# -- what the pages say of skies -----------------------------------------------------------------
+
+
+def column(name, method, column):
+    """Return a column of a set by the lower ends of the bins of S/N."""
+    rows = results(name)
+    rows = rows[rows['method'] == method]
+    return {float(row['low']): float(row[column]) for row in rows}
+
+
+def test_what_is_said_of_scenes():
+    alone = column('isolated', 'cnn', 'scatter_over_bound')
+    assert min(column('scene', 'cnn', 'scatter_over_bound').values()) > max(alone.values())
+    assert all(0.45 < value < 0.56 for value in column('scene', 'cnn', 'coverage_68').values())
+
+
+def test_what_is_said_of_a_real_sky():
+    for figure in ('scatter', 'rms'):
+        network, kron = (column('sky', method, figure) for method in ('cnn', 'kron'))
+        assert [low for low in network if network[low] > kron[low]] == [10, 30]
+    network, kron = (column('sky-masked', m, 'scatter_over_bound') for m in ('cnn', 'kron'))
+    assert all(network[low] < kron[low] for low in network)
+    for method in ('cnn', 'kron', 'sep'):
+        without, masked = (column(name, method, 'bias')[100] for name in ('sky', 'sky-masked'))
+        assert masked < without < 0

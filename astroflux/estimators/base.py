@@ -295,30 +295,15 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             warnings.warn(msg, AstropyUserWarning, stacklevel=2)
         return float(r2_score(np.log(truth[usable]), np.log(measured[usable])))
 
-    def _collect(
-        self,
-        cutouts,
-        *,
-        psf=None,
-        psf_fwhm=None,
-        positions=None,
-        noise_correlation=None,
-        progress=None,
-    ):
-        """Measure all cutouts, a batch at a time, into a `RowCollector`."""
+    def _collect(self, cutouts, *, progress=None, **options):
+        """Measure all cutouts, a batch at a time; the options are those of `iter_cutouts`."""
         self._check_params()
         batch_size = 1
         if hasattr(self, 'batch_size'):
             check_values({'batch_size': POSITIVE_INTEGER}, self)
             batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
-        stream = iter_cutouts(
-            cutouts,
-            psf=psf,
-            psf_fwhm=psf_fwhm,
-            positions=positions,
-            noise_correlation=noise_correlation,
-        )
+        stream = iter_cutouts(cutouts, **options)
         with _progress_bar(cutouts, progress) as bar:
             while batch := list(islice(stream, batch_size)):
                 measurable = [

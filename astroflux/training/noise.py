@@ -4,10 +4,11 @@
 import numpy as np
 from scipy.ndimage import convolve
 
+from astroflux.cutouts._correlation import NoiseCorrelation
 from astroflux.networks.orientation import ORIENTATIONS
 from astroflux.networks.pyramid import CANVAS_SIZE
 
-__all__ = ['correlated', 'draw_kernel', 'noise_maps']
+__all__ = ['correlate', 'draw_kernels', 'noise_maps']
 
 # Range of the noise's changes across a stamp: variances of a coarser half, slopes
 # of ln(variance) over the stamp, jitter of ln(variance) per pixel.
@@ -58,7 +59,14 @@ def noise_maps(models, settings, rng):
     return true, told
 
 
-def draw_kernel(rng):
+def draw_kernels(n, given, settings, rng):
+    """Return the kernels of correlated noise by row: the given ones, and some for other rows."""
+    is_correlated = rng.random(n) < settings.correlated_noise_fraction
+    others = {row: _draw_kernel(rng) for row in np.flatnonzero(is_correlated) if row not in given}
+    return {**given, **others}
+
+
+def _draw_kernel(rng):
     """Draw the kernel of noise that is correlated with the next pixels; the variance stays."""
     p, q = rng.uniform(0, MAX_CORRELATION, 2)
     # as in bilinear interpolation: the sum over a pixel and the next ones
@@ -66,6 +74,20 @@ def draw_kernel(rng):
     return kernel / np.sqrt((kernel**2).sum())
 
 
-def correlated(noise, kernel):
-    """Return white noise as that of a coadd."""
-    return convolve(noise, kernel.astype(noise.dtype), mode='wrap')
+def correlate(noise, kernels, settings, rng):
+    """
+    Correlate white noise of some stamps, in place; return the noise that is the unit of each.
+
+    It is one, or that which a user's ``noise_correlation`` makes of it. Blocks of pixels are so
+    large that their noise is hardly correlated, but grown.
+    """
+    unit = np.ones(len(noise))
+    for row, kernel in kernels.items():
+        growth = NoiseCorrelation.of_kernel(kernel).growth
+        if settings.max_binning > 1:
+            noise[row] *= np.float32(growth)
+        else:
+            noise[row] = convolve(noise[row], kernel.astype(noise.dtype), mode='wrap')
+        if rng.random() < settings.told_correlation_fraction:
+            unit[row] = growth * np.exp(settings.correlation_error * rng.standard_normal())
+    return unit

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from astroflux.cutouts._correlation import NoiseCorrelation
 from astroflux.networks.orientation import ORIENTATIONS, Orientation
 from astroflux.networks.outputs import SHAPE
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH
 from astroflux.simulation.sky import SkyPopulation
-from astroflux.training.noise import correlated, draw_kernel, noise_maps
+from astroflux.training.noise import correlate, draw_kernels, noise_maps
 from astroflux.training.sky import add_stamp, draw_sky
 
 __all__ = ['Observation', 'ObservationSettings', 'draw_indices', 'observe']
@@ -324,32 +323,6 @@ def _sky_left(n, settings, rng):
     return width * rng.standard_normal(n)
 
 
-def _kernels(n, skies, settings, rng):
-    """Return the kernels of the noise that is correlated, by row: of skies, and of some others."""
-    is_correlated = rng.random(n) < settings.correlated_noise_fraction
-    others = {row: draw_kernel(rng) for row in np.flatnonzero(is_correlated) if row not in skies}
-    return {**{row: sky.kernel for row, sky in skies.items()}, **others}
-
-
-def _correlate(noise, kernels, settings, rng):
-    """
-    Correlate the noise of some stamps, in place; return the noise that is the unit of each stamp.
-
-    It is one, or that which a user's ``noise_correlation`` makes of it. Blocks of pixels are so
-    large that their noise is hardly correlated, but grown.
-    """
-    unit = np.ones(len(noise))
-    for row, kernel in kernels.items():
-        growth = NoiseCorrelation.of_kernel(kernel).growth
-        if settings.max_binning > 1:
-            noise[row] *= np.float32(growth)
-        else:
-            noise[row] = correlated(noise[row], kernel)
-        if rng.random() < settings.told_correlation_fraction:
-            unit[row] = growth * np.exp(settings.correlation_error * rng.standard_normal())
-    return unit
-
-
 def draw_indices(library, n, settings, rng):
     """
     Draw ``n`` galaxies of a `~astroflux.training.library.Library`: their numbers.
@@ -386,8 +359,8 @@ def observe(library, indices, settings, rng, *, orient=Orientation.of):
     noise = torch.randn(image.shape, generator=generator).numpy()
     for row, sky in skies.items():
         true_variance[row] /= np.float32(sky.variance_factor)
-    kernels = _kernels(n, skies, settings, rng)
-    unit = _correlate(noise, kernels, settings, rng)
+    kernels = draw_kernels(n, {row: sky.kernel for row, sky in skies.items()}, settings, rng)
+    unit = correlate(noise, kernels, settings, rng)
     effective_snr = np.empty(n)
     binning = _binning(library.psf[library.group[indices], 0], settings, rng)
     level = _sky_left(n, settings, rng) * binning
