@@ -65,12 +65,12 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
     ``concentration`` is ``5 log10(r80 / r20)``; ``half_light_radius`` is
     circularised and without the PSF.
 
-    Weights whose training had ``n_neighbors`` solve for so many neighbors together with the
-    galaxy. ``n_neighbors``, ``neighbor_distance`` and ``neighbor_light`` say how many were found,
-    how far the nearest one is, and how much light they have over that of the galaxy where the
-    galaxy is. From a tenth of it on the flag ``NEIGHBOUR`` is set. ``AMBIGUOUS`` says that a
-    brighter source is nearer than two FWHM; what is measured is the one at the position. With
-    other weights, those that ship among them, these columns are NaN, and neighbors are best masked.
+    Up to four neighbors are solved for together with the galaxy. ``n_neighbors``,
+    ``neighbor_distance`` and ``neighbor_light`` say how many were found, how far the nearest one
+    is, and how much light they have over that of the galaxy where the galaxy is. From a tenth of
+    it on the flag ``NEIGHBOUR`` is set. ``AMBIGUOUS`` says that a brighter source is nearer than
+    two FWHM; what is measured is the one at the position. With weights whose training had no
+    ``n_neighbors`` these columns are NaN.
 
     The weights ``'study-2024'``, and others of the architecture ``StudyNet``, the network of a
     study of 2024, are kept for comparison. They are **not** proportional to the cutout: they see

@@ -246,17 +246,15 @@ class NeighborFit(nn.Module):
     @staticmethod
     def judge(neighbors, light, left, weight, parameters, guess):
         """Return what is known of neighbors in the end, by name."""
-        own = weight * left.modes[:, 0]
-        power = (own * left.modes[:, 0]).sum(dim=1, keepdim=True) + 1e-9
+        galaxy = left.modes[:, 0]
+        own = weight * galaxy
+        power = (own * galaxy).sum(dim=1, keepdim=True) + 1e-9
         share = (light.each @ own[:, :, None])[:, :, 0] / power
         # maxima that the fit has explained otherwise are none
         snr = ((light.each**2) @ weight[:, :, None])[:, :, 0].sqrt()
         is_one = snr > LOWEST_SNR
         distance = neighbors.distance(parameters)
         nearest = torch.where(is_one, distance / guess.fwhm[:, None], FARTHEST).amin(dim=1)
-        from_position = neighbors.parameters[:, :, 1:3].norm(dim=2)
-        ratio = (neighbors.parameters[:, :, 0] - parameters[:, :1]).exp() * is_one
-        is_rival = from_position < RIVAL_DISTANCE * guess.fwhm[:, None]
         features = [
             is_one.to(share.dtype).mean(dim=1),
             compress(10 * share.sum(dim=1)),
@@ -265,11 +263,17 @@ class NeighborFit(nn.Module):
             (neighbors.snr.amax(dim=1) + 1).log(),
             left.ln_lost,
         ]
+        # and neither are those that may be what the galaxy's profile lacks: they are not told
+        doubted = weight / (1 + weight * (MISFIT * galaxy) ** 2)
+        is_told = ((light.each**2) @ doubted[:, :, None])[:, :, 0].sqrt() > LOWEST_SNR
+        from_position = neighbors.parameters[:, :, 1:3].norm(dim=2)
+        is_rival = is_told & (from_position < RIVAL_DISTANCE * guess.fwhm[:, None])
+        ratio = (neighbors.parameters[:, :, 0] - parameters[:, :1]).exp()
         return {
             'features': torch.stack(features, dim=1),
-            'n_neighbors': is_one.to(share.dtype).sum(dim=1),
-            'neighbor_distance': torch.where(is_one, distance, torch.inf).amin(dim=1),
-            'neighbor_light': share.sum(dim=1),
+            'n_neighbors': is_told.to(share.dtype).sum(dim=1),
+            'neighbor_distance': torch.where(is_told, distance, torch.inf).amin(dim=1),
+            'neighbor_light': (share * is_told).sum(dim=1),
             'rival': (ratio * is_rival).amax(dim=1),
         }
 

@@ -99,6 +99,13 @@ class SkyPopulation:
     footprint_shares: tuple[float, float, float, float] = (0.4, 0.2, 0.2, 0.2)
     variance_factor: tuple[float, float] = (0.85, 1.05)
 
+    def __post_init__(self):
+        for name in ('density', 'star_share'):
+            low, high = getattr(self, name)
+            if not (0 < low <= high or low == high == 0):
+                msg = f'{name} is a range of positive numbers, or (0, 0) for none, got {low, high}'
+                raise ValueError(msg)
+
     def draw(self, shape, fwhm, rng, *, target_flux=None):
         """
         Draw the sources of one sky.
@@ -162,6 +169,8 @@ class SkyPopulation:
 
     def _magnitudes(self, expected, slope, turn_over, rng):
         """Draw magnitudes relative to the limit, as many as expected brighter than that."""
+        if expected == 0:
+            return np.empty(0)
         grid = np.arange(-self.brightest, self.faintest, STEP)
         slopes = np.clip(slope - turn_over * grid, 0.0, 0.6)
         counts = 10 ** (np.cumsum(slopes) * STEP)
@@ -172,7 +181,7 @@ class SkyPopulation:
 
 
 def _log_uniform(rng, limits):
-    return np.exp(rng.uniform(*np.log(limits)))
+    return np.exp(rng.uniform(*np.log(limits))) if any(limits) else 0.0
 
 
 def source_reach(sources, fwhm):

@@ -15,7 +15,6 @@ from astroflux.estimators.regression._training_table import (
     achievable_scatter,
     write_training_table,
 )
-from astroflux.networks import default_weights
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
 from astroflux.training.observe import draw_indices, observe
@@ -25,11 +24,13 @@ __all__ = ['make_training_table']
 
 # Observations in memory at a time, 200 kB each.
 BATCH = 256
+# A network of before, whose galaxies and observations the shipped table is made of.
+CONFIGURATION = 'profile-4'
 
 
 def make_training_table(
     directory,
-    configuration=None,
+    configuration=CONFIGURATION,
     *,
     n_galaxies=11_264,
     n_observations=40_000,
@@ -45,9 +46,8 @@ def make_training_table(
     ----------
     directory : path-like
         Folder for the rendered stamps; those that are there are used again.
-    configuration : str or path-like, optional
-        Configuration of the network's training: a shipped name, or a TOML file; by default that
-        of the default weights.
+    configuration : str or path-like
+        Configuration of a network's training: a shipped name, or a TOML file.
     n_galaxies : int
         How many of its galaxies to render; they are the first of the network's.
     n_observations : int
@@ -65,7 +65,7 @@ def make_training_table(
     -------
     table : `~astroflux.estimators.regression._training_table.TrainingTable`
     """
-    config = read_configuration(configuration or default_weights())
+    config = read_configuration(configuration)
     settings = {**config.training.library, 'n_galaxies': n_galaxies}
     render_library(directory, settings, workers=workers, progress=progress)
     library = load_library(directory, settings)
@@ -104,7 +104,7 @@ def make_training_table(
     type=click.Path(file_okay=False),
     help='Folder of the rendered stamps.  [default: that of the file, with "-stamps"]',
 )
-@click.option('--configuration', default=default_weights(), show_default=True)
+@click.option('--configuration', default=CONFIGURATION, show_default=True)
 @click.option('--galaxies', default=11_264, show_default=True, help='How many to render.')
 @click.option('--observations', default=40_000, show_default=True, help='How many to make.')
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')

@@ -8,33 +8,28 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astroflux import CNNFluxEstimator
 from astroflux.flags import MeasurementFlag as Flag
 from astroflux.flags import decode_flags
-from astroflux.networks import load_weights
 
-if not load_weights().network.settings['n_neighbors']:
-    pytest.skip('the weights that ship know no neighbors', allow_module_level=True)
+galsim = pytest.importorskip('galsim')
 
 SIZE, FWHM = 121, 4.5
-SIGMA = FWHM / 2.355
 FLUX, NOISE = 2000.0, 1.0
+PSF = galsim.Moffat(beta=3.0, fwhm=FWHM)
 
 
-def gaussian(flux, x=0.0, y=0.0, sigma=2.5):
-    rows, columns = np.mgrid[:SIZE, :SIZE] - SIZE // 2
-    image = np.exp(-0.5 * ((columns - x) ** 2 + (rows - y) ** 2) / sigma**2)
-    return flux * image / (2 * np.pi * sigma**2)
+def draw(profile, x=0.0, y=0.0):
+    return profile.shift(x, y).drawImage(nx=SIZE, ny=SIZE, scale=1.0).array.astype(float)
 
 
-def exponential(flux, x, y, scale):
-    rows, columns = np.mgrid[:SIZE, :SIZE] - SIZE // 2
-    radius = np.hypot(columns - x, rows - y)
-    return flux * np.exp(-radius / scale) / (2 * np.pi * scale**2)
+def exponential(flux, x=0.0, y=0.0, half_light_radius=2.5):
+    galaxy = galsim.Exponential(half_light_radius=half_light_radius, flux=flux)
+    return draw(galsim.Convolve(galaxy, PSF), x, y)
 
 
 def measure(*sources, seed=0):
     """Return the row of a galaxy in the middle of a stamp with some sources."""
     image = sum(sources) + np.random.default_rng(seed).normal(0, NOISE, (SIZE, SIZE))
     noise = StdDevUncertainty(np.full(image.shape, NOISE))
-    cutout = CCDData(image, unit='adu', uncertainty=noise, psf=gaussian(1.0, sigma=SIGMA))
+    cutout = CCDData(image, unit='adu', uncertainty=noise, psf=draw(PSF))
     return CNNFluxEstimator().measure([cutout])[0]
 
 
@@ -42,11 +37,12 @@ def flags(row):
     return decode_flags(row['flags'])
 
 
-GALAXY = gaussian(FLUX)
+GALAXY = exponential(FLUX)
 
 
-def test_a_galaxy_alone_has_no_neighbors():
-    row = measure(GALAXY)
+@pytest.mark.parametrize('seed', range(5))
+def test_a_galaxy_alone_has_no_neighbors(seed):
+    row = measure(GALAXY, seed=seed)
     assert row['n_neighbors'] == 0
     assert np.isnan(row['neighbor_distance'])
     assert row['neighbor_light'] == 0
@@ -55,7 +51,7 @@ def test_a_galaxy_alone_has_no_neighbors():
 
 
 def test_columns_of_a_neighbor():
-    row = measure(GALAXY, gaussian(2 * FLUX, 9, 6))
+    row = measure(GALAXY, exponential(2 * FLUX, 9, 6))
     assert row['n_neighbors'] >= 1
     assert row['neighbor_distance'].value == pytest.approx(np.hypot(9, 6), abs=1.5)
     assert row['neighbor_light'] > 0
@@ -63,41 +59,47 @@ def test_columns_of_a_neighbor():
 
 
 def test_light_of_a_near_neighbor_is_flagged():
-    assert 'NEIGHBOUR' in flags(measure(GALAXY, gaussian(FLUX, 7, 0)))
+    assert 'NEIGHBOUR' in flags(measure(GALAXY, exponential(FLUX, 7, 0)))
 
 
 @pytest.mark.parametrize('ratio', [3, 10])
 def test_a_brighter_neighbor_within_two_widths_is_ambiguous(ratio):
-    row = measure(GALAXY, gaussian(ratio * FLUX, 8, 0))
+    row = measure(GALAXY, exponential(ratio * FLUX, 8, 0))
     assert 'AMBIGUOUS' in flags(row)
-    # of the source at the position, not of the brighter one, as far as its error says
-    assert row['flux'].value == pytest.approx(FLUX, rel=0.35)
+    # of the source at the position, not of the brighter one
+    assert row['flux'].value == pytest.approx(FLUX, rel=0.2)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_the_interval_is_wide_where_little_can_be_known(seed):
+    alone = measure(GALAXY, seed=seed)
+    beside = measure(GALAXY, exponential(FLUX, 1.1 * FWHM, 0), seed=seed)
+    width = [(row['flux_upper_95'] - row['flux_lower_95']) / row['flux'] for row in (alone, beside)]
+    assert width[1] > 6 * width[0]
+    assert beside['flux_lower_95'].value < FLUX < beside['flux_upper_95'].value
+
+
+@pytest.mark.xfail(
+    reason='two like sources nearer than one FWHM look like one galaxy of two parts', strict=True
+)
+def test_the_interval_of_one_of_two_that_look_like_one():
+    row = measure(GALAXY, exponential(FLUX, 0.9 * FWHM, 0))
     assert row['flux_lower_95'].value < FLUX < row['flux_upper_95'].value
 
 
-def test_the_interval_is_wide_where_little_can_be_known():
-    """Nearer than that two sources look like one, and nobody knows."""
-    alone = measure(GALAXY)
-    beside = measure(GALAXY, gaussian(3 * FLUX, 1.3 * FWHM, 0))
-    width = [row['flux_err'].value / row['flux'].value for row in (alone, beside)]
-    assert width[1] > 4 * width[0]
-    assert 'AMBIGUOUS' in flags(beside)
-
-
-def test_more_neighbors_than_the_fit_holds():
-    rng = np.random.default_rng(4)
-    # not in a ring, which a galaxy may have
-    angles, distances = rng.uniform(0, 2 * np.pi, 8), rng.uniform(13, 30, 8)
+@pytest.mark.parametrize('seed', range(3))
+def test_more_neighbors_than_the_fit_holds(seed):
+    rng = np.random.default_rng(seed)
+    angles, distances = rng.uniform(0, 2 * np.pi, 8), rng.uniform(20, 50, 8)
     places = zip(distances * np.cos(angles), distances * np.sin(angles), strict=True)
-    others = [gaussian(FLUX, x, y) for x, y in places]
-    row = measure(GALAXY, *others)
+    row = measure(GALAXY, *[exponential(FLUX, x, y) for x, y in places], seed=seed)
     assert row['n_neighbors'] == 4
-    assert row['flux'].value == pytest.approx(FLUX, rel=0.15)
+    assert row['flux'].value == pytest.approx(FLUX, rel=0.1)
 
 
 @pytest.mark.parametrize('place', [(60, 0), (30, 30), (31, -10), (-60, -60)])
 def test_a_neighbor_on_the_edge_of_the_stamp_or_of_the_search(place):
-    row = measure(GALAXY, gaussian(10 * FLUX, *place))
+    row = measure(GALAXY, exponential(10 * FLUX, *place))
     assert row['flux'].value == pytest.approx(FLUX, rel=0.1)
 
 
@@ -112,7 +114,7 @@ def test_the_halo_of_a_star_beyond_the_stamp():
 
 def test_a_stamp_that_is_all_neighbor():
     # nothing at the position but the disc of a galaxy that is far larger than the stamp
-    row = measure(exponential(2e6, 45, 30, 30.0))
+    row = measure(exponential(2e6, 45, 30, 50.0))
     assert row['flags'] & (
         Flag.NEIGHBOUR | Flag.AMBIGUOUS | Flag.UNFAMILIAR | Flag.NOT_DETECTED | Flag.OUT_OF_RANGE
     )

@@ -84,7 +84,7 @@ def test_shipped_weights(name):
 
 
 def test_unknown_name():
-    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-4'"):
+    with pytest.raises(WeightsError, match="unknown weights 'nonsense': want one of 'profile-5'"):
         load_weights('nonsense')
 
 

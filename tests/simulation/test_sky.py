@@ -87,6 +87,19 @@ def test_companions_are_close_and_of_like_brightness(rng):
     assert sources.limit == detection_limit(FWHM)
 
 
+def test_empty_sky(rng):
+    population = SkyPopulation(density=(0, 0))
+    assert len(population.draw((300, 300), 4.0, rng).flux) == 0
+    without_stars = SkyPopulation(star_share=(0, 0)).draw((300, 300), 4.0, rng)
+    assert (without_stars.radius > 0).all()
+
+
+@pytest.mark.parametrize('range_of', [(0, 2), (3, 2), (-1, 2)])
+def test_range_that_is_none(range_of):
+    with pytest.raises(ValueError, match='density is a range of positive numbers, or'):
+        SkyPopulation(density=range_of)
+
+
 def test_sky_is_the_same_for_the_same_seed():
     drawn = [SkyPopulation().draw((200, 200), FWHM, np.random.default_rng(3)) for _ in range(2)]
     for name in ('x', 'y', 'flux', 'radius', 'is_companion'):

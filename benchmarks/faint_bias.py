@@ -1,0 +1,87 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+The bias of faint galaxies in sets of different galaxies, and what another prior would do to it.
+
+    python benchmarks/faint_bias.py --write
+
+reads what ``python benchmarks/run.py`` has measured. The network's flux is the median for galaxies
+whose ln(flux) is uniform, as in its training. Beside it stands the median of the same distribution
+times the flux, which is that for galaxies whose flux is uniform.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from report import rst_table
+from scipy.stats import median_abs_deviation, norm
+from tables import REFERENCE
+
+from astroflux.evaluation import read_comparison
+
+TOP = Path(__file__).parents[1]
+RUNS = TOP / '.runs' / 'benchmarks'
+PATH = TOP / 'docs' / 'benchmarks' / 'faint-bias.rst.inc'
+
+NAMES = ('isolated', 'blended', 'cosmos', 'scene')
+SNR = (5.0, 20.0)
+# Where the half-light radius is known, galaxies below and above so many FWHM of the PSF.
+SIZE = 0.7
+# The distribution is two halves of Gaussians in ln(flux), on so many standard deviations.
+TICKS = np.linspace(-5, 5, 1001)
+
+
+def median_for_uniform_flux(table):
+    """Return how far the median of each distribution times the flux is above its own, in ln."""
+    ln_lower, ln_flux, ln_upper = (
+        np.log(np.asarray(table[name], float)) for name in ('flux_lower', 'flux', 'flux_upper')
+    )
+    width = np.where(TICKS < 0, (ln_flux - ln_lower)[:, None], (ln_upper - ln_flux)[:, None])
+    share = np.cumsum(norm.pdf(TICKS) * np.exp(TICKS * width), axis=1)
+    middle = np.argmax(share > share[:, -1:] / 2, axis=1)
+    return np.take_along_axis(TICKS * width, middle[:, None], axis=1)[:, 0]
+
+
+def rows_of(name):
+    """Return the rows of the table of one set."""
+    comparison = read_comparison(RUNS / name)
+    table = comparison.measurements[comparison.measurements['method'] == REFERENCE]
+    truth = comparison.truth[table['cutout']]
+    snr = np.asarray(truth['snr'], float)
+    faint = (snr >= SNR[0]) & (snr < SNR[1]) & (np.asarray(table['flux'], float) > 0)
+    groups = {'all': faint}
+    if 'size_over_fwhm' in truth.colnames:
+        size = np.asarray(truth['size_over_fwhm'], float)
+        groups |= {f'below {SIZE:g} FWHM': faint & (size < SIZE)}
+        groups |= {f'above {SIZE:g} FWHM': faint & (size >= SIZE)}
+    rows = []
+    for label, chosen in groups.items():
+        error = np.asarray(table['ln_error'][chosen], float)
+        other = error + median_for_uniform_flux(table[chosen])
+        cells = []
+        for errors in (error, other):
+            scatter = median_abs_deviation(errors, scale='normal')
+            # of a median of Gaussian errors
+            uncertainty = np.sqrt(np.pi / 2 / len(errors)) * scatter
+            cells.append(f'{100 * np.median(errors):+.1f} ± {100 * uncertainty:.1f}')
+        rows.append([name, label, str(chosen.sum()), *cells])
+    return rows
+
+
+def main():
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
+    parser.add_argument('--write', action='store_true', help='rewrite the documents')
+    arguments = parser.parse_args()
+    header = [
+        *('set', 'half-light radius', 'n'),
+        *('bias [%] of the flux', 'of the median for a uniform flux'),
+    ]
+    table = rst_table(header, [row for name in NAMES for row in rows_of(name)])
+    print(table)
+    if arguments.write:
+        PATH.write_text(table)
+
+
+if __name__ == '__main__':
+    main()

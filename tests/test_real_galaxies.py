@@ -1,0 +1,116 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the shipped network says of real galaxies."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.stats import sigma_clipped_stats
+
+from astroflux import CNNFluxEstimator
+
+FOLDER = os.environ.get('ASTROFLUX_REAL_DATA')
+pytestmark = pytest.mark.skipif(
+    not FOLDER, reason='ASTROFLUX_REAL_DATA names no folder of real images'
+)
+
+# Farther than this from the galaxy, in pixels, a stamp of 120 pixels shows nothing but sky.
+SKY_RADIUS = 50
+
+
+def hsc_galaxy(number):
+    """Return one of three galaxies of HSC, with its mask, noise and PSF."""
+    with np.load(Path(FOLDER) / f'hsc_galaxy_{number}.npz') as file:
+        return CCDData(
+            file['image'].astype(float),
+            unit=u.adu,
+            mask=file['mask'].astype(bool),
+            uncertainty=StdDevUncertainty(file['sigma']),
+            psf=file['psf'],
+        )
+
+
+def sky_of(cutout, radius=SKY_RADIUS):
+    """Return the mean of the pixels far from the middle, and its error."""
+    rows, columns = np.indices(cutout.shape) - np.array(cutout.shape)[:, None, None] // 2
+    usable = np.hypot(rows, columns) > radius
+    if cutout.mask is not None:
+        usable &= ~cutout.mask
+    values = cutout.data[usable]
+    mean, _, scatter = sigma_clipped_stats(values, sigma=3, maxiters=10)
+    return mean, scatter / np.sqrt(values.size)
+
+
+def without_sky(cutout):
+    same = cutout.copy()
+    same.data = cutout.data - sky_of(cutout)[0]
+    return same
+
+
+def assert_not_below_its_pixels(cutout, row):
+    """Assert that a flux is no less than the sum of the usable pixels, as far as errors say."""
+    usable = np.ones(cutout.shape, bool) if cutout.mask is None else ~cutout.mask
+    sky, sky_error = sky_of(cutout)
+    pixels = (cutout.data[usable] - sky).sum()
+    noise = np.sqrt((cutout.uncertainty.array[usable] ** 2).sum())
+    error = np.sqrt(row['flux_err'].value ** 2 + noise**2 + (sky_error * usable.sum()) ** 2)
+    if row['n_neighbors'] == 0:
+        assert row['flux'].value > pixels - 2 * error
+
+
+@pytest.mark.parametrize(('number', 'reference'), [(2, 3757.0), (3, 1639.0)])
+def test_fluxes_of_a_sersic_fit(number, reference):
+    row = CNNFluxEstimator().measure(hsc_galaxy(number))[0]
+    assert row['flux'].unit == u.adu
+    assert row['flux'].value == pytest.approx(reference, rel=0.1)
+
+
+def test_a_galaxy_on_a_sky_that_is_off():
+    """The sum of this stamp holds 7 % of sky, as every pixel is too bright by 0.18 sigma."""
+    cutout = hsc_galaxy(3)
+    sky, error = sky_of(cutout)
+    noise = np.median(cutout.uncertainty.array)
+    assert sky / noise == pytest.approx(0.18, abs=0.02)
+    assert sky > 10 * error
+    subtracted = without_sky(cutout)
+    total = subtracted.data[~cutout.mask].sum()
+    assert cutout.data[~cutout.mask].sum() > 1.07 * total
+    estimator = CNNFluxEstimator()
+    # what is left of the galaxy behind the masks and beyond the stamp is little
+    for ccd in (cutout, subtracted):
+        assert estimator.predict(ccd).value == pytest.approx(total, rel=0.05)
+
+
+@pytest.mark.parametrize('number', [1, 2, 3])
+def test_no_flux_of_hsc_is_below_the_sum_of_its_pixels(number):
+    cutout = hsc_galaxy(number)
+    assert_not_below_its_pixels(cutout, CNNFluxEstimator().measure(cutout)[0])
+
+
+def test_no_flux_of_cosmos_is_below_the_sum_of_its_pixels():
+    pytest.importorskip('galsim')
+    benchmarks = str(Path(__file__).parents[1] / 'benchmarks')
+    sys.path.insert(0, benchmarks)
+    try:
+        sources = importlib.import_module('set_sources')
+    finally:
+        sys.path.remove(benchmarks)
+    # each galaxy once
+    cutouts, truth = sources.CosmosSource(200, seed=71003).load(0, 200)
+    bright = truth['snr'] > 500
+    names, first = np.unique(truth['galaxy'][bright], return_index=True)
+    assert len(names) == 20
+    chosen = np.flatnonzero(bright)[first]
+    table = CNNFluxEstimator().measure([cutouts[index] for index in chosen])
+    for index, row in zip(chosen, table, strict=True):
+        assert_not_below_its_pixels(cutouts[index], row)
+    # a companion is told as a neighbor
+    alone = table['n_neighbors'] == 0
+    assert alone.sum() >= 15
+    ratio = table['flux'].value / truth['flux'][chosen].value
+    np.testing.assert_allclose(ratio[alone], 1, atol=0.03)
