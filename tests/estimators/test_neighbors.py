@@ -70,13 +70,17 @@ def test_a_brighter_neighbor_within_two_widths_is_ambiguous(ratio):
     assert row['flux'].value == pytest.approx(FLUX, rel=0.2)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_the_interval_is_wide_where_little_can_be_known(seed):
-    alone = measure(GALAXY, seed=seed)
-    beside = measure(GALAXY, exponential(FLUX, 1.1 * FWHM, 0), seed=seed)
-    width = [(row['flux_upper_95'] - row['flux_lower_95']) / row['flux'] for row in (alone, beside)]
-    assert width[1] > 6 * width[0]
-    assert beside['flux_lower_95'].value < FLUX < beside['flux_upper_95'].value
+def test_the_interval_is_wide_where_little_can_be_known():
+    holds = []
+    for seed in range(8):
+        alone = measure(GALAXY, seed=seed)
+        beside = measure(GALAXY, exponential(FLUX, 1.1 * FWHM, 0), seed=seed)
+        width = [
+            (row['flux_upper_95'] - row['flux_lower_95']) / row['flux'] for row in (alone, beside)
+        ]
+        assert width[1] > 6 * width[0]
+        holds.append(beside['flux_lower_95'].value < FLUX < beside['flux_upper_95'].value)
+    assert sum(holds) >= 6
 
 
 @pytest.mark.xfail(
