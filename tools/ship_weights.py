@@ -2,17 +2,18 @@
 """
 Put trained weights into the package: the file, its hash, its model card.
 
-    python tools/ship_weights.py RUN_FOLDER/NAME.safetensors
+    python tools/ship_weights.py RUN_FOLDER/NAME.safetensors [--note TEXT]
 
-where the folder is that of ``python -m astroflux.training NAME -o RUN_FOLDER``.
+where the folder is that of ``python -m astroflux.training NAME -o RUN_FOLDER``. A note says
+what was other than the configuration has it.
 Run ``python benchmarks/run.py --fresh --write`` afterwards, which fills the tables of
 the card.
 """
 
+import argparse
 import csv
 import json
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 
@@ -36,7 +37,8 @@ CARD = """\
 - SHA-256 of the tensors: ``{sha256}``
 - Made by ``python -m astroflux.training {name} -o FOLDER`` from the configuration
   ``astroflux/training/configs/{name}.toml``: seeds {library_seed} (galaxies) and
-  {training_seed} (initial weights, observations), {steps:,} steps of {batch_size} stamps.{given}
+  {training_seed} (initial weights, observations), {steps:,} steps of {batch_size}
+  stamps.{given}{note}
 
 Trained on
 ~~~~~~~~~~
@@ -89,7 +91,11 @@ Where it fails
   set ``large``).
 - Stars' diffraction spikes: none was in the training.
 - Blends at low S/N: a neighbour that noise hides is counted in. A brighter neighbour within two
-  FWHM: the flag ``AMBIGUOUS``.
+  FWHM: the flag ``AMBIGUOUS``, and errors that are too small.
+- Two sources nearer to each other than one FWHM: they are measured as one galaxy, and nothing
+  says so.
+- Several neighbours as bright as the galaxy, within seven FWHM around it: they may be taken for
+  its own arms.
 - Below S/N 5 the answer leans on the population that it was trained on.
 - Gradients of the sky, and a sky wrong by much more than {sky_offset} sigma per pixel.
 
@@ -142,7 +148,7 @@ def _of_blocks(blocks):
     }
 
 
-def write_card(weights):
+def write_card(weights, note):
     """Write the model card beside the weights."""
     source = weights.metadata['training']
     library, observation = source['library'], source['observation']
@@ -165,6 +171,7 @@ def write_card(weights):
         own_share=own['share'],
         radius=span(own['galaxies']['half_light_radius']),
         given=_given(weights),
+        note=note and f'\n{textwrap.fill(note, 96, initial_indent="  ", subsequent_indent="  ")}',
         **_of_blocks(source['blocks']),
         large_radius=span(rebinned['galaxies']['half_light_radius']),
         fwhm=span(own['psf']['fwhm']),
@@ -227,9 +234,13 @@ def draw_training(log_path, path):
 
 def main():
     """Run from the command line."""
-    if len(sys.argv) != 2:
-        sys.exit(textwrap.dedent(__doc__).strip())
-    source = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        description=__doc__.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', type=Path, help='the weights file')
+    parser.add_argument('--note', default='', help='for the model card')
+    arguments = parser.parse_args()
+    source = arguments.source
     weights = load_weights(source)
     target = WEIGHTS / f'{weights.name}.safetensors'
     shutil.copyfile(source, target)
@@ -240,7 +251,7 @@ def main():
     registry.pop(weights.name, None)
     registry = {weights.name: weights.sha256, **registry}
     registry_path.write_text(json.dumps(registry, indent=1) + '\n')
-    write_card(weights)
+    write_card(weights, arguments.note)
     DOCS.mkdir(parents=True, exist_ok=True)
     # a network that was given has no log here: its figure stays
     for folder, name in ((source.parent, ''), (source.parent / 'blocks', '-blocks')):
