@@ -12,7 +12,7 @@ from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.stats import sigma_clipped_stats
 
-from astroflux import CNNFluxEstimator
+from astroflux import CNNFluxEstimator, SersicFluxEstimator
 
 FOLDER = os.environ.get('ASTROFLUX_REAL_DATA')
 pytestmark = pytest.mark.skipif(
@@ -84,6 +84,24 @@ def test_a_galaxy_on_a_sky_that_is_off():
     # what is left of the galaxy behind the masks and beyond the stamp is little
     for ccd in (cutout, subtracted):
         assert estimator.predict(ccd).value == pytest.approx(total, rel=0.05)
+
+
+def test_what_is_said_of_that_galaxy():
+    """Of its flux as it is, and with the sky subtracted."""
+    cutout = hsc_galaxy(3)
+    both = [cutout, without_sky(cutout)]
+    sums = [ccd.data[~ccd.mask].sum() for ccd in both]
+    fluxes = CNNFluxEstimator().measure(both)
+    page = ' '.join((Path(__file__).parents[1] / 'docs' / 'accuracy.rst').read_text().split())
+    assert f'{sums[0]:.0f} ADU as it is, {sums[1]:.0f} with' in page
+    said = [f'{row["flux"].value:.0f} ± {row["flux_err"].value:.0f}' for row in fluxes]
+    assert f'says {said[0]} as it is, and {said[1]} with' in page
+
+
+def test_what_is_said_of_the_sersic_fit_of_that_galaxy():
+    pytest.importorskip('pyimfit')
+    flux = SersicFluxEstimator().predict(hsc_galaxy(3)).value
+    assert flux == pytest.approx(1660, rel=0.005)
 
 
 @pytest.mark.parametrize('number', [1, 2, 3])
