@@ -7,7 +7,8 @@ What each choice in the design of the network buys, at the same training time.
 trains variants of the network one after another, each for so long, on the stamps of a run, and
 measures the run's validation stamps with them: alone, with a neighbour, and on skies. Nothing else
 may run beside it. What is finished is kept in the folder ``ablation`` of the run; ``--write`` also
-rewrites the table of the documentation.
+rewrites the table of the documentation. ``--variants`` names those to train now; the table holds
+all that are finished.
 """
 
 import argparse
@@ -225,8 +226,8 @@ def _beyond_30(rows):
     return float(np.average(rows['outliers'][bright], weights=rows['n'][bright]))
 
 
-def run(directory, minutes):
-    """Train and measure all variants that have not been; return the results."""
+def run(directory, minutes, names):
+    """Train and measure some variants that have not been; return the results of all that have."""
     # the folder of a run has the name of its configuration
     config = read_configuration(directory.name)
     stamps = make_stamps(config, directory)
@@ -234,13 +235,14 @@ def run(directory, minutes):
     for name, variant in VARIANTS.items():
         folder = directory / 'ablation' / name.replace(' ', '-').replace(':', '')
         path = folder / f'result-{minutes:g}.json'
-        if not path.exists():
+        if name in names and not path.exists():
             print(f'{name}: {minutes:g} minutes', flush=True)
             # checkpoints of an interrupted run are of another length
             folder.mkdir(parents=True, exist_ok=True)
             result = measure(train(variant, config, stamps, folder, minutes))
             path.write_text(json.dumps(result, indent=1))
-        results[name] = json.loads(path.read_text())
+        if path.exists():
+            results[name] = json.loads(path.read_text())
     return results
 
 
@@ -273,9 +275,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
     parser.add_argument('--run', type=Path, required=True, help='folder with rendered stamps')
     parser.add_argument('--minutes', type=float, default=10.0, help='of training for each')
+    parser.add_argument(
+        '--variants', nargs='+', choices=VARIANTS, default=[*VARIANTS], metavar='VARIANT'
+    )
     parser.add_argument('--write', action='store_true', help='rewrite the documents')
     arguments = parser.parse_args()
-    table = table_of(run(arguments.run, arguments.minutes))
+    table = table_of(run(arguments.run, arguments.minutes, arguments.variants))
     print(f'\n{arguments.minutes:g} minutes of training each\n\n{table}')
     if arguments.write:
         DOCS.mkdir(parents=True, exist_ok=True)
