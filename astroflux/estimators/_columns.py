@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
+from scipy.special import ndtr, ndtri
 
 from astroflux.estimators._pretrained import detection_flags, messages_of_missed
 from astroflux.flags import MeasurementFlag as Flag
 from astroflux.networks.outputs import SHAPE
 
-__all__ = ['COLUMNS', 'Column', 'columns_of', 'flags_of', 'results_of']
+__all__ = ['COLUMNS', 'Column', 'columns_of', 'flags_of', 'results_of', 'rise_by_uniform_prior']
 
 # A galaxy larger than any of the training is given about the largest radius
 # of the training: from this fraction of it on, the answer is suspect.
@@ -27,6 +28,11 @@ FLUX_QUANTILES = {
     'flux_lower_95': 0.025,
     'flux_upper_95': 0.975,
 }
+
+
+# Of a half of the distribution of ln(flux), for the flux under another prior: beyond, nothing is
+# measured.
+LARGEST_WIDTH = 5.0
 
 
 class Column(NamedTuple):
@@ -49,6 +55,9 @@ def _shape_columns():
 
 # Beside those that every table has.
 COLUMNS = {
+    'flux_uniform_prior': Column(
+        'flux', 'median of the flux if all fluxes were equally frequent, and not all ln(flux)'
+    ),
     'flux_lower_95': Column('flux', 'lower end of the 95 % interval of the flux'),
     'flux_upper_95': Column('flux', 'upper end of the 95 % interval of the flux'),
     **_shape_columns(),
@@ -77,6 +86,12 @@ def columns_of(answer):
             name: np.exp(answer.ln_flux(quantile)) * answer.scale
             for name, quantile in FLUX_QUANTILES.items()
         }
+        median = answer.ln_flux(FLUX_QUANTILES['flux'])
+        rise = rise_by_uniform_prior(
+            median - answer.ln_flux(FLUX_QUANTILES['flux_lower']),
+            answer.ln_flux(FLUX_QUANTILES['flux_upper']) - median,
+        )
+        columns['flux_uniform_prior'] = np.exp(rise) * columns['flux']
     columns['flux_err'] = (columns['flux_upper'] - columns['flux_lower']) / 2
     for output in SHAPE:
         value, error = _value(answer, output.name), _value(answer, output.error)
@@ -91,6 +106,27 @@ def columns_of(answer):
     for name in ('neighbor_light', 'novelty'):
         columns[name] = _value(answer, name)
     return columns
+
+
+def rise_by_uniform_prior(below, above):
+    """
+    Return by how much the median of ln(flux) rises if all fluxes are equally frequent.
+
+    Parameters
+    ----------
+    below, above : `~numpy.ndarray`
+        From the 16th percentile of the distribution of ln(flux) to its median, and from there to
+        the 84th. It is taken for two halves of Gaussians of these widths.
+
+    Returns
+    -------
+    rise : `~numpy.ndarray`
+        How far the median of the distribution times the flux is above its own.
+    """
+    # a half of width s, times exp(x), has the mass exp(s**2 / 2) ndtr(s) above 0, and with -s below
+    below, above = np.minimum(below, LARGEST_WIDTH), np.minimum(above, LARGEST_WIDTH)
+    mass = np.exp(below**2 / 2) * ndtr(-below) + np.exp(above**2 / 2) * ndtr(above)
+    return above * (above - ndtri(np.exp(-(above**2) / 2) * mass / 2))
 
 
 def _value(answer, name):

@@ -61,7 +61,9 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
 
     The flux is the median of a predictive distribution, of which
     ``flux_lower`` and ``flux_upper`` are the 16th and 84th percentiles,
-    ``flux_lower_95`` and ``flux_upper_95`` the ends of the central 95 %.
+    ``flux_lower_95`` and ``flux_upper_95`` the ends of the central 95 %. In the training all
+    ln(flux) are equally frequent; ``flux_uniform_prior`` is the median if all fluxes were, which
+    is less biased for faint galaxies that are alone, and more for others.
     ``concentration`` is ``5 log10(r80 / r20)``; ``half_light_radius`` is
     circularised and without the PSF.
 
