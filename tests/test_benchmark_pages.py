@@ -124,10 +124,28 @@ def test_what_is_said_of_masks_in_a_real_sky():
         assert masked < without < 0
 
 
+def rows_of(name):
+    """Return the cells of a table of text."""
+    lines = (RESULTS / f'{name}.rst.inc').read_text().rstrip().splitlines()[3:-1]
+    return [[cell.strip() for cell in re.split('  +', line)] for line in lines]
+
+
+def test_what_is_said_of_the_unfamiliar():
+    flagged = {row[0]: float(row[2]) for row in rows_of('novelty')}
+    assert flagged['a saturated core'] > 95
+    most = [flagged[name] for name in flagged if name.startswith(('noise', 'a bright', 'half'))]
+    assert len(most) == 3
+    assert min(most) > 64
+    third = [value for name, value in flagged.items() if name.startswith(('cosmic', 'a trail'))]
+    assert len(third) == 2
+    assert all(30 < value < 40 for value in third)
+
+
 def test_what_is_said_of_faint_galaxies():
-    lines = (RESULTS / 'faint-bias.rst.inc').read_text().splitlines()[3:-1]
-    rows = [[cell.strip() for cell in re.split('  +', line)] for line in lines]
-    bias = {(row[0], row[1]): [float(cell.split()[0]) for cell in row[3:]] for row in rows}
+    bias = {
+        (row[0], row[1]): [float(cell.split()[0]) for cell in row[3:]]
+        for row in rows_of('faint-bias')
+    }
     for name in ('isolated', 'blended', 'scene'):
         small, large = (bias[name, f'{side} 0.7 FWHM'] for side in ('below', 'above'))
         assert small[0] > large[0] + 5
