@@ -130,6 +130,13 @@ def rows_of(name):
     return [[cell.strip() for cell in re.split('  +', line)] for line in lines]
 
 
+def test_what_is_said_to_have_changed():
+    changed = [float(cell.split()[0]) for row in rows_of('changes') for cell in row[2:4]]
+    assert len(changed) > 10
+    assert max(changed) < 1
+    assert all(0.68 < value < 0.8 for value in column('isolated', 'cnn', 'coverage_68').values())
+
+
 def test_what_is_said_of_the_unfamiliar():
     flagged = {row[0]: float(row[2]) for row in rows_of('novelty')}
     assert flagged['a saturated core'] > 95
