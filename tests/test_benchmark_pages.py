@@ -130,6 +130,11 @@ def rows_of(name):
     return [[cell.strip() for cell in re.split('  +', line)] for line in lines]
 
 
+def test_what_is_said_of_losses():
+    assert {row[2] for row in rows_of('losses')} == {'Sersic fit'}
+    assert {row[0] for row in rows_of('losses')} <= {'isolated, one component', 'uniform-index'}
+
+
 def test_what_is_said_to_have_changed():
     changed = {
         (row[0], row[1]): [float(cell.split()[0]) for cell in row[2:4]]
