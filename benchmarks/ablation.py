@@ -161,6 +161,12 @@ VARIANTS = {
 # -- training and measuring -----------------------------------------------------------------------
 
 
+def average_decay(optimiser, steps):
+    """Return the decay with which weights are averaged over the same part of a shorter training."""
+    part = 1 / (1 - optimiser.average_decay) / sum(length for length, _ in optimiser.cycles)
+    return max(0.0, 1 - 1 / (part * steps))
+
+
 def make_trainer(variant, config, stamps, directory, steps):
     """Return a trainer of a variant that takes so many steps."""
     optimiser = replace(
@@ -169,8 +175,9 @@ def make_trainer(variant, config, stamps, directory, steps):
         warmup=min(config.optimiser.warmup, max(1, steps // 10)),
         standardise_steps=min(config.optimiser.standardise_steps, steps // 5),
         calibration_steps=0,
-        **variant.optimiser,
+        average_decay=average_decay(config.optimiser, steps),
     )
+    optimiser = replace(optimiser, **variant.optimiser)
     stamps = {name: replace(part, orient=variant.orient) for name, part in stamps.items()}
     training = stamps['training']
     settings = replace(training.settings, **variant.observation)
