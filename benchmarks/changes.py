@@ -24,6 +24,12 @@ DOCS = TOP / 'docs' / 'benchmarks'
 CERTAIN = 2.0
 
 
+def is_known(commit):
+    """Whether the history holds a commit."""
+    found = subprocess.run(['git', 'cat-file', '-e', f'{commit}^{{commit}}'], cwd=TOP)
+    return found.returncode == 0
+
+
 def table_then(commit, name):
     """Return a set's table at a commit, or None if it had none."""
     path = f'{commit}:docs/benchmarks/{name}.csv'
@@ -57,6 +63,8 @@ def main():
     parser.add_argument('commit', help='of the tables of before')
     parser.add_argument('--write', action='store_true', help='rewrite the documents')
     arguments = parser.parse_args()
+    if not is_known(arguments.commit):
+        parser.error(f'the history holds no commit {arguments.commit}')
     rows = []
     for name in SETS:
         then = table_then(arguments.commit, name)

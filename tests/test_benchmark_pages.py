@@ -106,6 +106,9 @@ def test_what_is_said_of_scenes():
 
 
 def test_what_is_said_of_a_real_sky():
+    over_bound = column('sky', 'cnn', 'scatter_over_bound').values()
+    assert '1.7 to\n  2.1 times what is possible' in (TOP / 'README.rst').read_text()
+    assert [f'{value:.1f}' for value in (min(over_bound), max(over_bound))] == ['1.7', '2.1']
     for figure in ('scatter', 'rms'):
         network, kron = (column('sky', method, figure) for method in ('cnn', 'kron'))
         assert all(network[low] < kron[low] for low in network)

@@ -3,6 +3,7 @@
 
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -52,15 +53,14 @@ def without_sky(cutout):
     return same
 
 
-def assert_not_below_its_pixels(cutout, row):
-    """Assert that a flux is no less than the sum of the usable pixels, as far as errors say."""
+def shortfall(cutout, row):
+    """Return by how much a flux is less than the sum of the usable pixels, in its errors."""
     usable = np.ones(cutout.shape, bool) if cutout.mask is None else ~cutout.mask
     sky, sky_error = sky_of(cutout)
     pixels = (cutout.data[usable] - sky).sum()
     noise = np.sqrt((cutout.uncertainty.array[usable] ** 2).sum())
     error = np.sqrt(row['flux_err'].value ** 2 + noise**2 + (sky_error * usable.sum()) ** 2)
-    if row['n_neighbors'] == 0:
-        assert row['flux'].value > pixels - 2 * error
+    return (pixels - row['flux'].value) / error
 
 
 @pytest.mark.parametrize(('number', 'reference'), [(2, 3757.0), (3, 1639.0)])
@@ -101,13 +101,17 @@ def test_what_is_said_of_that_galaxy():
 def test_what_is_said_of_the_sersic_fit_of_that_galaxy():
     pytest.importorskip('pyimfit')
     flux = SersicFluxEstimator().predict(hsc_galaxy(3)).value
-    assert flux == pytest.approx(1660, rel=0.005)
+    page = (Path(__file__).parents[1] / 'docs' / 'accuracy.rst').read_text()
+    said = float(re.search(r'a Sersic fit says (\d+)', page).group(1))
+    assert flux == pytest.approx(said, rel=0.005)
 
 
 @pytest.mark.parametrize('number', [1, 2, 3])
 def test_no_flux_of_hsc_is_below_the_sum_of_its_pixels(number):
     cutout = hsc_galaxy(number)
-    assert_not_below_its_pixels(cutout, CNNFluxEstimator().measure(cutout)[0])
+    row = CNNFluxEstimator().measure(cutout)[0]
+    assert row['n_neighbors'] == 0
+    assert shortfall(cutout, row) < 2
 
 
 def test_no_flux_of_cosmos_is_below_the_sum_of_its_pixels():
@@ -125,10 +129,10 @@ def test_no_flux_of_cosmos_is_below_the_sum_of_its_pixels():
     assert len(names) == 20
     chosen = np.flatnonzero(bright)[first]
     table = CNNFluxEstimator().measure([cutouts[index] for index in chosen])
-    for index, row in zip(chosen, table, strict=True):
-        assert_not_below_its_pixels(cutouts[index], row)
     # a companion is told as a neighbor
     alone = table['n_neighbors'] == 0
     assert alone.sum() >= 15
+    for index, row in zip(chosen[alone], table[alone], strict=True):
+        assert shortfall(cutouts[index], row) < 2
     ratio = table['flux'].value / truth['flux'][chosen].value
     np.testing.assert_allclose(ratio[alone], 1, atol=0.03)

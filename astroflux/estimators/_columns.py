@@ -30,8 +30,8 @@ FLUX_QUANTILES = {
 }
 
 
-# Of a half of the distribution of ln(flux), for the flux under another prior: beyond, nothing is
-# measured.
+# Wider halves of the distribution of ln(flux) count as so wide for ``flux_uniform_prior``: there
+# nothing is measured, and exponentials would overflow.
 LARGEST_WIDTH = 5.0
 
 

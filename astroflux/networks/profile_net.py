@@ -245,13 +245,15 @@ class ProfileNet(nn.Module):
             if not self.training:
                 answer |= self._judge(raw, view, fit, features, fit_features)
         hidden = self.join(hidden)
+        # The errors learn from the answer but must not pull at it. The flux that is told is their
+        # median, so that its derivative by the pixels goes through them.
+        of_errors = hidden.detach() if self.training else hidden
         return {
             **answer,
             'ln_flux': self._ln_flux(hidden, candidates, view),
             **self._shape(hidden, ln_radius),
             'detection_snr': view['snr'],
-            # The errors learn from the answer but must not pull at it.
-            **self._errors(hidden.detach(), view['snr']),
+            **self._errors(of_errors, view['snr']),
         }
 
     def _see(self, raw, filled, symmetric):

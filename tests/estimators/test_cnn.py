@@ -393,11 +393,31 @@ def _half_empty(image, rng):
     return np.where(np.arange(image.shape[1]) < 62, 0, image)
 
 
+def _with_cosmic_rays(image, rng):
+    image[[65, 73, 80], [71, 62, 76]] += 2000
+    return image
+
+
+def _with_trail(image, rng):
+    y, x = np.indices(image.shape)
+    return image + 30 * np.exp(-0.5 * ((x - 0.4 * y - 30) / 2) ** 2)
+
+
 def _saturated(image, rng):
     return np.minimum(image, 0.4 * image.max())
 
 
-@pytest.mark.parametrize('spoil', [_noisier, _half_empty, _saturated])
+_MISSED = pytest.mark.xfail(reason='two thirds of such stamps are not noticed', strict=True)
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        *(_noisier, _half_empty, _saturated),
+        pytest.param(_with_cosmic_rays, marks=_MISSED),
+        pytest.param(_with_trail, marks=_MISSED),
+    ],
+)
 def test_novelty(estimator, make_ccd, spoil):
     usual, strange = (make_ccd((143, 143), flux=8000.0) for _ in range(2))
     strange.data = spoil(strange.data.copy(), np.random.default_rng(5))
@@ -464,8 +484,7 @@ def test_weight_map_obeys_the_sum_rule(estimator, make_ccd, shape, flux, scale):
         for factor in (1 + step, 1 - step)
     )
     by_noise = (more - less) / (2 * step)
-    # what is found in the noise, and taken for a neighbor, changes with it
-    assert np.sum(weight * ccd.data) + by_noise == pytest.approx(measured, rel=6e-3)
+    assert np.sum(weight * ccd.data) + by_noise == pytest.approx(measured, rel=3e-3)
 
 
 def test_weight_map_is_the_derivative(estimator, make_ccd):
