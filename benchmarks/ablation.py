@@ -5,8 +5,9 @@ What each choice in the design of the network buys, at the same training time.
     python benchmarks/ablation.py --run .runs/profile-5 --minutes 10
 
 trains variants of the network one after another, each for so long, on the stamps of a run, and
-measures the run's validation stamps with them: alone, with a neighbour, and on skies. Nothing else
-may run beside it. What is finished is kept in the folder ``ablation`` of the run; ``--write`` also
+measures the run's validation stamps with them: alone, with a neighbour, and on skies. How many
+steps a variant takes in that time is counted first, for all of them: nothing else may run
+meanwhile. What is finished is kept in the folder ``ablation`` of the run; ``--write`` also
 rewrites the table of the documentation. ``--variants`` names those to train now; the table holds
 all that are finished.
 """
@@ -192,15 +193,19 @@ def make_trainer(variant, config, stamps, directory, steps):
     )
 
 
-def train(variant, config, stamps, directory, minutes):
-    """Train a variant for a time; return the trainer at its last step."""
+def seconds_per_step(variant, config, stamps, directory):
+    """Return how long a step of a variant takes."""
     trial = make_trainer(variant, config, stamps, directory, TRIAL_STEPS)
     for batch in trial.batches(trial.training, range(TRIAL_STEPS)):
         if trial.step == TRIAL_START:
             started = time.monotonic()
         trial.one_step(batch)
-    seconds = (time.monotonic() - started) / (TRIAL_STEPS - TRIAL_START)
-    trainer = make_trainer(variant, config, stamps, directory, int(60 * minutes / seconds))
+    return (time.monotonic() - started) / (TRIAL_STEPS - TRIAL_START)
+
+
+def train(variant, config, stamps, directory, steps):
+    """Train a variant for a number of steps; return the trainer at its last step."""
+    trainer = make_trainer(variant, config, stamps, directory, steps)
     trainer.run(steps_per_validation=10**9)
     return trainer
 
@@ -238,19 +243,22 @@ def run(directory, minutes, names):
     # the folder of a run has the name of its configuration
     config = read_configuration(directory.name)
     stamps = make_stamps(config, directory)
-    results = {}
-    for name, variant in VARIANTS.items():
-        folder = directory / 'ablation' / name.replace(' ', '-').replace(':', '')
-        path = folder / f'result-{minutes:g}.json'
-        if name in names and not path.exists():
-            print(f'{name}: {minutes:g} minutes', flush=True)
+    parent = directory / 'ablation'
+    folders = {name: parent / name.replace(' ', '-').replace(':', '') for name in VARIANTS}
+    paths = {name: folder / f'result-{minutes:g}.json' for name, folder in folders.items()}
+    steps = {}
+    # all before the first training, under the same conditions
+    for name in names:
+        if not paths[name].exists():
             # checkpoints of an interrupted run are of another length
-            folder.mkdir(parents=True, exist_ok=True)
-            result = measure(train(variant, config, stamps, folder, minutes))
-            path.write_text(json.dumps(result, indent=1))
-        if path.exists():
-            results[name] = json.loads(path.read_text())
-    return results
+            folders[name].mkdir(parents=True, exist_ok=True)
+            pace = seconds_per_step(VARIANTS[name], config, stamps, folders[name])
+            steps[name] = int(60 * minutes / pace)
+    for name, n_steps in steps.items():
+        print(f'{name}: {n_steps} steps', flush=True)
+        trainer = train(VARIANTS[name], config, stamps, folders[name], n_steps)
+        paths[name].write_text(json.dumps(measure(trainer), indent=1))
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
 def table_of(results):

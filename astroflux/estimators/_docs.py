@@ -35,6 +35,10 @@ noise_correlation : float, 2D array_like or 'estimate', optional
     7 x 7 pixels scatter more than in white noise (0.5 to 5); or the kernel, of odd sides, that
     makes the noise from white noise; or ``'estimate'`` to measure the former in the blank sky
     of each cutout. By default the noise is white.""",
+    'progress': """\
+progress : bool, optional
+    Whether to show a progress bar on the standard error stream. By default it appears
+    when the call takes longer than two seconds.""",
     'y': """\
 y : `~astropy.units.Quantity` or array_like, shape (n,), optional
     Another name of ``flux``, as scikit-learn calls it.""",

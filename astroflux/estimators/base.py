@@ -15,6 +15,7 @@ from astroflux.cutouts import iter_cutouts
 from astroflux.cutouts._items import is_single
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._rows import RowCollector
 from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
@@ -103,7 +104,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return {name: value for name, value in super().__getstate__().items() if name != '_loaded'}
 
     @share_docs
-    def predict(self, cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_correlation=None):
+    @takes_cutout_options
+    def predict(self, cutouts, *, progress=None, **options):
         """
         Measure the total flux of one galaxy or many.
 
@@ -112,6 +114,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         {cutouts}
 
         {options}
+
+        {progress}
 
         Returns
         -------
@@ -128,27 +132,13 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         `~astropy.units.UnitsError`
             If a unit is not one of flux, or the units of the cutouts are incompatible.
         """
-        rows = self._collect(
-            cutouts,
-            psf=psf,
-            psf_fwhm=psf_fwhm,
-            positions=positions,
-            noise_correlation=noise_correlation,
-        )
+        rows = self._collect(cutouts, progress=progress, **options)
         flux = u.Quantity(rows.column('flux'), rows.unit)
         return flux[0] if is_single(cutouts) else flux
 
     @share_docs
-    def measure(
-        self,
-        cutouts,
-        *,
-        psf=None,
-        psf_fwhm=None,
-        positions=None,
-        noise_correlation=None,
-        progress=None,
-    ):
+    @takes_cutout_options
+    def measure(self, cutouts, *, progress=None, **options):
         """
         Measure the total flux of galaxies, with errors and quality flags.
 
@@ -158,9 +148,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
         {options}
 
-        progress : bool, optional
-            Whether to show a progress bar on the standard error stream. By default it appears
-            when the call takes longer than two seconds.
+        {progress}
 
         Returns
         -------
@@ -176,23 +164,11 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         TypeError, ValueError, `~astropy.units.UnitsError`
             As for `predict`.
         """
-        rows = self._collect(
-            cutouts,
-            psf=psf,
-            psf_fwhm=psf_fwhm,
-            positions=positions,
-            noise_correlation=noise_correlation,
-            progress=progress,
-        )
+        rows = self._collect(cutouts, progress=progress, **options)
         meta = build_meta(
             type(self).__name__,
             parameters={name: _plain(value) for name, value in self.get_params().items()},
-            arguments={
-                'psf': _describe(psf),
-                'psf_fwhm': _describe(psf_fwhm),
-                'positions': _describe(positions),
-                'noise_correlation': _describe(noise_correlation),
-            },
+            arguments={name: _describe(options.get(name)) for name in CUTOUT_OPTIONS},
             messages=rows.messages,
             packages=self._packages,
         )
@@ -200,17 +176,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     @share_docs
-    def fit(
-        self,
-        cutouts,
-        flux=None,
-        *,
-        psf=None,
-        psf_fwhm=None,
-        positions=None,
-        noise_correlation=None,
-        y=None,
-    ):
+    @takes_cutout_options
+    def fit(self, cutouts, flux=None, *, y=None, **options):
         """
         Learn from cutouts of known flux.
 
@@ -241,17 +208,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
 
     @share_docs
-    def score(
-        self,
-        cutouts,
-        flux=None,
-        *,
-        psf=None,
-        psf_fwhm=None,
-        positions=None,
-        noise_correlation=None,
-        y=None,
-    ):
+    @takes_cutout_options
+    def score(self, cutouts, flux=None, *, y=None, **options):
         """
         Coefficient of determination of ln(flux).
 
@@ -270,13 +228,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             cutouts.
         """
         flux = true_flux(flux, y)
-        rows = self._collect(
-            cutouts,
-            psf=psf,
-            psf_fwhm=psf_fwhm,
-            positions=positions,
-            noise_correlation=noise_correlation,
-        )
+        rows = self._collect(cutouts, **options)
         measured = rows.column('flux')
         truth = check_flux(flux, rows.unit, rows.n_rows)
         with np.errstate(invalid='ignore'):

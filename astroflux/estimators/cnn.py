@@ -8,6 +8,7 @@ from astroflux.estimators._canvas import Canvases
 from astroflux.estimators._columns import COLUMNS
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._measurement import ProfileMethod
+from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import PretrainedFluxEstimator, count_usable
 from astroflux.estimators._study_network import StudyMethod
 from astroflux.estimators.base import check_flux, true_flux
@@ -143,9 +144,8 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         return self._method(self._in_use()).measure(cutouts)
 
     @share_docs
-    def weight_map(
-        self, cutout, *, psf=None, psf_fwhm=None, positions=None, noise_correlation=None
-    ):
+    @takes_cutout_options
+    def weight_map(self, cutout, **options):
         """
         Return how much each pixel counts: the effective aperture of the estimator.
 
@@ -172,15 +172,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         ValueError
             If it is not one cutout, or cannot be measured.
         """
-        items = list(
-            iter_cutouts(
-                cutout,
-                psf=psf,
-                psf_fwhm=psf_fwhm,
-                positions=positions,
-                noise_correlation=noise_correlation,
-            )
-        )
+        items = list(iter_cutouts(cutout, **options))
         if len(items) != 1:
             msg = f'weight_map takes one cutout, got {len(items)}'
             raise ValueError(msg)
@@ -190,17 +182,8 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         return self._method(self._in_use()).weight_map(items[0])
 
     @share_docs
-    def fit(
-        self,
-        cutouts,
-        flux=None,
-        *,
-        psf=None,
-        psf_fwhm=None,
-        positions=None,
-        noise_correlation=None,
-        y=None,
-    ):
+    @takes_cutout_options
+    def fit(self, cutouts, flux=None, *, y=None, **options):
         """
         Train (``weights=None``) or fine-tune on cutouts of known flux.
 
@@ -233,15 +216,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
             start = self._pretrained()
             name = f'{start.name}, fine-tuned'
         network = self._method(start).network_to_fit
-        items = list(
-            iter_cutouts(
-                cutouts,
-                psf=psf,
-                psf_fwhm=psf_fwhm,
-                positions=positions,
-                noise_correlation=noise_correlation,
-            )
-        )
+        items = list(iter_cutouts(cutouts, **options))
         usable = np.array([not item.flags & FATAL_FLAGS for item in items], bool)
         count_usable(usable, MINIMUM_FIT)
         kept = [item for item, good in zip(items, usable, strict=True) if good]

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from astroflux._optional import import_optional
 from astroflux.estimators._checks import check_values
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._save import read_estimator, write_estimator
 from astroflux.estimators.base import LOW_SNR, FluxEstimator, check_flux, true_flux
 from astroflux.flags import MeasurementFlag
@@ -152,17 +153,8 @@ class PhotometricFluxEstimator(FluxEstimator):
         return rows | {'flags': flags, 'messages': messages}
 
     @share_docs
-    def fit(
-        self,
-        cutouts,
-        flux=None,
-        *,
-        psf=None,
-        psf_fwhm=None,
-        positions=None,
-        noise_correlation=None,
-        y=None,
-    ):
+    @takes_cutout_options
+    def fit(self, cutouts, flux=None, *, y=None, **options):
         """
         Learn one aperture correction: the median of true over measured flux.
 
@@ -185,13 +177,7 @@ class PhotometricFluxEstimator(FluxEstimator):
         """
         flux = true_flux(flux, y)
         # a clone has no correction, so that fitting twice gives the same as once
-        rows = clone(self)._collect(
-            cutouts,
-            psf=psf,
-            psf_fwhm=psf_fwhm,
-            positions=positions,
-            noise_correlation=noise_correlation,
-        )
+        rows = clone(self)._collect(cutouts, **options)
         truth = check_flux(flux, rows.unit, rows.n_rows)
         measured = rows.column('flux')
         with np.errstate(invalid='ignore'):

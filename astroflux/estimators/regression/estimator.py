@@ -8,6 +8,7 @@ import numpy as np
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import (
     PretrainedFluxEstimator,
     count_usable,
@@ -137,17 +138,8 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         return flags
 
     @share_docs
-    def fit(
-        self,
-        cutouts,
-        flux=None,
-        *,
-        psf=None,
-        psf_fwhm=None,
-        positions=None,
-        noise_correlation=None,
-        y=None,
-    ):
+    @takes_cutout_options
+    def fit(self, cutouts, flux=None, *, y=None, **options):
         """
         Train on cutouts of known flux, and on nothing else.
 
@@ -171,13 +163,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         """
         self._check_model()
         flux = true_flux(flux, y)
-        stream = iter_cutouts(
-            cutouts,
-            psf=psf,
-            psf_fwhm=psf_fwhm,
-            positions=positions,
-            noise_correlation=noise_correlation,
-        )
+        stream = iter_cutouts(cutouts, **options)
         parts, scales, usable, unit = [], [], [], None
         while batch := list(islice(stream, self.batch_size)):
             kept = [cutout for cutout in batch if not cutout.flags & FATAL_FLAGS]
