@@ -25,7 +25,7 @@ _DESCRIPTIONS = {
 }
 
 
-def build_table(columns, unit, meta=None, descriptions=None):
+def build_table(columns, unit, meta=None, descriptions=None, catalog_column=None):
     """
     Make the table of measurements from plain arrays.
 
@@ -46,6 +46,9 @@ def build_table(columns, unit, meta=None, descriptions=None):
 
     descriptions : dict of str to str, optional
         What the extra columns hold, by their names.
+
+    catalog_column : str, optional
+        Name of a second column, beside ``id``, with what is in that.
 
     Returns
     -------
@@ -75,9 +78,11 @@ def build_table(columns, unit, meta=None, descriptions=None):
     columns.setdefault('flux_upper', flux + flux_err)
 
     table = QTable(meta=meta)
-    for name in ('id', 'name'):
-        if name in columns:
-            table[name] = columns.pop(name)
+    table['id'] = columns.pop('id')
+    if catalog_column is not None:
+        table[catalog_column] = table['id']
+    if 'name' in columns:
+        table['name'] = columns.pop('name')
     for name in FLUX_COLUMNS:
         table[name] = u.Quantity(np.asarray(columns.pop(name), dtype=float), unit)
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -85,7 +90,8 @@ def build_table(columns, unit, meta=None, descriptions=None):
     table['flags'] = np.asarray(columns.pop('flags'), dtype=np.int32)
     for name, values in columns.items():
         table[name] = values
-    for name, text in {**(descriptions or {}), **_DESCRIPTIONS}.items():
+    told = {**(descriptions or {}), catalog_column: 'the same as id', **_DESCRIPTIONS}
+    for name, text in told.items():
         if name in table.colnames:
             table[name].info.description = text
     return table

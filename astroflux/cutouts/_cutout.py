@@ -42,6 +42,13 @@ class Cutout:
     noise_correlation : object, optional
         How the noise is correlated between pixels, as `~astroflux.cutouts.iter_cutouts` makes it
         of its keyword; `None` for white noise.
+    origin : tuple of int, optional
+        The pixel ``(x0, y0)`` of the user's image that is the first one of the stamp: ``position``
+        plus this is the position in the image.
+    identifier : int or str, optional
+        What the column ``id`` shows; `None` for the running number.
+    catalog_column : str, optional
+        Name that the user's catalogue has for the identifier, if it is not ``id``.
 
     Attributes
     ----------
@@ -54,12 +61,15 @@ class Cutout:
     __slots__ = (
         '_mask',
         '_noise',
+        'catalog_column',
         'data',
         'flags',
+        'identifier',
         'ignored',
         'label',
         'message',
         'noise_correlation',
+        'origin',
         'pixel_scale',
         'position',
         'psf',
@@ -82,6 +92,9 @@ class Cutout:
         flags=0,
         message='',
         noise_correlation=None,
+        origin=(0, 0),
+        identifier=None,
+        catalog_column=None,
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -91,10 +104,11 @@ class Cutout:
         self.pixel_scale, self.unit = pixel_scale, unit
         self.label, self.flags, self.message = label, flags, message
         self.noise_correlation = noise_correlation
+        self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
         self._noise = self._mask = None
 
     @classmethod
-    def failed(cls, flag, message, *, label=None, unit=u.dimensionless_unscaled):
+    def failed(cls, flag, message, *, label=None, unit=u.dimensionless_unscaled, **place):
         """
         Return the place-holder of a cutout that cannot be measured.
 
@@ -108,14 +122,17 @@ class Cutout:
             Name of the cutout.
         unit : `~astropy.units.UnitBase`, optional
             Flux unit of the batch.
+        **place
+            ``position``, ``origin``, ``identifier`` and ``catalog_column``, as far as they are
+            known.
 
         Returns
         -------
         cutout : `Cutout`
         """
-        nowhere = (math.nan, math.nan)
+        place.setdefault('position', (math.nan, math.nan))
         return cls(
-            None, None, None, nowhere, unit=unit, label=label, flags=int(flag), message=message
+            None, None, None, unit=unit, label=label, flags=int(flag), message=message, **place
         )
 
     @property

@@ -52,6 +52,9 @@ class RawItem:
     psf: np.ndarray | None = None
     position: tuple | None = None
     label: str | None = None
+    origin: tuple = (0, 0)
+    identifier: int | str | None = None
+    catalog_column: str | None = None
 
 
 def is_stack(cutouts):

@@ -144,7 +144,7 @@ class _Batch:
             if label is None and exc.flag == Flag.UNREADABLE:
                 label = str(item)
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled
-            return Cutout.failed(exc.flag, exc.message, label=label, unit=unit)
+            return Cutout.failed(exc.flag, exc.message, label=label, unit=unit, **_place_of(raw))
 
     def _build(self, raw, psf, psf_fwhm, position):
         """Return a cutout of what was given."""
@@ -158,7 +158,7 @@ class _Batch:
         xy = position_of(position, raw.data.shape, raw.wcs)
         correlation, flag = self._correlation_of(pixels)
         pixels = pixels._replace(flags=pixels.flags | flag)
-        return self._place(pixels, xy, image, fwhm, scale, raw.label, correlation)
+        return self._place(pixels, xy, image, fwhm, scale, raw, correlation)
 
     def _again(self, cutout, psf, psf_fwhm, position):
         """Return a cutout as it is, but for what the call says of it."""
@@ -183,7 +183,7 @@ class _Batch:
         if self.correlation is not None:
             correlation, flag = self._correlation_of(pixels)
             pixels = pixels._replace(flags=pixels.flags & ~Flag.NOISE_ASSUMED_WHITE | flag)
-        return self._place(pixels, xy, image, fwhm, scale, cutout.label, correlation)
+        return self._place(pixels, xy, image, fwhm, scale, cutout, correlation)
 
     def _correlation_of(self, pixels):
         """Return how the noise is correlated, and a flag if that was to be measured in vain."""
@@ -194,8 +194,12 @@ class _Batch:
             return None, Flag.NOISE_ASSUMED_WHITE
         return NoiseCorrelation.of_growth(growth), 0
 
-    def _place(self, pixels, xy, psf, fwhm, scale, label, correlation):
-        """Return a cutout with the flags of what is known of its PSF and position."""
+    def _place(self, pixels, xy, psf, fwhm, scale, given, correlation):
+        """
+        Return a cutout with the flags of what is known of its PSF and position.
+
+        ``given`` is what it was made of, a `RawItem` or `Cutout`: it has its names.
+        """
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
@@ -213,9 +217,12 @@ class _Batch:
             psf_fwhm=fwhm,
             pixel_scale=scale,
             unit=self.unit,
-            label=label,
+            label=given.label,
             flags=int(flags),
             noise_correlation=correlation,
+            origin=given.origin,
+            identifier=given.identifier,
+            catalog_column=given.catalog_column,
         )
 
     def _scale_of(self, raw):
@@ -254,6 +261,13 @@ class _Batch:
                 raise u.UnitsError(msg)
             factor *= converted
         return factor
+
+
+def _place_of(given):
+    """Return where an item is that cannot be measured, as far as it tells."""
+    names = ('position', 'origin', 'identifier', 'catalog_column')
+    told = {name: getattr(given, name, None) for name in names}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _psf(image, psf_fwhm, own_fwhm, shape, scale):

@@ -34,6 +34,9 @@ class RowCollector:
 
     unit : `~astropy.units.UnitBase`
         Unit of the fluxes.
+
+    catalog_column : str or None
+        Name that the user's catalogue has for the ``id``.
     """
 
     def __init__(self, extra_units):
@@ -44,9 +47,11 @@ class RowCollector:
         self._names = (*FLUX_COLUMNS, *self._extra_units)
         self._batches = {name: [] for name in (*self._names, 'flags', 'pixel_scale')}
         self._labels = []
+        self._identifiers = []
         self._has_limits = None
         self._unit = None
         self._first_unit = None
+        self.catalog_column = None
         self.n_rows = 0
         self.messages = {}
 
@@ -94,6 +99,8 @@ class RowCollector:
         scales = np.array([cutout.pixel_scale for cutout in cutouts], dtype=float)
         self._batches['pixel_scale'].append(scales)
         self._labels += [cutout.label for cutout in cutouts]
+        self._identifiers += [cutout.identifier for cutout in cutouts]
+        self.catalog_column = cutouts[0].catalog_column
         self.n_rows += n_new
 
     def _place(self, columns, flags, messages, measurable, results):
@@ -125,6 +132,10 @@ class RowCollector:
             # the table has its own
             for name in _LIMITS:
                 del columns[name]
+        if any(identifier is not None for identifier in self._identifiers):
+            columns['id'] = np.array(
+                [row if known is None else known for row, known in enumerate(self._identifiers)]
+            )
         if any(label is not None for label in self._labels):
             columns['name'] = np.array(['' if text is None else text for text in self._labels])
         scale = self.column('pixel_scale')

@@ -172,7 +172,13 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             messages=rows.messages,
             packages=self._packages,
         )
-        return build_table(rows.columns(), rows.unit, meta | self._more_meta(), self._descriptions)
+        return build_table(
+            rows.columns(),
+            rows.unit,
+            meta | self._more_meta(),
+            self._descriptions,
+            rows.catalog_column,
+        )
 
     @abstractmethod
     @share_docs
