@@ -2,7 +2,7 @@
 """Every accepted kind of cutout, unpacked to one form without touching the pixels."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from pathlib import Path
 
@@ -24,6 +24,9 @@ _ACCEPTED = (
 )
 _LABEL_KEYS = ('id', 'name', 'OBJECT')
 
+# what a `RawItem` tells of each pixel, unless it is one value for all
+_PER_PIXEL = ('data', 'mask', 'noise')
+
 
 class ItemFault(Exception):
     """
@@ -42,7 +45,12 @@ class ItemFault(Exception):
 
 @dataclass(slots=True)
 class RawItem:
-    """A cutout as given, taken apart; nothing is copied or checked yet."""
+    """
+    A cutout as given, taken apart; nothing is copied or checked yet.
+
+    A part of a larger image has its ``origin`` there, and the WCS of the whole: to its
+    ``position`` the origin is added first.
+    """
 
     data: np.ndarray
     unit: u.UnitBase | None = None
@@ -55,6 +63,17 @@ class RawItem:
     origin: tuple = (0, 0)
     identifier: int | str | None = None
     catalog_column: str | None = None
+
+    def part(self, rows, columns):
+        """Return a part of an image, by two slices: views of all that is told of each pixel."""
+
+        def cut(array):
+            has_pixels = array is not None and np.shape(getattr(array, 'array', array)) != ()
+            return array[rows, columns] if has_pixels else array
+
+        cuts = {name: cut(getattr(self, name)) for name in _PER_PIXEL}
+        x0, y0 = self.origin
+        return replace(self, **cuts, origin=(x0 + columns.start, y0 + rows.start))
 
 
 def is_stack(cutouts):

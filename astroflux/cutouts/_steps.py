@@ -14,6 +14,7 @@ from astroflux.cutouts._noise import estimate_noise
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = [
+    'SMALLEST_SIDE',
     'Pixels',
     'check_structure',
     'even_noise',
@@ -23,7 +24,7 @@ __all__ = [
     'usable_pixels',
 ]
 
-_SMALLEST_SIDE = 8
+SMALLEST_SIDE = 8
 
 
 class Pixels(NamedTuple):
@@ -44,8 +45,8 @@ def check_structure(raw):
     if len(shape) != 2:
         msg = f'a cutout must be a 2-d image, got a {len(shape)}-d array of shape {shape}'
         raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-    if min(shape) < _SMALLEST_SIDE:
-        msg = f'a cutout must have {_SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
+    if min(shape) < SMALLEST_SIDE:
+        msg = f'a cutout must have {SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
         raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
     parts = {'mask': raw.mask, 'uncertainty': None if raw.noise is None else raw.noise.array}
     for name, array in parts.items():
