@@ -200,7 +200,7 @@ def test_no_position_is_lost(field, sky):
 
 
 def test_unit_error_is_of_the_image(field):
-    with pytest.raises(u.UnitsError, match="^the unit 'm' is not"):
+    with pytest.raises(u.UnitsError, match=r"^the unit 'm' is not"):
         list(iter_cutouts(field * u.m, positions=PLACES))
 
 
