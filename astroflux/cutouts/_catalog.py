@@ -3,7 +3,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy import units as u
@@ -55,7 +55,7 @@ class Sources:
     extents : `~numpy.ndarray` or None
         Length of the longer side of the box about the pixels of each, in pixels.
     segmentation : `~numpy.ndarray` or None
-        Which pixels are whose: the identifier, or 0 for the sky.
+        Whose pixel each is, by the identifier, or 0 for the sky: those of others are to be masked.
     """
 
     x: np.ndarray
@@ -132,7 +132,7 @@ def sources_of(positions, image):
     if _of_photutils(positions, 'SegmentationImage'):
         sources = _of_segmentation(positions, image)
     elif _of_photutils(positions, 'SourceCatalog'):
-        sources = _of_source_catalog(positions, image)
+        sources = _of_source_catalog(positions)
     elif (table := None if isinstance(positions, SkyCoord) else _as_table(positions)) is not None:
         sources = _of_table(table, image)
     else:
@@ -146,21 +146,22 @@ def sources_of(positions, image):
 def _of_segmentation(segmentation, image):
     from photutils.segmentation import SourceCatalog
 
-    _check_shape(segmentation.shape, image, 'segmentation image')
+    if segmentation.shape != image.data.shape:
+        msg = (
+            f'the segmentation image has the shape {segmentation.shape}, the image has '
+            f'{image.data.shape}'
+        )
+        raise ValueError(msg)
     if not segmentation.n_labels:
         msg = 'positions is empty: the segmentation image has no source'
         raise ValueError(msg)
     mask = None if image.mask is None else np.broadcast_to(image.mask, image.data.shape)
-    # It warns of nothing that a row of its own would not say.
     catalog = SourceCatalog(image.data, segmentation, mask=mask)
-    return _of_source_catalog(catalog, image, segmentation.data)
+    return replace(_of_source_catalog(catalog), segmentation=segmentation.data)
 
 
-def _of_source_catalog(catalog, image, segmentation=None):
-    if segmentation is None:
-        # The catalogue of some sources has the segmentation of all; it is in no public place.
-        segmentation = catalog._segmentation_image.data
-        _check_shape(segmentation.shape, image, 'segmentation image of the SourceCatalog')
+def _of_source_catalog(catalog):
+    # one that was sliced to a single source has numbers instead of arrays
     box = [np.atleast_1d(getattr(catalog, name)) for name in _BOX]
     return Sources(
         _numbers(np.atleast_1d(catalog.x_centroid)),
@@ -168,14 +169,7 @@ def _of_source_catalog(catalog, image, segmentation=None):
         np.atleast_1d(catalog.label).tolist(),
         'label',
         _longer_side(*box),
-        segmentation,
     )
-
-
-def _check_shape(shape, image, what):
-    if tuple(shape) != image.data.shape:
-        msg = f'the {what} has the shape {tuple(shape)}, the image has {image.data.shape}'
-        raise ValueError(msg)
 
 
 def _longer_side(xmin, xmax, ymin, ymax):

@@ -90,6 +90,13 @@ def test_positions_of_photutils(field, segmentation):
         np.testing.assert_allclose(in_image(cutouts), expected)
         assert [cutout.identifier for cutout in cutouts] == [2, 3, 5, 7]
         assert {cutout.catalog_column for cutout in cutouts} == {'label'}
+    # what else was detected is masked by a segmentation image alone
+    left, masked = (
+        next(iter_cutouts(field, positions=positions)) for positions in (catalog, segmentation)
+    )
+    assert left.ignored is None
+    labels = segmentation.data[: masked.shape[0], : masked.shape[1]]
+    np.testing.assert_array_equal(masked.mask, (labels != 0) & (labels != 2))
     # an element of a catalogue is a catalogue of one
     (one,) = iter_cutouts(field, positions=catalog[2])
     assert (one.identifier, *in_image([one])[0]) == (5, *expected[2])
@@ -244,11 +251,6 @@ BAD = {
         SegmentationImage(np.ones((20, 30), int)),
         ValueError,
         r'the segmentation image has the shape \(20, 30\), the image has \(200, 240\)',
-    ),
-    'catalogue': (
-        SourceCatalog(np.ones((20, 30)), SegmentationImage(np.ones((20, 30), int))),
-        ValueError,
-        r'segmentation image of the SourceCatalog has the shape \(20, 30\), the image has',
     ),
 }
 
