@@ -49,6 +49,12 @@ class Cutout:
         What the column ``id`` shows; `None` for the running number.
     catalog_column : str, optional
         Name that the user's catalogue has for the identifier, if it is not ``id``.
+    wcs : object, optional
+        WCS of the stamp, of any kind that astropy knows, or of a larger image.
+    wcs_origin : tuple of int, optional
+        The pixel ``(x0, y0)`` of the WCS that is the first one of the stamp.
+    zeropoint : float
+        AB magnitude of a source of 1 ``unit``; NaN if unknown, or if the unit says it.
 
     Attributes
     ----------
@@ -76,6 +82,9 @@ class Cutout:
         'psf_fwhm',
         'sigma',
         'unit',
+        'wcs',
+        'wcs_origin',
+        'zeropoint',
     )
 
     def __init__(
@@ -95,6 +104,9 @@ class Cutout:
         origin=(0, 0),
         identifier=None,
         catalog_column=None,
+        wcs=None,
+        zeropoint=math.nan,
+        wcs_origin=(0, 0),
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -105,6 +117,7 @@ class Cutout:
         self.label, self.flags, self.message = label, flags, message
         self.noise_correlation = noise_correlation
         self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
+        self.wcs, self.wcs_origin, self.zeropoint = wcs, wcs_origin, zeropoint
         self._noise = self._mask = None
 
     @classmethod

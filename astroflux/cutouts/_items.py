@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of cutout, unpacked to one form without touching the pixels."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import singledispatch
@@ -13,6 +14,7 @@ from astropy.utils.masked import Masked
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._noise import GivenNoise, noise_of
+from astroflux.cutouts._zeropoint import zeropoint_in
 from astroflux.cutouts.readers import CutoutReadError, read_cutout
 from astroflux.flags import MeasurementFlag
 
@@ -48,8 +50,8 @@ class RawItem:
     """
     A cutout as given, taken apart; nothing is copied or checked yet.
 
-    A part of a larger image has its ``origin`` there, and the WCS of the whole: to its
-    ``position`` the origin is added first.
+    A part of a larger image has its ``origin`` there, and the WCS of the whole, where it begins
+    at ``wcs_origin``.
     """
 
     data: np.ndarray
@@ -63,6 +65,8 @@ class RawItem:
     origin: tuple = (0, 0)
     identifier: int | str | None = None
     catalog_column: str | None = None
+    zeropoint: float = math.nan
+    wcs_origin: tuple = (0, 0)
 
     def part(self, rows, columns):
         """Return a part of an image, by two slices: views of all that is told of each pixel."""
@@ -72,8 +76,11 @@ class RawItem:
             return array[rows, columns] if has_pixels else array
 
         cuts = {name: cut(getattr(self, name)) for name in _PER_PIXEL}
-        x0, y0 = self.origin
-        return replace(self, **cuts, origin=(x0 + columns.start, y0 + rows.start))
+        corner = (columns.start, rows.start)
+        origin, wcs_origin = (
+            (x0 + corner[0], y0 + corner[1]) for x0, y0 in (self.origin, self.wcs_origin)
+        )
+        return replace(self, **cuts, origin=origin, wcs_origin=wcs_origin)
 
 
 def is_stack(cutouts):
@@ -156,6 +163,7 @@ def _(item: NDData):
         wcs=item.wcs,
         psf=None if psf is None else _array_parts(psf)[0],
         label=_label_of(item.meta),
+        zeropoint=zeropoint_in(item.meta),
     )
 
 
@@ -173,7 +181,15 @@ def _(item: str | Path):
 def _(item: Cutout2D):
     data, unit, mask = _array_parts(item.data)
     # The object's place, which is not the centre of a trimmed cutout.
-    return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
+    first, offset = item.origin_original, item.origin_cutout
+    return RawItem(
+        data,
+        unit,
+        mask,
+        wcs=item.wcs,
+        position=tuple(item.input_position_cutout),
+        origin=(first[0] - offset[0], first[1] - offset[1]),
+    )
 
 
 @unpack.register
@@ -222,6 +238,14 @@ def unpack_stack(stack):
             layer = noise(i)
             if layer is not None:
                 layer = GivenNoise(layer, whole.noise.power, whole.noise.unit)
-            yield RawItem(data[i], whole.unit, mask(i), layer, whole.wcs, psf(i))
+            yield RawItem(
+                data[i],
+                whole.unit,
+                mask(i),
+                layer,
+                whole.wcs,
+                psf(i),
+                zeropoint=whole.zeropoint,
+            )
 
     return items(), n

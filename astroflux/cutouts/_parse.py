@@ -28,6 +28,7 @@ from astroflux.cutouts._steps import (
 )
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
+from astroflux.cutouts._zeropoint import in_other_unit, is_calibrated, parse_zeropoint
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = ['iter_cutouts']
@@ -47,6 +48,7 @@ def iter_cutouts(
     positions=None,
     stamp_size=None,
     noise_correlation=None,
+    zeropoint=None,
 ):
     """
     Turn any accepted input into cutouts ready to measure, one at a time.
@@ -77,6 +79,10 @@ def iter_cutouts(
         makes it from white noise; or ``'estimate'``, to measure the number in the blank sky of
         each cutout with `~astroflux.cutouts.noise_growth`. By default it is white, or as a
         `~astroflux.cutouts.Cutout` has it.
+    zeropoint : float, `~astropy.units.Quantity`, or one for each cutout, optional
+        AB magnitude of a source of 1 unit of flux, in the cutout's own unit: a number, or in the
+        unit mag or ABmag; NaN if unknown. By default ``meta['zeropoint']`` of the cutout.
+        `ValueError` if the unit is calibrated, as nJy and nmgy are, which need none.
 
     Returns
     -------
@@ -101,6 +107,7 @@ def iter_cutouts(
         parse_psf(psf),
         parse_psf_fwhm(psf_fwhm),
         parse_positions(None if of_image else positions),
+        parse_zeropoint(zeropoint),
     )
     correlation = parse_noise_correlation(noise_correlation)
     if of_image:
@@ -178,7 +185,7 @@ class _Batch:
         self._wcs = None
         self._pixel_scale = math.nan
 
-    def parse(self, item, psf, psf_fwhm, position):
+    def parse(self, item, psf, psf_fwhm, position, zeropoint):
         """Return one item as a `Cutout`, failed if need be."""
         self.index += 1
         if isinstance(item, Cutout) and item.is_failed:
@@ -187,9 +194,9 @@ class _Batch:
         try:
             if isinstance(item, Cutout):
                 raw = item
-                return self._again(raw, psf, psf_fwhm, position)
+                return self._again(raw, psf, psf_fwhm, position, zeropoint)
             raw = item if isinstance(item, RawItem) else unpack(item)
-            return self._build(raw, psf, psf_fwhm, position)
+            return self._build(raw, psf, psf_fwhm, position, zeropoint)
         except ItemFault as exc:
             if self.single and exc.error is not None:
                 raise exc.error(exc.message) from exc.__cause__
@@ -199,7 +206,7 @@ class _Batch:
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled
             return Cutout.failed(exc.flag, exc.message, label=label, unit=unit, **_place_of(raw))
 
-    def _build(self, raw, psf, psf_fwhm, position):
+    def _build(self, raw, psf, psf_fwhm, position, zeropoint):
         """Return a cutout of what was given."""
         check_structure(raw)
         scale = self._scale_of(raw)
@@ -208,12 +215,13 @@ class _Batch:
         image, fwhm = _psf(image, psf_fwhm, math.nan, raw.data.shape, scale)
         if position is None:
             position = raw.position
-        xy = position_of(position, raw.data.shape, raw.wcs)
+        xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
         correlation, flag = self._correlation_of(pixels)
         pixels = pixels._replace(flags=pixels.flags | flag)
-        return self._place(pixels, xy, image, fwhm, scale, raw, correlation)
+        zeropoint = self._zeropoint_of(raw, zeropoint)
+        return self._place(pixels, xy, image, fwhm, scale, raw, correlation, zeropoint)
 
-    def _again(self, cutout, psf, psf_fwhm, position):
+    def _again(self, cutout, psf, psf_fwhm, position, zeropoint):
         """Return a cutout as it is, but for what the call says of it."""
         scale = cutout.pixel_scale
         factor = self._factor(cutout.unit, scale)
@@ -222,6 +230,7 @@ class _Batch:
             or position is not None
             or not math.isnan(psf_fwhm[0])
             or self.correlation is not None
+            or zeropoint is not None
         )
         if not is_told and cutout.unit == self.unit:
             return cutout
@@ -231,12 +240,18 @@ class _Batch:
         pixels = Pixels(data, noise, cutout.ignored, cutout.flags & ~_OF_PLACE)
         image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if psf is None else (psf, math.nan)
         image, fwhm = _psf(image, psf_fwhm, own_fwhm, cutout.shape, scale)
-        xy = position_of(cutout.position if position is None else position, cutout.shape)
+        xy = position_of(
+            cutout.position if position is None else position,
+            cutout.shape,
+            cutout.wcs,
+            cutout.wcs_origin,
+        )
         correlation = cutout.noise_correlation
         if self.correlation is not None:
             correlation, flag = self._correlation_of(pixels)
             pixels = pixels._replace(flags=pixels.flags & ~Flag.NOISE_ASSUMED_WHITE | flag)
-        return self._place(pixels, xy, image, fwhm, scale, cutout, correlation)
+        zeropoint = self._zeropoint_of(cutout, zeropoint)
+        return self._place(pixels, xy, image, fwhm, scale, cutout, correlation, zeropoint)
 
     def _correlation_of(self, pixels):
         """Return how the noise is correlated, and a flag if that was to be measured in vain."""
@@ -247,7 +262,7 @@ class _Batch:
             return None, Flag.NOISE_ASSUMED_WHITE
         return NoiseCorrelation.of_growth(growth), 0
 
-    def _place(self, pixels, xy, psf, fwhm, scale, given, correlation):
+    def _place(self, pixels, xy, psf, fwhm, scale, given, correlation, zeropoint):
         """
         Return a cutout with the flags of what is known of its PSF and position.
 
@@ -276,7 +291,25 @@ class _Batch:
             origin=given.origin,
             identifier=given.identifier,
             catalog_column=given.catalog_column,
+            wcs=given.wcs,
+            wcs_origin=given.wcs_origin,
+            zeropoint=zeropoint,
         )
+
+    def _zeropoint_of(self, given, zeropoint):
+        """Return the AB magnitude of 1 unit of the batch: as the call or the cutout tells."""
+        unit, _ = check_flux_unit(given.unit)
+        if not is_calibrated(unit):
+            zeropoint = given.zeropoint if zeropoint is None else zeropoint
+            return in_other_unit(zeropoint, conversion_factor(unit, self.unit))
+        if zeropoint is not None and not math.isnan(zeropoint):
+            where = '' if self.single else f'cutout {self.index}: '
+            msg = (
+                f'{where}a zeropoint is given, but the unit {str(unit)!r} is calibrated: '
+                'magnitudes follow from the unit, leave the zeropoint out'
+            )
+            raise ValueError(msg)
+        return math.nan
 
     def _scale_of(self, raw):
         if raw.wcs is None:

@@ -145,7 +145,7 @@ def _typical_noise(noise, valid):
     return np.median(values if values.size else noise[valid])
 
 
-def position_of(position, shape, wcs=None):
+def position_of(position, shape, wcs=None, wcs_origin=(0, 0)):
     """Return the galaxy's position in pixels: that of the middle if none is given."""
     if position is None:
         ny, nx = shape
@@ -154,7 +154,7 @@ def position_of(position, shape, wcs=None):
         if wcs is None:
             msg = 'the position is a SkyCoord, but the cutout has no WCS'
             raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-        position = skycoord_to_pixel(position, wcs)
+        position = np.subtract(skycoord_to_pixel(position, wcs), wcs_origin)
     x, y = (float(v) for v in position)
     if not (math.isfinite(x) and math.isfinite(y)):
         msg = f'the position must be finite, got ({x:g}, {y:g})'

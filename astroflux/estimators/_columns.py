@@ -36,10 +36,11 @@ LARGEST_WIDTH = 5.0
 
 
 class Column(NamedTuple):
-    """What a column holds; the unit ``'flux'`` is that of the cutouts."""
+    """What a column holds, and how it is printed; the unit ``'flux'`` is that of the cutouts."""
 
     unit: u.UnitBase | str | None
     description: str
+    format: str = '.4g'
 
 
 def _shape_columns():
@@ -49,20 +50,22 @@ def _shape_columns():
         unit = u.pix if output.is_ln_of_pixels else None
         columns[output.column] = Column(unit, output.description)
         error = f'1-sigma error of {output.column}'
-        columns[f'{output.column}_err'] = Column(unit, error)
+        columns[f'{output.column}_err'] = Column(unit, error, '.2g')
     return columns
 
 
 # Beside those that every table has.
 COLUMNS = {
     'flux_uniform_prior': Column(
-        'flux', 'median of the flux if all fluxes were equally frequent, and not all ln(flux)'
+        'flux',
+        'median of the flux if all fluxes were equally frequent, and not all ln(flux)',
+        '.6g',
     ),
-    'flux_lower_95': Column('flux', 'lower end of the 95 % interval of the flux'),
-    'flux_upper_95': Column('flux', 'upper end of the 95 % interval of the flux'),
+    'flux_lower_95': Column('flux', 'lower end of the 95 % interval of the flux', '.6g'),
+    'flux_upper_95': Column('flux', 'upper end of the 95 % interval of the flux', '.6g'),
     **_shape_columns(),
     'n_neighbors': Column(
-        None, 'number of neighbors that the fit of the profile has taken into account'
+        None, 'number of neighbors that the fit of the profile has taken into account', '.0f'
     ),
     'neighbor_distance': Column(u.pix, 'distance of the nearest one of these; NaN if none'),
     'neighbor_light': Column(

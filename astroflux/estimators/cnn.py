@@ -99,6 +99,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
 
     _extra_units = {name: column.unit for name, column in COLUMNS.items()}
     _descriptions = {name: column.description for name, column in COLUMNS.items()}
+    _formats = {name: column.format for name, column in COLUMNS.items()}
     _packages = ('torch',)
 
     def __init__(

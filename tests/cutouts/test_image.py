@@ -291,3 +291,12 @@ def test_what_is_for_one_image(field, segmentation):
             iter_cutouts(field, positions=positions, stamp_size=31)
     with pytest.raises(ValueError, match='a cutout must be a 2-d image, got a 1-d array'):
         iter_cutouts(field[0], positions=PLACES)
+
+
+def test_sky_position_of_a_stamp(field, sky):
+    """A stamp has the WCS of the image: it knows where it begins there."""
+    ccd = CCDData(field, unit='adu', wcs=sky)
+    target = pixel_to_skycoord(105, 62, sky)
+    stamps = iter_cutouts(ccd, positions=PLACES, stamp_size=41)
+    again = list(iter_cutouts(stamps, positions=target))
+    np.testing.assert_allclose(in_image(again), [(105, 62)] * 4, atol=1e-6)

@@ -30,7 +30,7 @@ from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 ARGUMENTS = {'ApertureFluxEstimator': {'radius': 12.0}}
 TRAINED = ('CNNFluxEstimator', 'RegressionFluxEstimator')
 FACTORS = [1e-12, 1e-6, 3.7, 1e5, 1e12]
-BASE_COLUMNS = ['id', 'flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags']
+BASE_COLUMNS = ['id', 'x', 'y', 'flux', 'flux_err', 'snr', 'flags']
 
 
 @pytest.fixture(params=ESTIMATOR_MODULES)
@@ -194,6 +194,7 @@ def test_measure_columns(estimator, many):
     assert isinstance(table, QTable)
     assert len(table) == len(many)
     assert table.colnames[: len(BASE_COLUMNS)] == BASE_COLUMNS
+    assert {'flux_lower', 'flux_upper'} <= set(table.colnames)
     np.testing.assert_array_equal(table['id'], np.arange(len(many)))
     for name in ('flux', 'flux_err', 'flux_lower', 'flux_upper'):
         assert table[name].unit == u.nJy
@@ -209,7 +210,10 @@ def test_every_column_has_a_description(estimator, make_ccd):
     table = estimator.measure(make_ccd())
     for name in table.colnames:
         assert table[name].info.description, name
+        assert table[name].info.format or table[name].dtype.kind != 'f', name
     assert set(estimator._descriptions) == set(estimator._extra_units)
+    assert set(estimator._formats) <= set(estimator._extra_units)
+    assert table.pformat(max_width=100)[0].split()[: len(BASE_COLUMNS)] == BASE_COLUMNS
 
 
 def test_measure_one(estimator, make_ccd):
@@ -230,7 +234,7 @@ def test_meta(estimator, make_ccd):
     }
     assert {'astroflux', 'astropy', 'numpy'} <= set(meta['versions'])
     assert meta['messages'] == {}
-    assert meta['date'].startswith('20')
+    assert meta['measured'][0].startswith('20')
 
 
 def test_table_can_be_written(estimator, many, tmp_path):
