@@ -136,8 +136,8 @@ class Cutout:
         unit : `~astropy.units.UnitBase`, optional
             Flux unit of the batch.
         **place
-            ``position``, ``origin``, ``identifier`` and ``catalog_column``, as far as they are
-            known.
+            ``position``, ``origin``, ``identifier``, ``catalog_column``, ``wcs`` and
+            ``wcs_origin``, as far as they are known.
 
         Returns
         -------

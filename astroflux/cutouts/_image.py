@@ -82,7 +82,8 @@ def _cut(whole, sources, sizes):
         if sources.identifiers is not None:
             names['identifier'] = sources.identifiers[index]
         if fault := _fault(x, y, whole.data.shape):
-            yield Cutout.failed(*fault, label=whole.label, position=(x, y), **names)
+            place = {'position': (x, y), 'wcs': whole.wcs}
+            yield Cutout.failed(*fault, label=whole.label, **place, **names)
             continue
         rows, columns = (
             _window(center, size, length)

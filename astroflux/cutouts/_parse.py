@@ -351,7 +351,7 @@ class _Batch:
 
 def _place_of(given):
     """Return where an item is that cannot be measured, as far as it tells."""
-    names = ('position', 'origin', 'identifier', 'catalog_column')
+    names = ('position', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
     told = {name: getattr(given, name, None) for name in names}
     return {name: value for name, value in told.items() if value is not None}
 
