@@ -50,7 +50,9 @@ class Cutout:
     catalog_column : str, optional
         Name that the user's catalogue has for the identifier, if it is not ``id``.
     wcs : object, optional
-        WCS of the stamp, of any kind that astropy knows.
+        WCS of the stamp, of any kind that astropy knows, or of a larger image.
+    wcs_origin : tuple of int, optional
+        The pixel ``(x0, y0)`` of the WCS that is the first one of the stamp.
     zeropoint : float
         AB magnitude of a source of 1 ``unit``; NaN if unknown, or if the unit says it.
 
@@ -81,6 +83,7 @@ class Cutout:
         'sigma',
         'unit',
         'wcs',
+        'wcs_origin',
         'zeropoint',
     )
 
@@ -103,6 +106,7 @@ class Cutout:
         catalog_column=None,
         wcs=None,
         zeropoint=math.nan,
+        wcs_origin=(0, 0),
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -113,7 +117,7 @@ class Cutout:
         self.label, self.flags, self.message = label, flags, message
         self.noise_correlation = noise_correlation
         self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
-        self.wcs, self.zeropoint = wcs, zeropoint
+        self.wcs, self.wcs_origin, self.zeropoint = wcs, wcs_origin, zeropoint
         self._noise = self._mask = None
 
     @classmethod
@@ -132,8 +136,8 @@ class Cutout:
         unit : `~astropy.units.UnitBase`, optional
             Flux unit of the batch.
         **place
-            ``position``, ``origin``, ``identifier`` and ``catalog_column``, as far as they are
-            known.
+            ``position``, ``origin``, ``identifier``, ``catalog_column``, ``wcs`` and
+            ``wcs_origin``, as far as they are known.
 
         Returns
         -------

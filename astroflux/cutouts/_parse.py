@@ -6,6 +6,7 @@ from collections.abc import Sized
 
 from astropy import units as u
 
+from astroflux.cutouts._catalog import is_catalog, is_many
 from astroflux.cutouts._correlation import (
     ESTIMATE,
     NoiseCorrelation,
@@ -13,6 +14,7 @@ from astroflux.cutouts._correlation import (
     parse_noise_correlation,
 )
 from astroflux.cutouts._cutout import Cutout
+from astroflux.cutouts._image import stamps_of
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
 from astroflux.cutouts._psf import known_psf
@@ -44,6 +46,7 @@ def iter_cutouts(
     psf=None,
     psf_fwhm=None,
     positions=None,
+    stamp_size=None,
     noise_correlation=None,
     zeropoint=None,
 ):
@@ -65,7 +68,11 @@ def iter_cutouts(
     positions : pair of float, `~astropy.coordinates.SkyCoord`, or one for each cutout, optional
         Where the galaxy is, ``(x, y)`` in 0-based pixels; else the centre of
         the stamp, or the position that a `~astropy.nddata.Cutout2D` was made
-        for.
+        for. Of one image, many positions may be given: ``(n, 2)`` of them, an array
+        `~astropy.coordinates.SkyCoord`, a table, or a `~photutils.segmentation.SourceCatalog` or
+        `~photutils.segmentation.SegmentationImage`. A stamp is cut around each.
+    stamp_size : int, or one for each position, optional
+        Side in pixels of the stamps of many positions on one image.
     noise_correlation : float, 2-d array or ``'estimate'``, optional
         How the noise is correlated between pixels, for all cutouts: a number, the scatter of sums
         over 7 x 7 pixels over that of white noise (0.5 to 5); the kernel, of odd sides, that
@@ -81,7 +88,8 @@ def iter_cutouts(
     -------
     cutouts : iterator of `~astroflux.cutouts.Cutout`
         In order, all in the flux unit of the first. What cannot be measured is
-        a failed `Cutout` that says why.
+        a failed `Cutout` that says why. Its attribute ``n`` is their number, `None` if unknown,
+        and ``single`` says whether the input was one cutout.
 
     Raises
     ------
@@ -91,15 +99,21 @@ def iter_cutouts(
         If a unit is not a flux, or does not convert to that of the first
         cutout; raised when the iteration arrives there.
     """
+    single = is_single(cutouts)
+    of_image = single and is_many(positions)
+    if not of_image:
+        _check_per_cutout(positions, stamp_size)
     options = (
         parse_psf(psf),
         parse_psf_fwhm(psf_fwhm),
-        parse_positions(positions),
+        parse_positions(None if of_image else positions),
         parse_zeropoint(zeropoint),
     )
     correlation = parse_noise_correlation(noise_correlation)
-    single = is_single(cutouts)
-    if single:
+    if of_image:
+        items, n = stamps_of(cutouts, positions, stamp_size)
+        single = False
+    elif single:
         items, n = [cutouts], 1
     elif is_stack(cutouts):
         items, n = unpack_stack(cutouts)
@@ -109,11 +123,39 @@ def iter_cutouts(
         _check_not_empty(n)
         for option in options:
             option.check_size(n)
-    batch = _Batch(single, correlation)
+    batch = _Batch(single, correlation, of_image)
     if single:
         # Now rather than at the first step, so that the error is the call's.
-        return iter([batch.parse(cutouts, *(option.next(0) for option in options))])
-    return _stream(batch, items, options)
+        first = batch.parse(cutouts, *(option.next(0) for option in options))
+        return CutoutStream([first], n, single)
+    return CutoutStream(_stream(batch, items, options), n, single)
+
+
+class CutoutStream:
+    """Iterator of cutouts that knows their number, if anyone does, and if one was asked for."""
+
+    def __init__(self, cutouts, n, single):
+        self._cutouts = iter(cutouts)
+        self.n, self.single = n, single
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._cutouts)
+
+
+def _check_per_cutout(positions, stamp_size):
+    """Raise an error for what can only be said of many positions on one image."""
+    if is_catalog(positions):
+        msg = (
+            f'positions is a {type(positions).__name__}, which is for one image: for a list or '
+            'stack of cutouts want a pair (x, y) for each'
+        )
+        raise TypeError(msg)
+    if stamp_size is not None:
+        msg = 'stamp_size is for many positions on one image, and there are none'
+        raise ValueError(msg)
 
 
 def _check_not_empty(n):
@@ -135,8 +177,8 @@ def _stream(batch, items, options):
 class _Batch:
     """What the cutouts of one call share: unit, what is told of the noise, and if it is but one."""
 
-    def __init__(self, single, correlation):
-        self.single = single
+    def __init__(self, single, correlation, of_image=False):
+        self.single, self.of_image = single, of_image
         self.correlation = correlation
         self.unit = None
         self.index = -1
@@ -173,7 +215,7 @@ class _Batch:
         image, fwhm = _psf(image, psf_fwhm, math.nan, raw.data.shape, scale)
         if position is None:
             position = raw.position
-        xy = position_of(position, raw.data.shape, raw.wcs)
+        xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
         correlation, flag = self._correlation_of(pixels)
         pixels = pixels._replace(flags=pixels.flags | flag)
         zeropoint = self._zeropoint_of(raw, zeropoint)
@@ -199,7 +241,10 @@ class _Batch:
         image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if psf is None else (psf, math.nan)
         image, fwhm = _psf(image, psf_fwhm, own_fwhm, cutout.shape, scale)
         xy = position_of(
-            cutout.position if position is None else position, cutout.shape, cutout.wcs
+            cutout.position if position is None else position,
+            cutout.shape,
+            cutout.wcs,
+            cutout.wcs_origin,
         )
         correlation = cutout.noise_correlation
         if self.correlation is not None:
@@ -247,6 +292,7 @@ class _Batch:
             identifier=given.identifier,
             catalog_column=given.catalog_column,
             wcs=given.wcs,
+            wcs_origin=given.wcs_origin,
             zeropoint=zeropoint,
         )
 
@@ -274,7 +320,7 @@ class _Batch:
 
     def _factor(self, own_unit, scale):
         """Return the factor from the item's pixel values to the batch's flux unit."""
-        where = '' if self.single else f'cutout {self.index}: '
+        where = '' if self.single or self.of_image else f'cutout {self.index}: '
         try:
             unit, per_arcsec2 = check_flux_unit(own_unit)
         except u.UnitsError as exc:
@@ -305,7 +351,7 @@ class _Batch:
 
 def _place_of(given):
     """Return where an item is that cannot be measured, as far as it tells."""
-    names = ('position', 'origin', 'identifier', 'catalog_column')
+    names = ('position', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
     told = {name: getattr(given, name, None) for name in names}
     return {name: value for name, value in told.items() if value is not None}
 

@@ -42,6 +42,9 @@ class RowCollector:
     unit : `~astropy.units.UnitBase`
         Unit of the fluxes.
 
+    is_single : bool
+        Whether one cutout was asked for, rather than a list of them.
+
     catalog_column : str or None
         Name that the user's catalogue has for the ``id``.
     """
@@ -59,6 +62,7 @@ class RowCollector:
         self._has_limits = None
         self._unit = None
         self._first_unit = None
+        self.is_single = False
         self.catalog_column = None
         self.n_rows = 0
         self.messages = {}

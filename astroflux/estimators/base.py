@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 
 from astroflux.cutouts import iter_cutouts
-from astroflux.cutouts._items import is_single
+from astroflux.cutouts._catalog import is_catalog
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._magnitudes import Calibration
@@ -136,7 +136,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
         rows = self._collect(cutouts, progress=progress, **options)
         flux = u.Quantity(rows.column('flux'), rows.unit)
-        return flux[0] if is_single(cutouts) else flux
+        return flux[0] if rows.is_single else flux
 
     @share_docs
     @takes_cutout_options
@@ -278,7 +278,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
         stream = iter_cutouts(cutouts, **options)
-        with _progress_bar(cutouts, progress) as bar:
+        rows.is_single = stream.single
+        with _progress_bar(stream.n, progress) as bar:
             while batch := list(islice(stream, batch_size)):
                 measurable = [
                     index
@@ -320,18 +321,10 @@ def check_flux(flux, unit, n_cutouts):
     return values
 
 
-def _progress_bar(cutouts, progress):
+def _progress_bar(total, progress):
     # imported here: only calls that measure need it
     from tqdm import tqdm
 
-    stack = getattr(cutouts, 'data', None)
-    total = None
-    if is_single(cutouts):
-        total = 1
-    elif np.ndim(stack) == 3:
-        total = len(stack)
-    elif hasattr(cutouts, '__len__'):
-        total = len(cutouts)
     return tqdm(
         total=total,
         unit='cutout',
@@ -345,6 +338,8 @@ def _describe(argument):
     """An argument of a call in a word, as it may be a large array."""
     if argument is None:
         return 'none'
+    if is_catalog(argument):
+        return type(argument).__name__
     if np.ndim(argument) == 0:
         return _plain(argument)
     shape = getattr(argument, 'shape', None)
