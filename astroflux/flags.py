@@ -51,7 +51,7 @@ FLAGS = (
     ),
     Flag(16, 'STAMP_CROPPED', 'Only the central part of a larger stamp was used.'),
     Flag(32, 'OFF_CENTRE', 'The position is within 8 pixels of the edge of the stamp, or outside.'),
-    Flag(64, 'LOW_SNR', 'The detection has a signal-to-noise ratio below 5.'),
+    Flag(64, 'LOW_SNR', 'The column ``snr``, flux over its error, is below 5.'),
     Flag(128, 'NEIGHBOUR', 'Another source affects the answer.'),
     Flag(
         256,

@@ -7,11 +7,23 @@ import numpy as np
 from astropy import units as u
 from scipy.special import ndtr, ndtri
 
-from astroflux.estimators._pretrained import detection_flags, messages_of_missed
+from astroflux.estimators._pretrained import (
+    DETECTION_FLAGS,
+    detection_flags,
+    messages_of_missed,
+)
 from astroflux.flags import MeasurementFlag as Flag
 from astroflux.networks.outputs import SHAPE
 
-__all__ = ['COLUMNS', 'Column', 'columns_of', 'flags_of', 'results_of', 'rise_by_uniform_prior']
+__all__ = [
+    'COLUMNS',
+    'FLAGS_SET',
+    'Column',
+    'columns_of',
+    'flags_of',
+    'results_of',
+    'rise_by_uniform_prior',
+]
 
 # A galaxy larger than any of the training is given about the largest radius
 # of the training: from this fraction of it on, the answer is suspect.
@@ -151,6 +163,18 @@ def _galaxy_is_outside(answer, metadata):
     _, largest = metadata.get('half_light_radius_range') or (0.0, np.inf)
     return np.exp(answer.values['ln_radius']) > SUSPECT_RADIUS * largest
 
+
+# The same in words.
+FLAGS_SET = {
+    **DETECTION_FLAGS,
+    'NEIGHBOUR': 'the column ``neighbor_light`` is above 0.1',
+    'OUT_OF_RANGE': (
+        'the PSF is narrower or wider than those of the training, or the galaxy as large as the '
+        'largest of the training'
+    ),
+    'UNFAMILIAR': 'the column ``novelty`` is above 1',
+    'AMBIGUOUS': 'a brighter source is nearer than two FWHM of the PSF',
+}
 
 # When a further flag is set, from the answer and the metadata of the weights.
 FLAG_RULES = (

@@ -43,6 +43,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
     - ``_descriptions``: dict of their names and what they hold, in a few words;
     - ``_formats``: dict of their names and how they are printed (``'.4g'``, without);
+    - ``_flags_set``: dict of the names of the flags that it sets and when, for the documentation;
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
@@ -58,6 +59,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     _extra_units = {}
     _descriptions = {}
     _formats = {}
+    _flags_set = {}
     _packages = ()
 
     @abstractmethod
