@@ -55,6 +55,10 @@ class Cutout:
         The pixel ``(x0, y0)`` of the WCS that is the first one of the stamp.
     zeropoint : float
         AB magnitude of a source of 1 ``unit``; NaN if unknown, or if the unit says it.
+    noise_ratio : float
+        Scatter of the pixels at the edge over their stated noise; NaN if none was stated.
+    sky_err : float
+        Error of the sky that was subtracted, per pixel; 0 if it is not known.
 
     Attributes
     ----------
@@ -75,12 +79,14 @@ class Cutout:
         'label',
         'message',
         'noise_correlation',
+        'noise_ratio',
         'origin',
         'pixel_scale',
         'position',
         'psf',
         'psf_fwhm',
         'sigma',
+        'sky_err',
         'unit',
         'wcs',
         'wcs_origin',
@@ -107,6 +113,8 @@ class Cutout:
         wcs=None,
         zeropoint=math.nan,
         wcs_origin=(0, 0),
+        noise_ratio=math.nan,
+        sky_err=0.0,
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -118,6 +126,7 @@ class Cutout:
         self.noise_correlation = noise_correlation
         self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
         self.wcs, self.wcs_origin, self.zeropoint = wcs, wcs_origin, zeropoint
+        self.noise_ratio, self.sky_err = noise_ratio, sky_err
         self._noise = self._mask = None
 
     @classmethod

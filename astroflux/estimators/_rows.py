@@ -14,7 +14,7 @@ FLUX_UNIT = 'flux'
 _LIMITS = FLUX_COLUMNS[2:]
 
 # what is told of a cutout, whether it was measured or not
-_OF_CUTOUTS = ('pixel_scale', 'x', 'y', 'zeropoint')
+_OF_CUTOUTS = ('pixel_scale', 'x', 'y', 'zeropoint', 'noise_ratio')
 
 # below this signal-to-noise ratio a row is flagged
 LOW_SNR = 5.0
@@ -156,6 +156,7 @@ class RowCollector:
             )
         if any(label is not None for label in self._labels):
             columns['name'] = np.array(['' if text is None else text for text in self._labels])
+        columns['noise_ratio'] = self.column('noise_ratio')
         scale = self.column('pixel_scale')
         measured = columns['flags'] & FATAL_FLAGS == 0
         scale_known = measured.any() and np.isfinite(scale[measured]).all()
@@ -179,6 +180,7 @@ def _told_of(cutouts):
                 cutout.position[0] + cutout.origin[0],
                 cutout.position[1] + cutout.origin[1],
                 cutout.zeropoint,
+                cutout.noise_ratio,
             )
             for cutout in cutouts
         ],
