@@ -45,7 +45,7 @@ STANDARD_COLUMNS = {
     'flux_lower': Standard('lower end of the 68 % interval of the flux', '.6g', 'flux'),
     'flux_upper': Standard('upper end of the 68 % interval of the flux', '.6g', 'flux'),
     'noise_ratio': Standard(
-        'scatter of the pixels at the edge over the stated noise; NaN if none is stated', '.3f'
+        'scatter of the pixels at the edge over the stated noise; NaN if none is stated', '.2f'
     ),
 }
 """The columns that methods have in common, in the order of the table."""

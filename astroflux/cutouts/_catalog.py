@@ -12,6 +12,8 @@ from astropy.table import Row, Table
 from astropy.wcs import NoConvergence
 from astropy.wcs.utils import skycoord_to_pixel
 
+from astroflux.cutouts._told import amended
+
 __all__ = ['Sources', 'is_many', 'sources_of']
 
 # Names of columns, whatever their case, and the number of the first pixel. The first pair that a
@@ -113,7 +115,7 @@ def is_many(positions):
     return isinstance(positions, Iterable) and not isinstance(positions, Row | np.void)
 
 
-def sources_of(positions, image):
+def sources_of(positions, image, told):
     """
     Return the `Sources` that ``positions`` tell of in an image.
 
@@ -123,6 +125,8 @@ def sources_of(positions, image):
         Of which `is_many` is true.
     image : `~astroflux.cutouts._items.RawItem`
         The image.
+    told : dict
+        What the call says of the whole image.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def sources_of(positions, image):
         If they are none, or not of this image.
     """
     if _of_photutils(positions, 'SegmentationImage'):
-        sources = _of_segmentation(positions, image)
+        sources = _of_segmentation(positions, image, told)
     elif _of_photutils(positions, 'SourceCatalog'):
         sources = _of_source_catalog(positions)
     elif (table := None if isinstance(positions, SkyCoord) else _as_table(positions)) is not None:
@@ -143,7 +147,7 @@ def sources_of(positions, image):
     return sources
 
 
-def _of_segmentation(segmentation, image):
+def _of_segmentation(segmentation, image, told):
     from photutils.segmentation import SourceCatalog
 
     if segmentation.shape != image.data.shape:
@@ -155,6 +159,9 @@ def _of_segmentation(segmentation, image):
     if not segmentation.n_labels:
         msg = 'positions is empty: the segmentation image has no source'
         raise ValueError(msg)
+    # a sky would draw the centroids to the middle of the segments
+    sky = None if isinstance(told['background'], str) else told['background']
+    image = amended(image, mask=told['mask'], background=sky)
     mask = None if image.mask is None else np.broadcast_to(image.mask, image.data.shape)
     catalog = SourceCatalog(image.data, segmentation, mask=mask)
     return replace(_of_source_catalog(catalog), segmentation=segmentation.data)

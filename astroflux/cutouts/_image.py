@@ -9,9 +9,10 @@ from astroflux.cutouts._catalog import sources_of
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._items import ItemFault, unpack
 from astroflux.cutouts._steps import SMALLEST_SIDE, check_structure
+from astroflux.cutouts._told import amended
 from astroflux.flags import MeasurementFlag as Flag
 
-__all__ = ['STAMP_SIZE', 'stamps_of']
+__all__ = ['STAMP_SIZE', 'stamps_of', 'whole_image']
 
 # What the network sees of a stamp, and so how large one is at least.
 STAMP_SIZE = 147
@@ -24,18 +25,66 @@ SIZE_PER_EXTENT = 3
 LARGEST_SIZE = 12 * STAMP_SIZE
 
 
-def stamps_of(image, positions, stamp_size=None):
+def whole_image(image, told):
+    """
+    Take an image apart that stamps are to be cut of.
+
+    Parameters
+    ----------
+    image : object
+        Of any kind that a cutout may be of.
+    told : dict
+        What the call says of the whole image, by the names of its keywords.
+
+    Returns
+    -------
+    whole : `~astroflux.cutouts._items.RawItem`
+        Of which nothing is copied.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError, `~astropy.units.UnitsError`
+        If it is no image, or what is told does not fit it.
+    """
+    try:
+        whole = unpack(image)
+        check_structure(whole)
+        _check_told(whole, told)
+    except ItemFault as exc:
+        raise exc.error(exc.message) from exc.__cause__
+    return whole
+
+
+def _check_told(whole, told):
+    """Raise an error if maps have another shape than the image, or units do not fit."""
+    corner = np.s_[0:SMALLEST_SIDE, 0:SMALLEST_SIDE]
+    parts = {}
+    for name in ('error', 'mask', 'background', 'effective_gain'):
+        value = told[name]
+        is_map = np.ndim(value) == 2
+        if is_map and value.shape != whole.data.shape:
+            msg = f'the {name} has the shape {value.shape}, the image has {whole.data.shape}'
+            raise ValueError(msg)
+        parts[name] = value[corner] if is_map else value
+    if isinstance(parts['background'], str):
+        parts['background'] = None
+    amended(whole.part(*corner), parts['error'], parts['mask'], parts['background'])
+
+
+def stamps_of(whole, positions, stamp_size, told):
     """
     Cut the stamps of many sources of one image.
 
     Parameters
     ----------
-    image : object
-        One image, of any kind that a cutout may be of.
+    whole : `~astroflux.cutouts._items.RawItem`
+        The image.
     positions : object
         What `~astroflux.cutouts._catalog.sources_of` takes.
-    stamp_size : int or array_like, optional
+    stamp_size : int or array_like or None
         Sides in pixels.
+    told : dict
+        What the call says of the whole image.
 
     Returns
     -------
@@ -44,14 +93,8 @@ def stamps_of(image, positions, stamp_size=None):
     n : int
         How many there are.
     """
-    try:
-        whole = unpack(image)
-        check_structure(whole)
-    except ItemFault as exc:
-        raise exc.error(exc.message) from exc.__cause__
-    sources = sources_of(positions, whole)
-    sizes = _sizes(stamp_size, sources)
-    return _cut(whole, sources, sizes), len(sources)
+    sources = sources_of(positions, whole, told)
+    return _cut(whole, sources, _sizes(stamp_size, sources)), len(sources)
 
 
 def _sizes(stamp_size, sources):

@@ -51,7 +51,7 @@ class RawItem:
     A cutout as given, taken apart; nothing is copied or checked yet.
 
     A part of a larger image has its ``origin`` there, and the WCS of the whole, where it begins
-    at ``wcs_origin``.
+    at ``wcs_origin``; ``window`` are the slices that it was cut with.
     """
 
     data: np.ndarray
@@ -67,6 +67,7 @@ class RawItem:
     catalog_column: str | None = None
     zeropoint: float = math.nan
     wcs_origin: tuple = (0, 0)
+    window: tuple | None = None
 
     def part(self, rows, columns):
         """Return a part of an image, by two slices: views of all that is told of each pixel."""
@@ -80,7 +81,7 @@ class RawItem:
         origin, wcs_origin = (
             (x0 + corner[0], y0 + corner[1]) for x0, y0 in (self.origin, self.wcs_origin)
         )
-        return replace(self, **cuts, origin=origin, wcs_origin=wcs_origin)
+        return replace(self, **cuts, origin=origin, wcs_origin=wcs_origin, window=(rows, columns))
 
 
 def is_stack(cutouts):

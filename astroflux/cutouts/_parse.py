@@ -17,7 +17,7 @@ from astroflux.cutouts._correlation import (
 )
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._edge import edge_of
-from astroflux.cutouts._image import stamps_of
+from astroflux.cutouts._image import stamps_of, whole_image
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
 from astroflux.cutouts._noise import GivenNoise
@@ -58,22 +58,33 @@ _FAR_LEVEL = 0.3
 _FAR_NOISE = 3.0
 
 
+# What a call may say of each pixel.
+_OF_PIXELS = ('error', 'mask', 'background', 'effective_gain')
+
+
 class _Told(NamedTuple):
     """What a call says of one cutout."""
 
     psf: object
     psf_fwhm: tuple
     position: object
-    zeropoint: float | None
     error: object
     mask: object
     background: object
     effective_gain: object
+    zeropoint: float | None = None
 
     @property
     def changes_pixels(self):
         """Whether it changes data, noise or mask."""
-        return any(value is not None for value in self[4:])
+        return any(getattr(self, name) is not None for name in _OF_PIXELS)
+
+    def part(self, rows, columns):
+        """Return what is told of a part of an image: views of maps of the whole."""
+        maps = {name: getattr(self, name) for name in _OF_PIXELS}
+        return self._replace(
+            **{name: value[rows, columns] for name, value in maps.items() if np.ndim(value) == 2}
+        )
 
 
 def iter_cutouts(
@@ -110,7 +121,8 @@ def iter_cutouts(
         the stamp, or the position that a `~astropy.nddata.Cutout2D` was made
         for. Of one image, many positions may be given: ``(n, 2)`` of them, an array
         `~astropy.coordinates.SkyCoord`, a table, or a `~photutils.segmentation.SourceCatalog` or
-        `~photutils.segmentation.SegmentationImage`. A stamp is cut around each.
+        `~photutils.segmentation.SegmentationImage`. A stamp is cut around each, and of a map in
+        another keyword.
     stamp_size : int, or one for each position, optional
         Side in pixels of the stamps of many positions on one image.
     error : float, 2-d array or `~astropy.units.Quantity`, or one for each cutout, optional
@@ -159,15 +171,16 @@ def iter_cutouts(
         parse_psf(psf),
         parse_psf_fwhm(psf_fwhm),
         parse_positions(None if of_image else positions),
-        parse_zeropoint(zeropoint),
         parse_error(error),
         parse_mask(mask),
         parse_background(background),
         parse_effective_gain(effective_gain),
+        parse_zeropoint(zeropoint),
     )
     correlation = parse_noise_correlation(noise_correlation)
     if of_image:
-        items, n = stamps_of(cutouts, positions, stamp_size)
+        told = {option.name: option.shared for option in options}
+        items, n = stamps_of(whole_image(cutouts, told), positions, stamp_size, told)
         single = False
     elif single:
         items, n = [cutouts], 1
@@ -180,11 +193,11 @@ def iter_cutouts(
         for option in options:
             option.check_size(n)
     batch = _Batch(single, correlation, of_image)
+    stream = _stream(batch, items, options)
     if single:
         # Now rather than at the first step, so that the error is the call's.
-        first = batch.parse(cutouts, _Told(*(option.next(0) for option in options)))
-        return CutoutStream([first], n, single)
-    return CutoutStream(_stream(batch, items, options), n, single)
+        stream = [next(stream)]
+    return CutoutStream(stream, n, single)
 
 
 class CutoutStream:
@@ -223,7 +236,10 @@ def _check_not_empty(n):
 def _stream(batch, items, options):
     n = 0
     for item in items:
-        yield batch.parse(item, _Told(*(option.next(n) for option in options)))
+        told = _Told(*(option.next(n) for option in options))
+        if batch.of_image and not isinstance(item, Cutout):
+            told = told.part(*item.window)
+        yield batch.parse(item, told)
         n += 1
     _check_not_empty(n)
     for option in options:
@@ -271,8 +287,8 @@ class _Batch:
         image, fwhm = _psf(image, told.psf_fwhm, math.nan, raw.data.shape, scale)
         position = raw.position if told.position is None else told.position
         xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
-        zeropoint = self._zeropoint_of(raw, told.zeropoint)
-        return self._place(pixels, xy, image, fwhm, scale, raw, correlation, sky_err, zeropoint)
+        known = self._known_of(raw, told)
+        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
 
     def _again(self, cutout, told):
         """Return a cutout as it is, but for what the call says of it."""
@@ -304,9 +320,9 @@ class _Batch:
         image, fwhm = _psf(image, told.psf_fwhm, own_fwhm, cutout.shape, scale)
         position = cutout.position if told.position is None else told.position
         xy = position_of(position, cutout.shape, cutout.wcs, cutout.wcs_origin)
-        zeropoint = self._zeropoint_of(cutout, told.zeropoint)
         sky_err = math.hypot(sky_err, cutout.sky_err * factor)
-        return self._place(pixels, xy, image, fwhm, scale, cutout, correlation, sky_err, zeropoint)
+        known = self._known_of(cutout, told)
+        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
 
     def _pixels(self, raw, told, factor):
         """Return the pixels, how their noise is correlated, and the error of the sky."""
@@ -336,12 +352,8 @@ class _Batch:
             return None, Flag.NOISE_ASSUMED_WHITE
         return NoiseCorrelation.of_growth(growth), 0
 
-    def _place(self, pixels, xy, psf, fwhm, scale, given, correlation, sky_err, zeropoint):
-        """
-        Return a cutout with the flags of what is known of its PSF, its position and its edge.
-
-        ``given`` is what it was made of, a `RawItem` or `Cutout`: it has its names.
-        """
+    def _place(self, pixels, xy, psf, fwhm, scale, known, correlation, sky_err):
+        """Return a cutout with the flags of what is known of its PSF, its position and its edge."""
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
@@ -364,18 +376,18 @@ class _Batch:
             psf_fwhm=fwhm,
             pixel_scale=scale,
             unit=self.unit,
-            label=given.label,
             flags=int(flags),
             noise_correlation=correlation,
             noise_ratio=noise_ratio,
             sky_err=sky_err,
-            origin=given.origin,
-            identifier=given.identifier,
-            catalog_column=given.catalog_column,
-            wcs=given.wcs,
-            wcs_origin=given.wcs_origin,
-            zeropoint=zeropoint,
+            **known,
         )
+
+    def _known_of(self, given, told):
+        """Return what a cutout has of a `RawItem` or `Cutout`, but for its pixels."""
+        names = ('label', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
+        known = {name: getattr(given, name) for name in names}
+        return known | {'zeropoint': self._zeropoint_of(given, told.zeropoint)}
 
     def _zeropoint_of(self, given, zeropoint):
         """Return the AB magnitude of 1 unit of the batch: as the call or the cutout tells."""
@@ -384,9 +396,8 @@ class _Batch:
             zeropoint = given.zeropoint if zeropoint is None else zeropoint
             return in_other_unit(zeropoint, conversion_factor(unit, self.unit))
         if zeropoint is not None and not math.isnan(zeropoint):
-            where = '' if self.single else f'cutout {self.index}: '
             msg = (
-                f'{where}a zeropoint is given, but the unit {str(unit)!r} is calibrated: '
+                f'{self._where}a zeropoint is given, but the unit {str(unit)!r} is calibrated: '
                 'magnitudes follow from the unit, leave the zeropoint out'
             )
             raise ValueError(msg)
@@ -399,9 +410,13 @@ class _Batch:
             self._wcs, self._pixel_scale = raw.wcs, pixel_scale(raw.wcs)
         return self._pixel_scale
 
+    @property
+    def _where(self):
+        return '' if self.single or self.of_image else f'cutout {self.index}: '
+
     def _factor(self, own_unit, scale):
         """Return the factor from the item's pixel values to the batch's flux unit."""
-        where = '' if self.single or self.of_image else f'cutout {self.index}: '
+        where = self._where
         try:
             unit, per_arcsec2 = check_flux_unit(own_unit)
         except u.UnitsError as exc:
@@ -430,13 +445,6 @@ class _Batch:
         return factor
 
 
-def _place_of(given):
-    """Return where an item is that cannot be measured, as far as it tells."""
-    names = ('position', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
-    told = {name: getattr(given, name, None) for name in names}
-    return {name: value for name, value in told.items() if value is not None}
-
-
 def _flags_of_edge(edge, noise_ratio):
     """Return what is to be said of the sky and the noise."""
     flags = 0
@@ -449,6 +457,13 @@ def _flags_of_edge(edge, noise_ratio):
         if not 1 / _FAR_NOISE < noise_ratio < _FAR_NOISE:
             flags |= Flag.OUT_OF_RANGE
     return flags
+
+
+def _place_of(given):
+    """Return where an item is that cannot be measured, as far as it tells."""
+    names = ('position', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
+    told = {name: getattr(given, name, None) for name in names}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _psf(image, psf_fwhm, own_fwhm, shape, scale):

@@ -12,13 +12,15 @@ from astropy.wcs.utils import pixel_to_skycoord
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
 from astroflux.cutouts import iter_cutouts
-from astroflux.cutouts._image import LARGEST_SIZE, STAMP_SIZE, stamps_of
+from astroflux.cutouts._image import LARGEST_SIZE, STAMP_SIZE, stamps_of, whole_image
 from astroflux.flags import MeasurementFlag as Flag
 from astroflux.networks.pyramid import CANVAS_SIZE
 
 # (x, y) of round sources, far from each other but for the last two
 PLACES = np.array([(30.0, 40.0), (100.25, 60.5), (160.0, 120.0), (171.0, 120.0)])
 SHAPE = (200, 240)
+
+NOTHING_TOLD = dict.fromkeys(('error', 'mask', 'background', 'effective_gain'))
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_stamps_are_views_cut_along(field, sky):
     mask = field > 20
     variance = np.random.default_rng(1).uniform(1, 2, SHAPE)
     ccd = CCDData(field, unit='adu', wcs=sky, mask=mask, uncertainty=InverseVariance(1 / variance))
-    stamps, n = stamps_of(ccd, PLACES, 41)
+    stamps, n = stamps_of(whole_image(ccd, NOTHING_TOLD), PLACES, 41, NOTHING_TOLD)
     stamps = list(stamps)
     assert n == 4
     for (x, y), stamp in zip(PLACES, stamps, strict=True):
@@ -138,6 +140,50 @@ def test_stamps_are_views_cut_along(field, sky):
         np.testing.assert_allclose(stamp.noise.std(), np.sqrt(variance[window]))
         assert np.shares_memory(stamp.data, field)
         assert stamp.wcs is ccd.wcs
+
+
+def test_maps_of_keywords_are_cut_along(field, rng):
+    sky, error, gain = (rng.uniform(1, 2, SHAPE) for _ in range(3))
+    mask = rng.uniform(size=SHAPE) > 0.9
+    told = {'background': sky, 'error': error, 'mask': mask, 'effective_gain': gain}
+    for (x, y), cutout in zip(
+        PLACES, iter_cutouts(field, positions=PLACES, stamp_size=41, **told), strict=True
+    ):
+        x0, y0 = cutout.origin
+        window = np.s_[y0 : y0 + 41, x0 : x0 + 41]
+        (alone,) = iter_cutouts(
+            field[window],
+            positions=(x - x0, y - y0),
+            **{name: value[window] for name, value in told.items()},
+        )
+        for name in ('data', 'noise', 'mask', 'flags', 'position'):
+            np.testing.assert_array_equal(getattr(cutout, name), getattr(alone, name))
+
+
+def test_numbers_are_for_all_or_for_each(field):
+    levels = [
+        cutout.data.mean()
+        for background in (10.0, [10.0, 20.0, 30.0, 40.0])
+        for cutout in iter_cutouts(field, positions=PLACES, background=background, error=1.0)
+    ]
+    np.testing.assert_allclose(np.subtract(levels[:4], levels[4:]), [0, 10, 20, 30], atol=1e-9)
+
+
+def test_centroids_without_the_sky(field, segmentation):
+    sky = np.linspace(0, 200, SHAPE[1]) * np.ones((SHAPE[0], 1))
+    there = iter_cutouts(field + sky, positions=segmentation, background=sky)
+    expected = iter_cutouts(field, positions=segmentation)
+    np.testing.assert_allclose(in_image(there), in_image(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['error', 'mask', 'background', 'effective_gain'])
+def test_maps_of_another_shape(name, field):
+    match = rf'the {name} has the shape \(20, 30\), the image has \(200, 240\)'
+    with pytest.raises(ValueError, match=match):
+        iter_cutouts(field, positions=PLACES, **{name: np.ones((20, 30), bool) * 1})
+    if name == 'background':
+        with pytest.raises(u.UnitsError, match="the background has the unit 'nJy'"):
+            iter_cutouts(field, positions=PLACES, background=3 * u.nJy)
 
 
 def test_one_after_the_other(field):
@@ -170,8 +216,8 @@ def test_size_follows_the_source():
     labels[:700] = 3
     huge = np.broadcast_to(np.float32(0), (3000, 3000))
     everywhere = SegmentationImage(np.pad(labels, (0, 2100), mode='edge'))
-    stamps, _ = stamps_of(huge + np.float32(1), everywhere)
-    assert max(max(stamp.data.shape) for stamp in stamps) <= LARGEST_SIZE
+    stamps = iter_cutouts(huge + np.float32(1), positions=everywhere, error=1.0)
+    assert max(max(stamp.shape) for stamp in stamps) <= LARGEST_SIZE
 
 
 def test_size_that_is_asked_for(field):

@@ -304,6 +304,25 @@ def bad_items():
     ]
 
 
+def test_positions_on_one_image(estimator, make_ccd):
+    """Each is measured as in a stamp that is cut by hand."""
+    image = make_ccd((120, 170), centre=(60.3, 50.1))
+    image.data += make_ccd((120, 170), centre=(125.0, 70.0)).data
+    positions = [(60.3, 50.1), (500.0, 20.0), (125.0, 70.0)]
+    table = estimator.measure(image, positions=positions, stamp_size=61)
+    windows = [(30, 20), (95, 40)]
+    alone = estimator.measure(
+        [image[y0 : y0 + 61, x0 : x0 + 61] for x0, y0 in windows],
+        positions=[(30.3, 30.1), (30.0, 30.0)],
+    )
+    np.testing.assert_allclose(table['flux'][[0, 2]], alone['flux'], rtol=1e-6)
+    np.testing.assert_array_equal(table['flags'][[0, 2]], alone['flags'])
+    np.testing.assert_allclose(np.transpose([table['x'], table['y']]), positions)
+    assert np.isnan(table['flux'][1])
+    assert decode_flags(table['flags'])[1] == ('OFF_CENTRE', 'NO_PIXELS')
+    assert 'off the image' in table.meta['messages'][1]
+
+
 @pytest.mark.parametrize(('item', 'flag'), bad_items())
 @pytest.mark.parametrize('where', [0, 2, 6])
 def test_bad_item_harms_no_other(estimator, many, item, flag, where):
