@@ -26,10 +26,13 @@ _FEWEST_SIDES = 3
 _GROWTH = 1.5
 _SIGNIFICANT = 5.0
 
-# Faint sources lift the edge of a stamp by about so much of the noise, and the wings of the galaxy
-# by so many times what they lift a second frame above the first.
+# Faint sources lift the edge of a stamp by about so much of the noise. The wings of the galaxy lift
+# it by no more than so many times what they lift the second frame above the first, and by so many
+# times what an exponential profile tells, as real ones fall less steeply.
 _FAINT_LIGHT = 0.2
-_WINGS = 2.0
+_MOST_WINGS = 2.0
+_WINGS = 1.5
+_FRAMES = 3
 
 # The noise of coadds is stated well to about a tenth, and the sources of a crowded sky raise the
 # scatter by as much: beyond this factor, and three errors, the noise is wrong.
@@ -50,15 +53,15 @@ class Edge(NamedTuple):
     ----------
     level, level_err : float
         Level of the sky, and its error in white noise.
-    rise : float
-        By how much a second frame, within the first, is brighter.
+    wings : float
+        Light of the galaxy in the frame, extrapolated from two frames within the first.
     scatter, scatter_err : float
         Noise as the pixels show it, over the stated one, and its error.
     """
 
     level: float
     level_err: float
-    rise: float
+    wings: float
     scatter: float
     scatter_err: float
 
@@ -66,7 +69,7 @@ class Edge(NamedTuple):
     def is_off_zero(self):
         """Whether the level shows that the sky was not subtracted, or too much was."""
         error = _SIGNIFICANT * _GROWTH * self.level_err
-        allowed = max(error, _FAINT_LIGHT) + _WINGS * max(self.rise, 0.0)
+        allowed = max(error, _FAINT_LIGHT) + _WINGS * self.wings
         # false for NaN
         return self.level < -error or self.level > allowed
 
@@ -104,30 +107,41 @@ def edge_of(data, noise, mask=None):
         Of NaN if too few pixels are left.
     """
     width = min(max(min(data.shape) // 8, _NARROWEST), _WIDEST)
-    is_even = np.ndim(noise) == 0
-    sides = _sides(data, width)
-    sides = sides / (noise if is_even else _sides(noise, width))
-    if mask is not None:
-        sides[_sides(mask, width)] = np.nan
-    scatter, n_differences = _scatter(sides)
+    frames = [_frame(data, noise, mask, width, depth) for depth in range(_FRAMES)]
+    scatter, n_differences = _scatter(frames[0])
     if not scatter > 0:
         return _UNKNOWN
-    level, n_pixels = _level(sides, scatter)
-    inner = _sides(data[width:-width, width:-width], width) if min(data.shape) > 4 * width else None
-    rise = 0.0
-    if inner is not None:
-        within = slice(width, -width)
-        inner = inner / (noise if is_even else _sides(noise[within, within], width))
-        if mask is not None:
-            inner[_sides(mask[within, within], width)] = np.nan
-        rise = _level(inner, scatter)[0] - level
+    levels, n_pixels = zip(*(_level(frame, scatter) for frame in frames), strict=True)
     return Edge(
-        level,
-        _OF_MEDIAN * scatter / math.sqrt(n_pixels) if n_pixels else math.nan,
-        rise if math.isfinite(rise) else 0.0,
+        levels[0],
+        _OF_MEDIAN * scatter / math.sqrt(n_pixels[0]) if n_pixels[0] else math.nan,
+        _wings(levels),
         scatter,
         _OF_SCATTER * scatter / math.sqrt(n_differences),
     )
+
+
+def _frame(data, noise, mask, width, depth):
+    """Return the sides of a frame that lies so many frames within the first, masked as NaN."""
+    within = slice(depth * width, -depth * width or None)
+    if min(data.shape) <= 2 * (depth + 1) * width:
+        return np.full((4, 1, 1), np.nan)
+    sides = _sides(data[within, within], width)
+    sides = sides / (noise if np.ndim(noise) == 0 else _sides(noise[within, within], width))
+    if mask is not None:
+        sides[_sides(mask[within, within], width)] = np.nan
+    return sides
+
+
+def _wings(levels):
+    """Return how much light of the galaxy reaches the first frame, as the next ones tell it."""
+    first, second, third = levels
+    rise, next_rise = second - first, third - second
+    if not rise > 0:
+        return 0.0
+    # An exponential profile falls by the same factor from frame to frame.
+    fall = rise / next_rise if next_rise > 0 else 1.0
+    return rise * min(fall / (1 - fall), _MOST_WINGS) if fall < 1 else rise * _MOST_WINGS
 
 
 def _sides(array, width):
@@ -173,9 +187,10 @@ def _level(sides, scatter):
         for _ in range(_ROUNDS):
             level = row[(first + last) // 2]
             first, last = row[:n].searchsorted((level - _CLIP * scatter, level + _CLIP * scatter))
-            if last - first < _FEWEST_PIXELS:
+            if last - first < n / 2:
+                # nearer to the galaxy, light varies by more than the noise
+                first, last = 0, n
                 break
-        else:
-            levels.append(row[(first + last) // 2])
-            used += last - first
+        levels.append(row[(first + last) // 2])
+        used += last - first
     return (float(np.median(levels)), used) if len(levels) >= _FEWEST_SIDES else (math.nan, 0)
