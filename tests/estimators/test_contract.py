@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 import astroflux
 from astroflux import decode_flags, estimators
 from astroflux.estimators import FluxEstimator, base
+from astroflux.estimators._options import CUTOUT_OPTIONS
 from astroflux.estimators.methods import ESTIMATOR_MODULES, KNOWN_METHODS
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
@@ -226,12 +227,9 @@ def test_meta(estimator, make_ccd):
     meta = estimator.measure(make_ccd(), psf_fwhm=4.0).meta
     assert meta['method'] == type(estimator).__name__
     assert set(meta['parameters']) == set(estimator.get_params())
-    assert meta['arguments'] == {
-        'psf': 'none',
-        'psf_fwhm': 4.0,
-        'positions': 'none',
-        'noise_correlation': 'none',
-    }
+    assert meta['arguments'] == dict.fromkeys(CUTOUT_OPTIONS, 'none') | {'psf_fwhm': 4.0}
+    assert {'psf', 'positions', 'noise_correlation'} < set(CUTOUT_OPTIONS)
+    assert 'zeropoint' not in CUTOUT_OPTIONS
     assert {'astroflux', 'astropy', 'numpy'} <= set(meta['versions'])
     assert meta['messages'] == {}
     assert meta['measured'][0].startswith('20')
