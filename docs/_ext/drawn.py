@@ -13,6 +13,7 @@ MADE = (
         'docs/benchmarks/*.csv',
     ),
     ('weight_maps.png', ('docs/examples/weight_maps.py',), 'docs/examples/weight_maps.py'),
+    ('fields.png', ('docs/examples/fields.py',), 'docs/examples/fields.py'),
 )
 
 
