@@ -28,7 +28,16 @@ psf_fwhm : float or `~astropy.units.Quantity`, optional
 
 positions : array_like, optional
     ``(x, y)`` of the galaxy in pixels, counted from 0, or one pair per cutout. By
-    default the centre of the cutout.
+    default the centre of the cutout. Of one image, many positions may be given, and a stamp is
+    cut around each: an array ``(n, 2)`` or list of pairs, a `~astropy.coordinates.SkyCoord`, a
+    table, or a `~photutils.segmentation.SourceCatalog` or
+    `~photutils.segmentation.SegmentationImage`, which also masks the neighbors. See
+    :doc:`/fields`.
+
+stamp_size : int or array_like of int, optional
+    Side in pixels of the stamps around many positions of one image, or one for each. By
+    default three times the box of the source in the catalogue, and at least the 147 pixels
+    that the network sees.
 
 error : float, 2D array_like or `~astropy.units.Quantity`, optional
     Noise (1 sigma) of the pixels, or an iterable with one per cutout. By default the

@@ -12,9 +12,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 
 from astroflux.cutouts import iter_cutouts
-from astroflux.cutouts._items import is_single
+from astroflux.cutouts._catalog import is_catalog
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators._magnitudes import Calibration
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import with_sky_error
@@ -22,9 +23,6 @@ from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
 
 __all__ = ['FluxEstimator']
-
-# below this signal-to-noise ratio a row is flagged
-LOW_SNR = 5.0
 
 # seconds before a progress bar appears by itself
 _PROGRESS_DELAY = 2.0
@@ -45,6 +43,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
     - ``_descriptions``: dict of their names and what they hold, in a few words;
+    - ``_formats``: dict of their names and how they are printed (``'.4g'``, without);
+    - ``_flags_set``: dict of the names of the flags that it sets and when, for the documentation;
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
@@ -59,6 +59,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     _extra_units = {}
     _descriptions = {}
+    _formats = {}
+    _flags_set = {}
     _packages = ()
 
     @abstractmethod
@@ -135,11 +137,11 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         """
         rows = self._collect(cutouts, progress=progress, **options)
         flux = u.Quantity(rows.column('flux'), rows.unit)
-        return flux[0] if is_single(cutouts) else flux
+        return flux[0] if rows.is_single else flux
 
     @share_docs
     @takes_cutout_options
-    def measure(self, cutouts, *, progress=None, **options):
+    def measure(self, cutouts, *, zeropoint=None, progress=None, **options):
         """
         Measure the total flux of galaxies, with errors and quality flags.
 
@@ -149,23 +151,36 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
         {options}
 
+        zeropoint : float or `~astropy.units.Quantity`, optional
+            AB magnitude of 1 unit of flux, of all cutouts or one per cutout, for the columns
+            ``mag``, ``mag_err`` and ``mag_limit``; NaN if unknown. By default
+            ``meta['zeropoint']`` of each cutout. Calibrated units, such as nJy and nmgy, need
+            none.
+
         {progress}
 
         Returns
         -------
         table : `~astropy.table.QTable`
-            One row per cutout, in order: ``id``, ``flux``, ``flux_err`` (1 sigma),
-            ``flux_lower`` and ``flux_upper`` (68 % interval), ``snr``, ``flags`` (see
-            `astroflux.decode_flags`) and the extra columns of the method. A cutout that cannot
-            be measured has a row of NaN, flags that say why, and a text in
-            ``meta['messages']``.
+            One row per cutout, in order: ``id``; ``x`` and ``y``, the position in pixels; ``flux``,
+            ``flux_err`` (1 sigma), ``snr``, ``flags`` (see `astroflux.decode_flags`); ``mag``,
+            ``mag_err`` and ``mag_limit`` (AB) if a zero point or a calibrated unit is known; ``ra``
+            and ``dec`` if a cutout has a WCS; ``flux_lower`` and ``flux_upper`` (68 % interval);
+            and the extra columns of the method. A cutout that cannot be measured has a row of
+            NaN, flags that say why, and a text in ``meta['messages']``.
 
         Raises
         ------
         TypeError, ValueError, `~astropy.units.UnitsError`
-            As for `predict`.
+            As for `predict`, and if ``zeropoint`` is no magnitude, or is given for a calibrated
+            unit.
         """
-        rows = self._collect(cutouts, progress=progress, **options)
+        rows = self._collect(cutouts, progress=progress, zeropoint=zeropoint, **options)
+        columns = rows.columns()
+        calibration = Calibration(
+            rows.unit, rows.column('zeropoint'), is_told=zeropoint is not None
+        )
+        columns |= calibration.magnitudes(columns)
         meta = build_meta(
             type(self).__name__,
             parameters={name: _plain(value) for name, value in self.get_params().items()},
@@ -173,7 +188,14 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             messages=rows.messages,
             packages=self._packages,
         )
-        return build_table(rows.columns(), rows.unit, meta | self._more_meta(), self._descriptions)
+        return build_table(
+            columns,
+            rows.unit,
+            meta | calibration.meta() | self._more_meta(),
+            self._descriptions,
+            rows.catalog_column,
+            self._formats,
+        )
 
     @abstractmethod
     @share_docs
@@ -257,7 +279,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
         stream = iter_cutouts(cutouts, **options)
-        with _progress_bar(cutouts, progress) as bar:
+        rows.is_single = stream.single
+        with _progress_bar(stream.n, progress) as bar:
             while batch := list(islice(stream, batch_size)):
                 measurable = [
                     index
@@ -301,18 +324,10 @@ def check_flux(flux, unit, n_cutouts):
     return values
 
 
-def _progress_bar(cutouts, progress):
+def _progress_bar(total, progress):
     # imported here: only calls that measure need it
     from tqdm import tqdm
 
-    stack = getattr(cutouts, 'data', None)
-    total = None
-    if is_single(cutouts):
-        total = 1
-    elif np.ndim(stack) == 3:
-        total = len(stack)
-    elif hasattr(cutouts, '__len__'):
-        total = len(cutouts)
     return tqdm(
         total=total,
         unit='cutout',
@@ -326,6 +341,8 @@ def _describe(argument):
     """An argument of a call in a word, as it may be a large array."""
     if argument is None:
         return 'none'
+    if is_catalog(argument):
+        return type(argument).__name__
     if np.ndim(argument) == 0:
         return _plain(argument)
     shape = getattr(argument, 'shape', None)

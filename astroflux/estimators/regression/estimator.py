@@ -10,6 +10,7 @@ from astroflux.estimators._canvas import Canvases
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import (
+    DETECTION_FLAGS,
     PretrainedFluxEstimator,
     count_usable,
     detection_flags,
@@ -89,6 +90,11 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
     <Quantity 500. adu>
     """
 
+    _flags_set = {
+        **DETECTION_FLAGS,
+        'OFF_CENTRE': 'the light has its centroid elsewhere',
+        'OUT_OF_RANGE': 'the PSF is narrower or wider than those of the training',
+    }
     _packages = ('sklearn',)
     _source = 'training_table'
 
