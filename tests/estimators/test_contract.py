@@ -323,7 +323,8 @@ def test_all_bad(estimator):
     table = estimator.measure([bad, bad])
     assert np.all(np.isnan(table['flux']))
     assert table['flux'].unit == u.nJy
-    assert np.isnan(estimator.predict(bad))
+    with pytest.warns(AstropyUserWarning, match='1 of 1 cutouts was not measured: '):
+        assert np.isnan(estimator.predict(bad))
     assert estimator.predict(bad).isscalar
 
 
