@@ -1,0 +1,181 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""What the edge of a stamp says of the sky and of the noise, as most of it is blank."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ['Edge', 'edge_of']
+
+# Width of the frame of pixels: an eighth of the stamp, within these.
+_NARROWEST, _WIDEST = 4, 8
+
+# Resampling correlates the noise of pixels out to two neighbors.
+_LAG = 3
+
+# Values this many sigma from the level of a side are those of sources.
+_CLIP = 2.5
+_ROUNDS = 3
+
+# With fewer pixels, a side says nothing; nor does a stamp with fewer sides.
+_FEWEST_PIXELS = 16
+_FEWEST_SIDES = 3
+
+# Correlated noise, and sources too faint to be clipped, add to the error of the level.
+_GROWTH = 1.5
+_SIGNIFICANT = 5.0
+
+# Faint sources lift the edge of a stamp by about so much of the noise, and the wings of the galaxy
+# by so many times what they lift a second frame above the first.
+_FAINT_LIGHT = 0.2
+_WINGS = 2.0
+
+# The noise of coadds is stated well to about a tenth, and the sources of a crowded sky raise the
+# scatter by as much: beyond this factor, and three errors, the noise is wrong.
+_NOISE_FACTOR = 1.35
+_ERRORS = 3.0
+
+# 1-sigma errors of a median and of a scatter from the median difference, times the square root of
+# the number of pixels. Mixed differences of neighboring places have pixels in common.
+_OF_MEDIAN, _OF_SCATTER = 1.25, 1.45
+_NORMAL_MEDIAN = 0.6744897501960817
+
+
+class Edge(NamedTuple):
+    """
+    The frame of pixels at the edge of a stamp, in units of the stated noise.
+
+    Attributes
+    ----------
+    level, level_err : float
+        Level of the sky, and its error in white noise.
+    rise : float
+        By how much a second frame, within the first, is brighter.
+    scatter, scatter_err : float
+        Noise as the pixels show it, over the stated one, and its error.
+    """
+
+    level: float
+    level_err: float
+    rise: float
+    scatter: float
+    scatter_err: float
+
+    @property
+    def is_off_zero(self):
+        """Whether the level shows that the sky was not subtracted, or too much was."""
+        error = _SIGNIFICANT * _GROWTH * self.level_err
+        allowed = max(error, _FAINT_LIGHT) + _WINGS * max(self.rise, 0.0)
+        # false for NaN
+        return self.level < -error or self.level > allowed
+
+    @property
+    def contradicts_noise(self):
+        """Whether the scatter of the pixels is not that of the stated noise."""
+        if not self.scatter > 0:
+            return False
+        allowed = math.log(_NOISE_FACTOR) + _ERRORS * self.scatter_err / self.scatter
+        return abs(math.log(self.scatter)) > allowed
+
+
+_UNKNOWN = Edge(*5 * (math.nan,))
+
+
+def edge_of(data, noise, mask=None):
+    """
+    Return what the edge of a stamp says.
+
+    Sides that are brighter than the others, as they hold sources, count for little: level and
+    scatter are medians over the four sides.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        Stamp, shape ``(ny, nx)``.
+    noise : `~numpy.ndarray` or float
+        Stated noise (1 sigma).
+    mask : `~numpy.ndarray`, optional
+        Bool; `True` where a pixel is to be ignored.
+
+    Returns
+    -------
+    edge : `Edge`
+        Of NaN if too few pixels are left.
+    """
+    width = min(max(min(data.shape) // 8, _NARROWEST), _WIDEST)
+    is_even = np.ndim(noise) == 0
+    sides = _sides(data, width)
+    sides = sides / (noise if is_even else _sides(noise, width))
+    if mask is not None:
+        sides[_sides(mask, width)] = np.nan
+    scatter, n_differences = _scatter(sides)
+    if not scatter > 0:
+        return _UNKNOWN
+    level, n_pixels = _level(sides, scatter)
+    inner = _sides(data[width:-width, width:-width], width) if min(data.shape) > 4 * width else None
+    rise = 0.0
+    if inner is not None:
+        within = slice(width, -width)
+        inner = inner / (noise if is_even else _sides(noise[within, within], width))
+        if mask is not None:
+            inner[_sides(mask[within, within], width)] = np.nan
+        rise = _level(inner, scatter)[0] - level
+    return Edge(
+        level,
+        _OF_MEDIAN * scatter / math.sqrt(n_pixels) if n_pixels else math.nan,
+        rise if math.isfinite(rise) else 0.0,
+        scatter,
+        _OF_SCATTER * scatter / math.sqrt(n_differences),
+    )
+
+
+def _sides(array, width):
+    """Return the four sides of an array, ``(4, width, length)``; of longer ones a part."""
+    length = min(array.shape) - width
+    return np.stack(
+        [
+            array[:width, :length],
+            array[-width:, -length:],
+            array[-length:, :width].T,
+            array[:length, -width:].T,
+        ]
+    )
+
+
+def _scatter(sides):
+    """Return the noise of the pixels, blind to planes, and the number of differences."""
+    near, far = sides[:, :-_LAG], sides[:, _LAG:]
+    differences = near[..., :-_LAG] - far[..., :-_LAG] - near[..., _LAG:] + far[..., _LAG:]
+    differences = np.sort(np.abs(differences).reshape(len(sides), -1), axis=1)
+    found = np.isfinite(differences).sum(axis=1)
+    found_rows = [
+        row[:n] for row, n in zip(differences, found, strict=True) if n >= _FEWEST_PIXELS // 2
+    ]
+    if len(found_rows) < _FEWEST_SIDES:
+        return math.nan, 0
+    scatter = float(np.median([row[len(row) // 2] for row in found_rows])) / _NORMAL_MEDIAN
+    if scatter == 0:
+        # of few photons most pixels have none
+        scatter = math.sqrt(np.median([np.mean(np.square(row)) for row in found_rows]))
+    return scatter / 2, int(found.sum())
+
+
+def _level(sides, scatter):
+    """Return the median over the sides of their levels, sources clipped, and how many pixels."""
+    values = np.sort(sides.reshape(len(sides), -1), axis=1)
+    found = np.isfinite(values).sum(axis=1)
+    levels, used = [], 0
+    for row, n in zip(values, found, strict=True):
+        if n < _FEWEST_PIXELS:
+            continue
+        first, last = 0, n
+        for _ in range(_ROUNDS):
+            level = row[(first + last) // 2]
+            first, last = row[:n].searchsorted((level - _CLIP * scatter, level + _CLIP * scatter))
+            if last - first < _FEWEST_PIXELS:
+                break
+        else:
+            levels.append(row[(first + last) // 2])
+            used += last - first
+    return (float(np.median(levels)), used) if len(levels) >= _FEWEST_SIDES else (math.nan, 0)
