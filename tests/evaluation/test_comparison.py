@@ -299,8 +299,11 @@ def test_labels(comparison):
 
 
 def test_progress(capsys):
-    compare_methods(RoundGalaxies(4), METHODS, chunk_size=2)
+    compare_methods(RoundGalaxies(4), METHODS, chunk_size=2, progress=True)
     assert '4/4' in capsys.readouterr().err
+    # by itself it is told where the work takes long
+    compare_methods(RoundGalaxies(4), METHODS, chunk_size=2)
+    assert capsys.readouterr().err == ''
 
 
 def test_nothing_to_compare():
