@@ -132,7 +132,16 @@ class FileSource(ListSource):
 
     def __init__(self, paths):
         paths = [Path(path) for path in paths]
-        super().__init__(paths, title=f'{len(paths)} files')
+        super().__init__(paths, title=_title_of(paths))
+
+
+def _title_of(paths):
+    """Say which files they are: the name of one, or how many of which folder."""
+    if len(paths) == 1:
+        return paths[0].name
+    folders = {path.resolve().parent for path in paths}
+    where = f'of {folders.pop().name}' if len(folders) == 1 else f'of {len(folders)} folders'
+    return f'{len(paths)} files {where}'
 
 
 class DatasetSource(CutoutSource):
