@@ -188,17 +188,18 @@ def results_without_truth(comparison, styles):
         fluxes = fluxes_by_method(comparison)
         median = median_fluxes(fluxes)
         ln_ratios = np.log((fluxes / median).value)
-        content['differences_figure'] = page_figure(
-            'differences',
-            differences_figure(
-                median.value,
-                dict(zip(comparison.labels, ln_ratios, strict=True)),
-                styles,
-                unit=str(fluxes.unit),
-            ),
-            alt='A panel per method with ln(flux / median of the methods) against that median, '
-            f'of {comparison.label_text}. The numbers are in the tables.',
-            caption='Fluxes over the median of the methods. Triangles at the edge lie beyond it; '
-            'the black line is the running median.',
-        )
+        if np.isfinite(median).sum() >= MIN_GALAXIES:
+            content['differences_figure'] = page_figure(
+                'differences',
+                differences_figure(
+                    median.value,
+                    dict(zip(comparison.labels, ln_ratios, strict=True)),
+                    styles,
+                    unit=str(fluxes.unit),
+                ),
+                alt='A panel per method with ln(flux / median of the methods) against that median, '
+                f'of {comparison.label_text}. The numbers are in the tables.',
+                caption='Fluxes over the median of the methods. Triangles at the edge lie beyond '
+                'it; the black line is the running median.',
+            )
     return {'summary.ecsv': pairs}, content

@@ -422,6 +422,15 @@ def test_dataset_without_a_bound(tmp_path, monkeypatch):
     assert 'not asked for' in DatasetSource(tmp_path, with_bound=False).no_bound
 
 
+def test_titles_of_files(tmp_path):
+    for names, title in (
+        (['a/x.fits'], 'x.fits'),
+        (['a/x.fits', 'a/y.fits'], '2 files of a'),
+        (['a/x.fits', 'b/x.fits'], '2 files of 2 folders'),
+    ):
+        assert FileSource([tmp_path / name for name in names]).title == title
+
+
 def test_not_a_dataset(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'holds no data set: truth.ecsv is missing'):
         DatasetSource(tmp_path)
