@@ -76,15 +76,23 @@ def _of_photutils(positions, name):
     return isinstance(positions, getattr(sys.modules.get('photutils.segmentation'), name, ()))
 
 
+def _is_data_frame(positions):
+    return isinstance(positions, getattr(sys.modules.get('pandas'), 'DataFrame', ()))
+
+
+def _is_table(positions):
+    """Return whether this is a table of any kind; not a row of one."""
+    if isinstance(positions, Row | np.void):
+        return False
+    is_structured = getattr(getattr(positions, 'dtype', None), 'names', None) is not None
+    return isinstance(positions, Table) or _is_data_frame(positions) or is_structured
+
+
 def _as_table(positions):
-    """Return any kind of table as one of astropy's; `None` if it is none."""
+    """Return a table of any kind as one of astropy's."""
     if isinstance(positions, Table):
         return positions
-    if isinstance(positions, getattr(sys.modules.get('pandas'), 'DataFrame', ())):
-        return Table.from_pandas(positions)
-    if getattr(getattr(positions, 'dtype', None), 'names', None):
-        return Table(positions)
-    return None
+    return Table.from_pandas(positions) if _is_data_frame(positions) else Table(positions)
 
 
 def is_catalog(positions):
@@ -92,7 +100,7 @@ def is_catalog(positions):
     return (
         _of_photutils(positions, 'SourceCatalog')
         or _of_photutils(positions, 'SegmentationImage')
-        or (not isinstance(positions, Row | np.void) and _as_table(positions) is not None)
+        or _is_table(positions)
     )
 
 
@@ -137,8 +145,8 @@ def sources_of(positions, image, told):
         sources = _of_segmentation(positions, image, told)
     elif _of_photutils(positions, 'SourceCatalog'):
         sources = _of_source_catalog(positions)
-    elif (table := None if isinstance(positions, SkyCoord) else _as_table(positions)) is not None:
-        sources = _of_table(table, image)
+    elif _is_table(positions):
+        sources = _of_table(_as_table(positions), image)
     else:
         sources = _of_pairs(positions, image)
     if not len(sources):
@@ -240,17 +248,19 @@ def _of_pairs(positions, image):
 
 def _numbers(column, name='positions', unit=u.pix):
     """Return a column as plain float numbers in a unit, NaN where it is masked."""
+    try:
+        values = np.array(getattr(column, 'unmasked', column), dtype=float)
+    except (TypeError, ValueError):
+        msg = f'{name} must be numbers, got {column!r}'
+        raise TypeError(msg) from None
     own = getattr(column, 'unit', None)
     if own is not None and own != u.dimensionless_unscaled:
-        column = u.Quantity(column) if not hasattr(column, 'to') else column
         if not own.is_equivalent(unit):
             msg = f'{name} must be in {unit}, got the unit {str(own)!r}'
             raise u.UnitsError(msg)
-        column = column.to(unit)
-    column = getattr(column, 'value', column)
-    if hasattr(column, 'filled'):
-        column = column.astype(float).filled(np.nan)
-    return np.asarray(column, dtype=float)
+        values = own.to(unit, values)
+    values[getattr(column, 'mask', False)] = np.nan
+    return values
 
 
 def _plain(column):
@@ -273,7 +283,7 @@ def _to_pixels(sky, image):
         x, y = np.array(exc.best_solution).T
         lost = np.union1d(*(np.array(rows, dtype=int) for rows in _lost_rows(exc)))
         x[lost] = y[lost] = np.nan
-    return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    return _numbers(x), _numbers(y)
 
 
 def _lost_rows(exc):

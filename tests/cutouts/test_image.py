@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.nddata import CCDData, InverseVariance
 from astropy.table import MaskedColumn, QTable, Table
+from astropy.utils.masked import Masked
 from astropy.wcs.utils import pixel_to_skycoord
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
@@ -246,6 +247,14 @@ def test_no_position_is_lost(field, sky):
     assert 'the position (400.0, 40.0) is off the image of shape (200, 240)' in cutouts[2].message
     assert cutouts[3].position == (-3, 40)
     assert cutouts[4].flags & Flag.BAD_INPUT
+    # nor where the masked value has a unit
+    for table in (
+        Table({'x': MaskedColumn([30, 31], mask=[False, True], unit='pix'), 'y': [40, 41]}),
+        QTable({'x': Masked([30, 31] * u.pix, mask=[False, True]), 'y': [40, 41]}),
+        pd.DataFrame({'x': pd.array([30, None], dtype='Int64'), 'y': [40, 41]}),
+    ):
+        here, nowhere = iter_cutouts(field, positions=table)
+        assert (here.is_failed, nowhere.is_failed) == (False, True)
     # nor one behind the sky
     places = SkyCoord([150.0, 330.0], [2.0, -2.0], unit='deg')
     here, there = iter_cutouts(CCDData(field, unit='adu', wcs=sky), positions=places)
@@ -282,6 +291,11 @@ BAD = {
         Table({'x': [1] * u.s, 'y': [2]}),
         u.UnitsError,
         "x must be in pix, got the unit 's'",
+    ),
+    'no numbers': (
+        Table({'x': ['a'], 'y': [2]}),
+        TypeError,
+        'x must be numbers, got',
     ),
     'no WCS': (
         SkyCoord([1], [2], unit='deg'),
