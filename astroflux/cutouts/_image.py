@@ -10,6 +10,7 @@ from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._items import ItemFault, unpack
 from astroflux.cutouts._steps import SMALLEST_SIDE, check_structure
 from astroflux.cutouts._told import amended
+from astroflux.cutouts._units import check_flux_unit
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = ['STAMP_SIZE', 'stamps_of', 'whole_image']
@@ -93,8 +94,10 @@ def stamps_of(whole, positions, stamp_size, told):
     n : int
         How many there are.
     """
+    # here rather than at the first stamp, as there may be none
+    unit, _ = check_flux_unit(whole.unit)
     sources = sources_of(positions, whole, told)
-    return _cut(whole, sources, _sizes(stamp_size, sources)), len(sources)
+    return _cut(whole, unit, sources, _sizes(stamp_size, sources)), len(sources)
 
 
 def _sizes(stamp_size, sources):
@@ -118,7 +121,7 @@ def _sizes(stamp_size, sources):
     return np.broadcast_to(np.minimum(np.round(sizes), 1e9).astype(int), len(sources))
 
 
-def _cut(whole, sources, sizes):
+def _cut(whole, unit, sources, sizes):
     for index, size in enumerate(sizes.tolist()):
         x, y = float(sources.x[index]), float(sources.y[index])
         names = {'identifier': None, 'catalog_column': sources.catalog_column}
@@ -126,7 +129,7 @@ def _cut(whole, sources, sizes):
             names['identifier'] = sources.identifiers[index]
         if fault := _fault(x, y, whole.data.shape):
             place = {'position': (x, y), 'wcs': whole.wcs}
-            yield Cutout.failed(*fault, label=whole.label, **place, **names)
+            yield Cutout.failed(*fault, label=whole.label, unit=unit, **place, **names)
             continue
         rows, columns = (
             _window(center, size, length)

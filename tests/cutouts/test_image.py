@@ -85,6 +85,14 @@ def test_kinds_of_positions(kind, field, sky):
     assert [cutout.identifier for cutout in cutouts] == [None] * 4
 
 
+def test_image_in_a_file(field, sky, tmp_path):
+    path = tmp_path / 'field.fits'
+    CCDData(field, unit='nJy', wcs=sky).write(path)
+    cutouts = list(iter_cutouts(path, positions=PLACES))
+    np.testing.assert_array_equal(in_image(cutouts), PLACES)
+    assert {(cutout.label, cutout.unit) for cutout in cutouts} == {(str(path), u.nJy)}
+
+
 def test_positions_of_photutils(field, segmentation):
     catalog = SourceCatalog(field, segmentation)
     expected = np.transpose([catalog.x_centroid, catalog.y_centroid])
@@ -263,7 +271,9 @@ def test_no_position_is_lost(field, sky):
 
 def test_unit_error_is_of_the_image(field):
     with pytest.raises(u.UnitsError, match=r"^the unit 'm' is not"):
-        list(iter_cutouts(field * u.m, positions=PLACES))
+        iter_cutouts(field * u.m, positions=PLACES)
+    (lost,) = iter_cutouts(field * u.nJy, positions=[(999, 999)])
+    assert lost.unit == u.nJy
 
 
 def test_a_psf_for_each(field, gaussian_psf):
