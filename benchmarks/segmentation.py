@@ -101,18 +101,19 @@ def rows_of(title, simulation, n):
             summarize_by(snr, SNR_BINS, flux_errors(method().measure(cutouts), flux))
             for cutouts in kinds
         ]
-        for pair in zip(*summaries, strict=True):
-            for what, row in zip(('left', 'masked'), pair, strict=True):
-                yield [
-                    title,
-                    name,
-                    f'{row["low"]:g}-{row["high"]:g}',
-                    what,
-                    str(row['n']),
-                    f'{100 * row["bias"]:.1f} ± {100 * row["bias_err"]:.1f}',
-                    f'{100 * row["scatter"]:.1f} ± {100 * row["scatter_err"]:.1f}',
-                    f'{100 * row["coverage_68"]:.0f}',
-                ]
+        for left, masked in zip(*summaries, strict=True):
+            yield [
+                title,
+                name,
+                f'{left["low"]:g}-{left["high"]:g}',
+                str(left['n']),
+                *(
+                    f'{100 * left[key]:.1f} ± {100 * left[error]:.1f} → '
+                    f'{100 * masked[key]:.1f} ± {100 * masked[error]:.1f}'
+                    for key, error in (('bias', 'bias_err'), ('scatter', 'scatter_err'))
+                ),
+                f'{100 * left["coverage_68"]:.0f} → {100 * masked["coverage_68"]:.0f}',
+            ]
 
 
 def main():
@@ -121,7 +122,7 @@ def main():
     parser.add_argument('-n', type=int, default=300, help='galaxies of each simulation')
     parser.add_argument('--write', action='store_true', help='rewrite the documents')
     arguments = parser.parse_args()
-    header = ['galaxies', 'method', 'S/N', 'neighbors', 'n', 'median bias [%]']
+    header = ['galaxies', 'method', 'S/N', 'n', 'median bias [%]']
     header += ['scatter [%]', 'in 68 % interval [%]']
     rows = [
         row
