@@ -32,6 +32,10 @@ SUSPECT_RADIUS = 0.9
 # Neighbors affect the answer from this part of the galaxy's light on, as `neighbor_light` has it.
 AFFECTING_LIGHT = 0.1
 
+# No total flux is known better than the noise of one pixel; a network that says so has seen too
+# little of the galaxy, and knows nothing.
+LEAST_ERROR = 0.5
+
 # The flux columns are these quantiles of the distribution of the flux.
 FLUX_QUANTILES = {
     'flux': 0.5,
@@ -174,6 +178,7 @@ FLAGS_SET = {
     ),
     'UNFAMILIAR': 'the column ``novelty`` is above 1',
     'AMBIGUOUS': 'a brighter source is nearer than two FWHM of the PSF',
+    'FAILED': 'the error of the flux is less than half of the noise of a pixel',
 }
 
 # When a further flag is set, from the answer and the metadata of the weights.
@@ -197,5 +202,12 @@ def flags_of(answer, metadata):
 def results_of(answer, metadata):
     """Return columns, flags and messages, as a `FluxEstimator` wants them of a batch."""
     flags = flags_of(answer, metadata)
+    columns = columns_of(answer)
     messages = messages_of_missed(flags, answer.values['detection_snr'])
-    return {**columns_of(answer), 'flags': flags, 'messages': messages}
+    for row in np.flatnonzero(columns['flux_err'] < LEAST_ERROR * answer.scale):
+        flags[row] |= int(Flag.FAILED)
+        messages[row] = messages[row] or (
+            f'the error of the flux, {columns["flux_err"][row]:.2g}, is less than the noise of a '
+            'pixel can be: too little of the galaxy is seen'
+        )
+    return {**columns, 'flags': flags, 'messages': messages}

@@ -807,3 +807,17 @@ def test_loss_and_epoch_are_told(lesson):
     assert (
         f'epoch=2, loss={last["loss"]:.3g}, validation_loss={last["validation_loss"]:.3g}' in line
     )
+
+
+def test_error_below_the_noise_of_a_pixel_is_no_measurement():
+    """As where but a few pixels of the wing of a galaxy are seen."""
+    y, x = np.mgrid[:61, :61] - 30
+    galaxy = 3000 * np.exp(-(x**2 + y**2) / 40) / (40 * np.pi)
+    estimator = CNNFluxEstimator()
+    for seed in range(4):
+        data = galaxy + np.random.default_rng(seed).normal(size=galaxy.shape)
+        for radius in (6, 9, 12):
+            table = estimator.measure(data, error=1.0, mask=np.hypot(x, y) < radius, psf_fwhm=4.0)
+            error = table['flux_err'].value[0]
+            assert error > 0.5 or 'FAILED' in decode_flags(table['flags'])[0]
+            assert not error < 0.5
