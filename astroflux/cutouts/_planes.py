@@ -60,13 +60,13 @@ class MaskPlaneError(ValueError):
 
 def role_of(hdu):
     """Return what an HDU says that it is; `None` if it does not."""
-    header = hdu.header
-    name = header.get('EXTTYPE') or hdu.name
-    role = _ROLES.get(str(name).strip().upper())
+    role = _ROLES.get(hdu.name.upper())
+    if role is None:
+        role = _ROLES.get(str(hdu.header.get('EXTTYPE')).strip().upper())
     if role in _POWERS or role == 'weight':
         for key, roles in _STATED.items():
-            if key in header:
-                role = roles.get(header[key], role)
+            if key in hdu.header:
+                role = roles.get(hdu.header[key], role)
     return role
 
 
