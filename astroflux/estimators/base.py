@@ -8,14 +8,13 @@ from itertools import islice
 import numpy as np
 from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import r2_score
 
 from astroflux.cutouts import iter_cutouts
 from astroflux.cutouts._items import is_single
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
+from astroflux.estimators._parameters import HasParameters
 from astroflux.estimators._rows import RowCollector
 from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
@@ -29,7 +28,7 @@ LOW_SNR = 5.0
 _PROGRESS_DELAY = 2.0
 
 
-class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
+class FluxEstimator(HasParameters, metaclass=ABCMeta):
     """
     Base class of the estimators of total flux.
 
@@ -91,14 +90,18 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return True
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        # cutouts, or a stack of them; their bad pixels may be NaN
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
-        tags.target_tags.positive_only = True
-        tags.requires_fit = not self.__sklearn_is_fitted__()
-        return tags
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type='regressor',
+            target_tags=TargetTags(required=True, positive_only=True),
+            transformer_tags=None,
+            regressor_tags=RegressorTags(),
+            classifier_tags=None,
+            # cutouts, or a stack of them; their bad pixels may be NaN
+            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
+            requires_fit=not self.__sklearn_is_fitted__(),
+        )
 
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != '_loaded'}
@@ -227,6 +230,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             If fewer than two cutouts were measured, or the number of fluxes differs from that of
             cutouts.
         """
+        from sklearn.metrics import r2_score
+
         flux = true_flux(flux, y)
         rows = self._collect(cutouts, **options)
         measured = rows.column('flux')
