@@ -22,6 +22,7 @@ _DESCRIPTIONS = {
     'flux_upper': 'upper end of the 68 % interval of the flux',
     'snr': 'flux / flux_err',
     'flags': 'quality flags, see astroflux.decode_flags',
+    'noise_ratio': 'scatter of the pixels at the edge over the stated noise; NaN if none is stated',
 }
 
 

@@ -42,6 +42,10 @@ class Cutout:
     noise_correlation : object, optional
         How the noise is correlated between pixels, as `~astroflux.cutouts.iter_cutouts` makes it
         of its keyword; `None` for white noise.
+    noise_ratio : float
+        Scatter of the pixels at the edge over their stated noise; NaN if none was stated.
+    sky_err : float
+        Error of the sky that was subtracted, per pixel; 0 if it is not known.
 
     Attributes
     ----------
@@ -60,11 +64,13 @@ class Cutout:
         'label',
         'message',
         'noise_correlation',
+        'noise_ratio',
         'pixel_scale',
         'position',
         'psf',
         'psf_fwhm',
         'sigma',
+        'sky_err',
         'unit',
     )
 
@@ -82,6 +88,8 @@ class Cutout:
         flags=0,
         message='',
         noise_correlation=None,
+        noise_ratio=math.nan,
+        sky_err=0.0,
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -91,6 +99,7 @@ class Cutout:
         self.pixel_scale, self.unit = pixel_scale, unit
         self.label, self.flags, self.message = label, flags, message
         self.noise_correlation = noise_correlation
+        self.noise_ratio, self.sky_err = noise_ratio, sky_err
         self._noise = self._mask = None
 
     @classmethod

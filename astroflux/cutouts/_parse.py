@@ -3,7 +3,9 @@
 
 import math
 from collections.abc import Sized
+from typing import NamedTuple
 
+import numpy as np
 from astropy import units as u
 
 from astroflux.cutouts._correlation import (
@@ -13,16 +15,27 @@ from astroflux.cutouts._correlation import (
     parse_noise_correlation,
 )
 from astroflux.cutouts._cutout import Cutout
+from astroflux.cutouts._edge import edge_of
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
+from astroflux.cutouts._noise import GivenNoise
+from astroflux.cutouts._photons import lacks_photons, photon_noise
 from astroflux.cutouts._psf import known_psf
 from astroflux.cutouts._steps import (
-    Pixels,
     check_structure,
     is_inside,
     is_masked_near,
     position_of,
     usable_pixels,
+)
+from astroflux.cutouts._told import (
+    LOCAL,
+    amended,
+    local_sky,
+    parse_background,
+    parse_effective_gain,
+    parse_error,
+    parse_mask,
 )
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
@@ -33,11 +46,44 @@ __all__ = ['iter_cutouts']
 _EDGE = 8.0
 _CORE_RADIUS = 3.0
 
-# Flags that depend on the PSF and the position.
+# Flags that depend on the PSF and the position, and those of what the edge says.
 _OF_PLACE = Flag.PSF_UNKNOWN | Flag.OFF_CENTRE | Flag.MASKED_CORE
+_OF_EDGE = Flag.SKY_RESIDUAL | Flag.NOISE_SUSPECT | Flag.OUT_OF_RANGE
+
+# A sky or a noise this far from what was stated is beyond what methods were made for.
+_FAR_LEVEL = 0.3
+_FAR_NOISE = 3.0
 
 
-def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_correlation=None):
+class _Told(NamedTuple):
+    """What a call says of one cutout."""
+
+    psf: object
+    psf_fwhm: tuple
+    position: object
+    error: object
+    mask: object
+    background: object
+    effective_gain: object
+
+    @property
+    def changes_pixels(self):
+        """Whether it changes data, noise or mask."""
+        return any(value is not None for value in self[3:])
+
+
+def iter_cutouts(
+    cutouts,
+    *,
+    psf=None,
+    psf_fwhm=None,
+    positions=None,
+    error=None,
+    mask=None,
+    background=None,
+    effective_gain=None,
+    noise_correlation=None,
+):
     """
     Turn any accepted input into cutouts ready to measure, one at a time.
 
@@ -57,6 +103,18 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_corr
         Where the galaxy is, ``(x, y)`` in 0-based pixels; else the centre of
         the stamp, or the position that a `~astropy.nddata.Cutout2D` was made
         for.
+    error : float, 2-d array or `~astropy.units.Quantity`, or one for each cutout, optional
+        Noise (1 sigma) of the pixels, in the unit of the cutout if it has none; instead of the
+        cutout's own uncertainty.
+    mask : 2-d array of bool, or one for each cutout, optional
+        `True` where a pixel is to be ignored, besides the cutout's own mask.
+    background : float, 2-d array, `~astropy.units.Quantity`, str, or one for each, optional
+        The sky to subtract: ``'none'`` (as by default), ``'local'`` for the sigma-clipped median
+        of a frame at the edge of each stamp, a number, a map, or a
+        `~photutils.background.Background2D`.
+    effective_gain : float, 2-d array or `~astropy.units.Quantity`, optional
+        Electrons per unit of the cutout, if the noise is that of the sky alone: that of the
+        galaxy's photons is added.
     noise_correlation : float, 2-d array or ``'estimate'``, optional
         How the noise is correlated between pixels, for all cutouts: a number, the scatter of sums
         over 7 x 7 pixels over that of white noise (0.5 to 5); the kernel, of odd sides, that
@@ -78,7 +136,15 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_corr
         If a unit is not a flux, or does not convert to that of the first
         cutout; raised when the iteration arrives there.
     """
-    options = (parse_psf(psf), parse_psf_fwhm(psf_fwhm), parse_positions(positions))
+    options = (
+        parse_psf(psf),
+        parse_psf_fwhm(psf_fwhm),
+        parse_positions(positions),
+        parse_error(error),
+        parse_mask(mask),
+        parse_background(background),
+        parse_effective_gain(effective_gain),
+    )
     correlation = parse_noise_correlation(noise_correlation)
     single = is_single(cutouts)
     if single:
@@ -94,7 +160,7 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_corr
     batch = _Batch(single, correlation)
     if single:
         # Now rather than at the first step, so that the error is the call's.
-        return iter([batch.parse(cutouts, *(option.next(0) for option in options))])
+        return iter([batch.parse(cutouts, _Told(*(option.next(0) for option in options)))])
     return _stream(batch, items, options)
 
 
@@ -107,7 +173,7 @@ def _check_not_empty(n):
 def _stream(batch, items, options):
     n = 0
     for item in items:
-        yield batch.parse(item, *(option.next(n) for option in options))
+        yield batch.parse(item, _Told(*(option.next(n) for option in options)))
         n += 1
     _check_not_empty(n)
     for option in options:
@@ -124,7 +190,7 @@ class _Batch:
         self.index = -1
         self._scale = (None, None, math.nan)
 
-    def parse(self, item, psf, psf_fwhm, position):
+    def parse(self, item, told):
         """Return one item as a `Cutout`, failed if need be."""
         self.index += 1
         if isinstance(item, Cutout) and item.is_failed:
@@ -133,9 +199,9 @@ class _Batch:
         try:
             if isinstance(item, Cutout):
                 raw = item
-                return self._again(raw, psf, psf_fwhm, position)
+                return self._again(raw, told)
             raw = item if isinstance(item, RawItem) else unpack(item)
-            return self._build(raw, psf, psf_fwhm, position)
+            return self._build(raw, told)
         except ItemFault as exc:
             if self.single and exc.error is not None:
                 raise exc.error(exc.message) from exc.__cause__
@@ -145,44 +211,66 @@ class _Batch:
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled
             return Cutout.failed(exc.flag, exc.message, label=label, unit=unit)
 
-    def _build(self, raw, psf, psf_fwhm, position):
+    def _build(self, raw, told):
         """Return a cutout of what was given."""
         check_structure(raw)
-        if position is None:
-            position = raw.position
+        position = raw.position if told.position is None else told.position
         xy = position_of(position, raw.data.shape, raw.wcs)
         scale = self._scale_of(raw, xy)
-        pixels = usable_pixels(raw, self._factor(raw.unit, scale))
-        image = raw.psf if psf is None else psf
-        image, fwhm = _psf(image, psf_fwhm, math.nan, raw.data.shape, scale)
-        correlation, flag = self._correlation_of(pixels)
-        pixels = pixels._replace(flags=pixels.flags | flag)
-        return self._place(pixels, xy, image, fwhm, scale, raw.label, correlation)
+        pixels, correlation, sky_err = self._pixels(raw, told, self._factor(raw.unit, scale))
+        image = raw.psf if told.psf is None else told.psf
+        image, fwhm = _psf(image, told.psf_fwhm, math.nan, raw.data.shape, scale)
+        return self._place(pixels, xy, image, fwhm, scale, raw.label, correlation, sky_err)
 
-    def _again(self, cutout, psf, psf_fwhm, position):
+    def _again(self, cutout, told):
         """Return a cutout as it is, but for what the call says of it."""
         scale = cutout.pixel_scale
         factor = self._factor(cutout.unit, scale)
         is_told = (
-            psf is not None
-            or position is not None
-            or not math.isnan(psf_fwhm[0])
+            told.changes_pixels
+            or told.psf is not None
+            or told.position is not None
+            or not math.isnan(told.psf_fwhm[0])
             or self.correlation is not None
         )
         if not is_told and cutout.unit == self.unit:
             return cutout
-        data, noise = cutout.data, cutout.sigma
-        if factor != 1:
-            data, noise = data * factor, noise * factor
-        pixels = Pixels(data, noise, cutout.ignored, cutout.flags & ~_OF_PLACE)
-        image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if psf is None else (psf, math.nan)
-        image, fwhm = _psf(image, psf_fwhm, own_fwhm, cutout.shape, scale)
-        xy = position_of(cutout.position if position is None else position, cutout.shape)
-        correlation = cutout.noise_correlation
-        if self.correlation is not None:
-            correlation, flag = self._correlation_of(pixels)
-            pixels = pixels._replace(flags=pixels.flags & ~Flag.NOISE_ASSUMED_WHITE | flag)
-        return self._place(pixels, xy, image, fwhm, scale, cutout.label, correlation)
+        noise = GivenNoise(np.asarray(cutout.sigma))
+        raw = RawItem(cutout.data, cutout.unit, cutout.ignored, noise)
+        pixels, correlation, sky_err = self._pixels(raw, told, factor)
+        flags = cutout.flags & ~(_OF_PLACE | _OF_EDGE)
+        if told.error is not None:
+            flags &= ~Flag.NOISE_ESTIMATED
+        if self.correlation is None:
+            correlation = cutout.noise_correlation
+        else:
+            flags &= ~Flag.NOISE_ASSUMED_WHITE
+        pixels = pixels._replace(flags=pixels.flags | flags)
+        is_own = told.psf is None
+        image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if is_own else (told.psf, math.nan)
+        image, fwhm = _psf(image, told.psf_fwhm, own_fwhm, cutout.shape, scale)
+        xy = position_of(cutout.position if told.position is None else told.position, cutout.shape)
+        sky_err = math.hypot(sky_err, cutout.sky_err * factor)
+        return self._place(pixels, xy, image, fwhm, scale, cutout.label, correlation, sky_err)
+
+    def _pixels(self, raw, told, factor):
+        """Return the pixels, how their noise is correlated, and the error of the sky."""
+        is_local = isinstance(told.background, str) and told.background == LOCAL
+        background = None if is_local else told.background
+        pixels = usable_pixels(amended(raw, told.error, told.mask, background), factor)
+        correlation, flag = self._correlation_of(pixels)
+        sky_err = 0.0
+        if is_local:
+            growth = 1.0 if correlation is None else correlation.growth
+            level, sky_err = local_sky(pixels.data, pixels.mask, growth)
+            data = pixels.data - level
+            if pixels.mask is not None:
+                np.copyto(data, 0.0, where=pixels.mask)
+            pixels = pixels._replace(data=data)
+        if told.effective_gain is not None:
+            photons = factor * photon_noise(pixels.data / factor, raw.unit, told.effective_gain)
+            pixels = pixels._replace(noise=np.hypot(pixels.noise, photons))
+        return pixels._replace(flags=pixels.flags | flag), correlation, sky_err
 
     def _correlation_of(self, pixels):
         """Return how the noise is correlated, and a flag if that was to be measured in vain."""
@@ -193,8 +281,8 @@ class _Batch:
             return None, Flag.NOISE_ASSUMED_WHITE
         return NoiseCorrelation.of_growth(growth), 0
 
-    def _place(self, pixels, xy, psf, fwhm, scale, label, correlation):
-        """Return a cutout with the flags of what is known of its PSF and position."""
+    def _place(self, pixels, xy, psf, fwhm, scale, label, correlation, sky_err):
+        """Return a cutout with the flags of what is known of its PSF, its position and its edge."""
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
@@ -203,6 +291,11 @@ class _Batch:
         radius = _CORE_RADIUS if math.isnan(fwhm) else fwhm
         if mask is not None and is_masked_near(mask, xy, radius):
             flags |= Flag.MASKED_CORE
+        edge = edge_of(pixels.data, pixels.noise, mask)
+        noise_ratio = math.nan if flags & Flag.NOISE_ESTIMATED else edge.scatter
+        flags |= _flags_of_edge(edge, noise_ratio)
+        if lacks_photons(pixels.data, pixels.noise, self.unit):
+            flags |= Flag.NOISE_SUSPECT
         return Cutout(
             data=pixels.data,
             noise=pixels.noise,
@@ -215,6 +308,8 @@ class _Batch:
             label=label,
             flags=int(flags),
             noise_correlation=correlation,
+            noise_ratio=noise_ratio,
+            sky_err=sky_err,
         )
 
     def _scale_of(self, raw, xy):
@@ -258,6 +353,20 @@ class _Batch:
         return factor
 
 
+def _flags_of_edge(edge, noise_ratio):
+    """Return what is to be said of the sky and the noise."""
+    flags = 0
+    if edge.is_off_zero:
+        flags |= Flag.SKY_RESIDUAL
+        if abs(edge.level) > _FAR_LEVEL:
+            flags |= Flag.OUT_OF_RANGE
+    if not math.isnan(noise_ratio) and edge.contradicts_noise:
+        flags |= Flag.NOISE_SUSPECT
+        if not 1 / _FAR_NOISE < noise_ratio < _FAR_NOISE:
+            flags |= Flag.OUT_OF_RANGE
+    return flags
+
+
 def _psf(image, psf_fwhm, own_fwhm, shape, scale):
     """Return the normalised PSF image, or `None`, and its width in pixels, or NaN."""
     known = None
@@ -268,8 +377,8 @@ def _psf(image, psf_fwhm, own_fwhm, shape, scale):
             raise ItemFault(Flag.BAD_PSF, str(exc)) from None
         image = known.image
         if any(p > s for p, s in zip(image.shape, shape, strict=True)):
-            msg = f'the PSF image of shape {image.shape} is larger than the cutout of shape {shape}'
-            raise ItemFault(Flag.BAD_PSF, msg)
+            # the wings that are beyond the stamp matter little
+            image = known_psf(_middle(image, shape)).image
     fwhm, in_arcsec = psf_fwhm
     if in_arcsec:
         if math.isnan(scale):
@@ -284,6 +393,12 @@ def _psf(image, psf_fwhm, own_fwhm, shape, scale):
     if math.isnan(fwhm) and known is not None:
         fwhm = known.fwhm
     return image, fwhm
+
+
+def _middle(image, shape):
+    """Return the middle of an image, no larger than a shape; sides stay odd or even."""
+    cut = [max(0, -(-(size - most) // 2)) for size, most in zip(image.shape, shape, strict=True)]
+    return image[tuple(slice(n, size - n) for n, size in zip(cut, image.shape, strict=True))]
 
 
 def _name(unit):

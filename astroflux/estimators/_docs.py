@@ -31,6 +31,23 @@ positions : array_like, optional
     ``(x, y)`` of the galaxy in pixels, counted from 0, or one pair per cutout. By
     default the centre of the cutout.
 
+error : float, 2D array_like or `~astropy.units.Quantity`, optional
+    Noise (1 sigma) of the pixels, or an iterable with one per cutout. By default the
+    uncertainty of each cutout; without either, the noise is estimated from the pixels.
+
+mask : 2D array_like of bool, optional
+    `True` where a pixel is to be ignored, or an iterable with one per cutout; besides the
+    cutout's own mask.
+
+background : {'none', 'local'}, float, 2D array_like or Background2D, optional
+    The sky to subtract, or an iterable with one per cutout: ``'local'`` is the sigma-clipped
+    median of a frame at the edge of each stamp, whose error is added to that of the flux. By
+    default, the sky is taken to be subtracted.
+
+effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
+    Electrons per unit of the cutouts. To be given if their noise is that of the sky alone: that
+    of the photons of the sources is added to it.
+
 noise_correlation : float, 2D array_like or 'estimate', optional
     How the noise is correlated between pixels, for all cutouts: by how much sums over
     7 x 7 pixels scatter more than in white noise (0.5 to 5); or the kernel, of odd sides, that

@@ -42,7 +42,7 @@ class RowCollector:
             for name, unit in extra_units.items()
         }
         self._names = (*FLUX_COLUMNS, *self._extra_units)
-        self._batches = {name: [] for name in (*self._names, 'flags', 'pixel_scale')}
+        self._batches = {name: [] for name in (*self._names, 'flags', 'pixel_scale', 'noise_ratio')}
         self._labels = []
         self._has_limits = None
         self._unit = None
@@ -93,6 +93,8 @@ class RowCollector:
         self._batches['flags'].append(flags.astype(np.int32))
         scales = np.array([cutout.pixel_scale for cutout in cutouts], dtype=float)
         self._batches['pixel_scale'].append(scales)
+        ratios = np.array([cutout.noise_ratio for cutout in cutouts], dtype=float)
+        self._batches['noise_ratio'].append(ratios)
         self._labels += [cutout.label for cutout in cutouts]
         self.n_rows += n_new
 
@@ -127,6 +129,7 @@ class RowCollector:
                 del columns[name]
         if any(label is not None for label in self._labels):
             columns['name'] = np.array(['' if text is None else text for text in self._labels])
+        columns['noise_ratio'] = self.column('noise_ratio')
         scale = self.column('pixel_scale')
         measured = columns['flags'] & FATAL_FLAGS == 0
         scale_known = measured.any() and np.isfinite(scale[measured]).all()

@@ -16,6 +16,7 @@ from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._parameters import HasParameters
 from astroflux.estimators._rows import RowCollector
+from astroflux.estimators._sky_error import with_sky_error
 from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
 
@@ -270,7 +271,9 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
                 ]
                 results = None
                 if measurable:
-                    results = self._measure_batch([batch[index] for index in measurable])
+                    usable = [batch[index] for index in measurable]
+                    results = self._measure_batch(usable)
+                    results = with_sky_error(self._measure_batch, usable, results)
                 rows.add(batch, measurable, results)
                 bar.update(len(batch))
         if not rows.n_rows:

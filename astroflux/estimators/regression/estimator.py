@@ -16,7 +16,11 @@ from astroflux.estimators._pretrained import (
     messages_of_missed,
 )
 from astroflux.estimators.base import check_flux, true_flux
-from astroflux.estimators.regression._features import join_features, measure_features
+from astroflux.estimators.regression._features import (
+    centroid_offset,
+    join_features,
+    measure_features,
+)
 from astroflux.estimators.regression._models import MODELS, train
 from astroflux.estimators.regression._training_table import (
     TrainingTable,
@@ -30,6 +34,11 @@ from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 __all__ = ['RegressionFluxEstimator']
 
 MINIMUM_FIT = 20
+
+# Where the centroid is farther from the middle, in units of the filter's sigma, the galaxy is
+# elsewhere; where the light is fainter than this, its centroid is noise.
+MOST_OFFSET = 0.5
+LEAST_SNR = 10.0
 
 
 class RegressionFluxEstimator(PretrainedFluxEstimator):
@@ -118,6 +127,8 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         snr = features.snr / growth
         lower, upper = flux * np.exp(-spread), flux * np.exp(spread)
         flags = self._flags(canvases, snr, table.metadata)
+        is_elsewhere = centroid_offset(canvases.image, features) > MOST_OFFSET
+        flags[is_elsewhere & (snr > LEAST_SNR)] |= int(MeasurementFlag.OFF_CENTRE)
         return {
             'flux': flux,
             'flux_err': (upper - lower) / 2,
