@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable, Table
 
+from astroflux.cutouts import CutoutFile
 from astroflux.evaluation.information import ImageModel, ln_flux_bound
 from astroflux.evaluation.neighbors import scene_bounds
 from astroflux.evaluation.parameters import derive_parameters
@@ -99,6 +100,8 @@ class ListSource(CutoutSource):
         for cutout in self.cutouts:
             if isinstance(cutout, str | Path):
                 digest.update(f'{cutout}\n'.encode())
+            elif isinstance(cutout, CutoutFile):
+                digest.update(f'{cutout!r}\n'.encode())
             else:
                 digest.update(np.asarray(getattr(cutout, 'data', cutout)).tobytes())
         return {**super().settings, 'sha256': digest.hexdigest()}
@@ -117,12 +120,12 @@ class FileSource(ListSource):
 
     Parameters
     ----------
-    paths : sequence of path-like
+    paths : sequence of path-like or `~astroflux.cutouts.CutoutFile`
         The files.
     """
 
     def __init__(self, paths):
-        paths = [Path(path) for path in paths]
+        paths = [path if isinstance(path, CutoutFile) else Path(path) for path in paths]
         super().__init__(paths, title=f'{len(paths)} files')
 
 
