@@ -56,7 +56,7 @@ FLAGS = (
         'The position is within 8 pixels of the edge of the stamp, or outside, or the light has '
         'its centroid elsewhere.',
     ),
-    Flag(64, 'LOW_SNR', 'The detection has a signal-to-noise ratio below 5.'),
+    Flag(64, 'LOW_SNR', 'The column ``snr``, flux over its error, is below 5.'),
     Flag(128, 'NEIGHBOUR', 'Another source affects the answer.'),
     Flag(
         256,

@@ -42,6 +42,19 @@ class Cutout:
     noise_correlation : object, optional
         How the noise is correlated between pixels, as `~astroflux.cutouts.iter_cutouts` makes it
         of its keyword; `None` for white noise.
+    origin : tuple of int, optional
+        The pixel ``(x0, y0)`` of the user's image that is the first one of the stamp: ``position``
+        plus this is the position in the image.
+    identifier : int or str, optional
+        What the column ``id`` shows; `None` for the running number.
+    catalog_column : str, optional
+        Name that the user's catalogue has for the identifier, if it is not ``id``.
+    wcs : object, optional
+        WCS of the stamp, of any kind that astropy knows, or of a larger image.
+    wcs_origin : tuple of int, optional
+        The pixel ``(x0, y0)`` of the WCS that is the first one of the stamp.
+    zeropoint : float
+        AB magnitude of a source of 1 ``unit``; NaN if unknown, or if the unit says it.
     noise_ratio : float
         Scatter of the pixels at the edge over their stated noise; NaN if none was stated.
     sky_err : float
@@ -58,13 +71,16 @@ class Cutout:
     __slots__ = (
         '_mask',
         '_noise',
+        'catalog_column',
         'data',
         'flags',
+        'identifier',
         'ignored',
         'label',
         'message',
         'noise_correlation',
         'noise_ratio',
+        'origin',
         'pixel_scale',
         'position',
         'psf',
@@ -72,6 +88,9 @@ class Cutout:
         'sigma',
         'sky_err',
         'unit',
+        'wcs',
+        'wcs_origin',
+        'zeropoint',
     )
 
     def __init__(
@@ -88,6 +107,12 @@ class Cutout:
         flags=0,
         message='',
         noise_correlation=None,
+        origin=(0, 0),
+        identifier=None,
+        catalog_column=None,
+        wcs=None,
+        zeropoint=math.nan,
+        wcs_origin=(0, 0),
         noise_ratio=math.nan,
         sky_err=0.0,
     ):
@@ -99,11 +124,13 @@ class Cutout:
         self.pixel_scale, self.unit = pixel_scale, unit
         self.label, self.flags, self.message = label, flags, message
         self.noise_correlation = noise_correlation
+        self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
+        self.wcs, self.wcs_origin, self.zeropoint = wcs, wcs_origin, zeropoint
         self.noise_ratio, self.sky_err = noise_ratio, sky_err
         self._noise = self._mask = None
 
     @classmethod
-    def failed(cls, flag, message, *, label=None, unit=u.dimensionless_unscaled):
+    def failed(cls, flag, message, *, label=None, unit=u.dimensionless_unscaled, **place):
         """
         Return the place-holder of a cutout that cannot be measured.
 
@@ -117,14 +144,17 @@ class Cutout:
             Name of the cutout.
         unit : `~astropy.units.UnitBase`, optional
             Flux unit of the batch.
+        **place
+            ``position``, ``origin``, ``identifier``, ``catalog_column``, ``wcs`` and
+            ``wcs_origin``, as far as they are known.
 
         Returns
         -------
         cutout : `Cutout`
         """
-        nowhere = (math.nan, math.nan)
+        place.setdefault('position', (math.nan, math.nan))
         return cls(
-            None, None, None, nowhere, unit=unit, label=label, flags=int(flag), message=message
+            None, None, None, unit=unit, label=label, flags=int(flag), message=message, **place
         )
 
     @property

@@ -1,8 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of cutout, unpacked to one form without touching the pixels."""
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from astropy.utils.masked import Masked
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._noise import GivenNoise, noise_of
 from astroflux.cutouts._planes import MaskPlaneError
+from astroflux.cutouts._zeropoint import zeropoint_in
 from astroflux.cutouts.readers import CutoutFile, CutoutReadError
 from astroflux.flags import MeasurementFlag
 
@@ -24,6 +26,9 @@ _ACCEPTED = (
     'iterable of these, or a 3-d stack'
 )
 _LABEL_KEYS = ('id', 'name', 'OBJECT')
+
+# what a `RawItem` tells of each pixel, unless it is one value for all
+_PER_PIXEL = ('data', 'mask', 'noise')
 
 
 class ItemFault(Exception):
@@ -43,7 +48,12 @@ class ItemFault(Exception):
 
 @dataclass(slots=True)
 class RawItem:
-    """A cutout as given, taken apart; nothing is copied or checked yet."""
+    """
+    A cutout as given, taken apart; nothing is copied or checked yet.
+
+    A part of a larger image has its ``origin`` there, and the WCS of the whole, where it begins
+    at ``wcs_origin``; ``window`` are the slices that it was cut with.
+    """
 
     data: np.ndarray
     unit: u.UnitBase | None = None
@@ -53,6 +63,26 @@ class RawItem:
     psf: np.ndarray | None = None
     position: tuple | None = None
     label: str | None = None
+    origin: tuple = (0, 0)
+    identifier: int | str | None = None
+    catalog_column: str | None = None
+    zeropoint: float = math.nan
+    wcs_origin: tuple = (0, 0)
+    window: tuple | None = None
+
+    def part(self, rows, columns):
+        """Return a part of an image, by two slices: views of all that is told of each pixel."""
+
+        def cut(array):
+            has_pixels = array is not None and np.shape(getattr(array, 'array', array)) != ()
+            return array[rows, columns] if has_pixels else array
+
+        cuts = {name: cut(getattr(self, name)) for name in _PER_PIXEL}
+        corner = (columns.start, rows.start)
+        origin, wcs_origin = (
+            (x0 + corner[0], y0 + corner[1]) for x0, y0 in (self.origin, self.wcs_origin)
+        )
+        return replace(self, **cuts, origin=origin, wcs_origin=wcs_origin, window=(rows, columns))
 
 
 def is_stack(cutouts):
@@ -135,6 +165,7 @@ def _(item: NDData):
         wcs=item.wcs,
         psf=None if psf is None else _array_parts(psf)[0],
         label=_label_of(item.meta),
+        zeropoint=zeropoint_in(item.meta),
     )
 
 
@@ -157,7 +188,15 @@ def _(item: CutoutFile):
 def _(item: Cutout2D):
     data, unit, mask = _array_parts(item.data)
     # The object's place, which is not the centre of a trimmed cutout.
-    return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
+    first, offset = item.origin_original, item.origin_cutout
+    return RawItem(
+        data,
+        unit,
+        mask,
+        wcs=item.wcs,
+        position=tuple(item.input_position_cutout),
+        origin=(first[0] - offset[0], first[1] - offset[1]),
+    )
 
 
 @unpack.register
@@ -206,6 +245,14 @@ def unpack_stack(stack):
             layer = noise(i)
             if layer is not None:
                 layer = GivenNoise(layer, whole.noise.power, whole.noise.unit)
-            yield RawItem(data[i], whole.unit, mask(i), layer, whole.wcs, psf(i))
+            yield RawItem(
+                data[i],
+                whole.unit,
+                mask(i),
+                layer,
+                whole.wcs,
+                psf(i),
+                zeropoint=whole.zeropoint,
+            )
 
     return items(), n

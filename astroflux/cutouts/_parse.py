@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy import units as u
 
+from astroflux.cutouts._catalog import is_catalog, is_many
 from astroflux.cutouts._correlation import (
     ESTIMATE,
     NoiseCorrelation,
@@ -16,6 +17,7 @@ from astroflux.cutouts._correlation import (
 )
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._edge import edge_of
+from astroflux.cutouts._image import stamps_of, whole_image
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
 from astroflux.cutouts._noise import GivenNoise
@@ -39,6 +41,7 @@ from astroflux.cutouts._told import (
 )
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
+from astroflux.cutouts._zeropoint import in_other_unit, is_calibrated, parse_zeropoint
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = ['iter_cutouts']
@@ -55,6 +58,10 @@ _FAR_LEVEL = 0.3
 _FAR_NOISE = 3.0
 
 
+# What a call may say of each pixel.
+_OF_PIXELS = ('error', 'mask', 'background', 'effective_gain')
+
+
 class _Told(NamedTuple):
     """What a call says of one cutout."""
 
@@ -65,11 +72,19 @@ class _Told(NamedTuple):
     mask: object
     background: object
     effective_gain: object
+    zeropoint: float | None = None
 
     @property
     def changes_pixels(self):
         """Whether it changes data, noise or mask."""
-        return any(value is not None for value in self[3:])
+        return any(getattr(self, name) is not None for name in _OF_PIXELS)
+
+    def part(self, rows, columns):
+        """Return what is told of a part of an image: views of maps of the whole."""
+        maps = {name: getattr(self, name) for name in _OF_PIXELS}
+        return self._replace(
+            **{name: value[rows, columns] for name, value in maps.items() if np.ndim(value) == 2}
+        )
 
 
 def iter_cutouts(
@@ -78,11 +93,13 @@ def iter_cutouts(
     psf=None,
     psf_fwhm=None,
     positions=None,
+    stamp_size=None,
     error=None,
     mask=None,
     background=None,
     effective_gain=None,
     noise_correlation=None,
+    zeropoint=None,
 ):
     """
     Turn any accepted input into cutouts ready to measure, one at a time.
@@ -102,7 +119,12 @@ def iter_cutouts(
     positions : pair of float, `~astropy.coordinates.SkyCoord`, or one for each cutout, optional
         Where the galaxy is, ``(x, y)`` in 0-based pixels; else the centre of
         the stamp, or the position that a `~astropy.nddata.Cutout2D` was made
-        for.
+        for. Of one image, many positions may be given: ``(n, 2)`` of them, an array
+        `~astropy.coordinates.SkyCoord`, a table, or a `~photutils.segmentation.SourceCatalog` or
+        `~photutils.segmentation.SegmentationImage`. A stamp is cut around each, and of a map in
+        another keyword.
+    stamp_size : int, or one for each position, optional
+        Side in pixels of the stamps of many positions on one image.
     error : float, 2-d array or `~astropy.units.Quantity`, or one for each cutout, optional
         Noise (1 sigma) of the pixels, in the unit of the cutout if it has none; instead of the
         cutout's own uncertainty.
@@ -121,12 +143,17 @@ def iter_cutouts(
         makes it from white noise; or ``'estimate'``, to measure the number in the blank sky of
         each cutout with `~astroflux.cutouts.noise_growth`. By default it is white, or as a
         `~astroflux.cutouts.Cutout` has it.
+    zeropoint : float, `~astropy.units.Quantity`, or one for each cutout, optional
+        AB magnitude of a source of 1 unit of flux, in the cutout's own unit: a number, or in the
+        unit mag or ABmag; NaN if unknown. By default ``meta['zeropoint']`` of the cutout.
+        `ValueError` if the unit is calibrated, as nJy and nmgy are, which need none.
 
     Returns
     -------
     cutouts : iterator of `~astroflux.cutouts.Cutout`
         In order, all in the flux unit of the first. What cannot be measured is
-        a failed `Cutout` that says why.
+        a failed `Cutout` that says why. Its attribute ``n`` is their number, `None` if unknown,
+        and ``single`` says whether the input was one cutout.
 
     Raises
     ------
@@ -136,18 +163,26 @@ def iter_cutouts(
         If a unit is not a flux, or does not convert to that of the first
         cutout; raised when the iteration arrives there.
     """
+    single = is_single(cutouts)
+    of_image = single and is_many(positions)
+    if not of_image:
+        _check_per_cutout(positions, stamp_size)
     options = (
         parse_psf(psf),
         parse_psf_fwhm(psf_fwhm),
-        parse_positions(positions),
+        parse_positions(None if of_image else positions),
         parse_error(error),
         parse_mask(mask),
         parse_background(background),
         parse_effective_gain(effective_gain),
+        parse_zeropoint(zeropoint),
     )
     correlation = parse_noise_correlation(noise_correlation)
-    single = is_single(cutouts)
-    if single:
+    if of_image:
+        told = {option.name: option.shared for option in options}
+        items, n = stamps_of(whole_image(cutouts, told), positions, stamp_size, told)
+        single = False
+    elif single:
         items, n = [cutouts], 1
     elif is_stack(cutouts):
         items, n = unpack_stack(cutouts)
@@ -157,11 +192,39 @@ def iter_cutouts(
         _check_not_empty(n)
         for option in options:
             option.check_size(n)
-    batch = _Batch(single, correlation)
+    batch = _Batch(single, correlation, of_image)
+    stream = _stream(batch, items, options)
     if single:
         # Now rather than at the first step, so that the error is the call's.
-        return iter([batch.parse(cutouts, _Told(*(option.next(0) for option in options)))])
-    return _stream(batch, items, options)
+        stream = [next(stream)]
+    return CutoutStream(stream, n, single)
+
+
+class CutoutStream:
+    """Iterator of cutouts that knows their number, if anyone does, and if one was asked for."""
+
+    def __init__(self, cutouts, n, single):
+        self._cutouts = iter(cutouts)
+        self.n, self.single = n, single
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._cutouts)
+
+
+def _check_per_cutout(positions, stamp_size):
+    """Raise an error for what can only be said of many positions on one image."""
+    if is_catalog(positions):
+        msg = (
+            f'positions is a {type(positions).__name__}, which is for one image: for a list or '
+            'stack of cutouts want a pair (x, y) for each'
+        )
+        raise TypeError(msg)
+    if stamp_size is not None:
+        msg = 'stamp_size is for many positions on one image, and there are none'
+        raise ValueError(msg)
 
 
 def _check_not_empty(n):
@@ -173,7 +236,10 @@ def _check_not_empty(n):
 def _stream(batch, items, options):
     n = 0
     for item in items:
-        yield batch.parse(item, _Told(*(option.next(n) for option in options)))
+        told = _Told(*(option.next(n) for option in options))
+        if batch.of_image and not isinstance(item, Cutout):
+            told = told.part(*item.window)
+        yield batch.parse(item, told)
         n += 1
     _check_not_empty(n)
     for option in options:
@@ -183,8 +249,8 @@ def _stream(batch, items, options):
 class _Batch:
     """What the cutouts of one call share: unit, what is told of the noise, and if it is but one."""
 
-    def __init__(self, single, correlation):
-        self.single = single
+    def __init__(self, single, correlation, of_image=False):
+        self.single, self.of_image = single, of_image
         self.correlation = correlation
         self.unit = None
         self.index = -1
@@ -209,18 +275,19 @@ class _Batch:
             if label is None and exc.flag == Flag.UNREADABLE:
                 label = str(item)
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled
-            return Cutout.failed(exc.flag, exc.message, label=label, unit=unit)
+            return Cutout.failed(exc.flag, exc.message, label=label, unit=unit, **_place_of(raw))
 
     def _build(self, raw, told):
         """Return a cutout of what was given."""
         check_structure(raw)
         position = raw.position if told.position is None else told.position
-        xy = position_of(position, raw.data.shape, raw.wcs)
+        xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
         scale = self._scale_of(raw, xy)
         pixels, correlation, sky_err = self._pixels(raw, told, self._factor(raw.unit, scale))
         image = raw.psf if told.psf is None else told.psf
         image, fwhm = _psf(image, told.psf_fwhm, math.nan, raw.data.shape, scale)
-        return self._place(pixels, xy, image, fwhm, scale, raw.label, correlation, sky_err)
+        known = self._known_of(raw, told)
+        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
 
     def _again(self, cutout, told):
         """Return a cutout as it is, but for what the call says of it."""
@@ -232,6 +299,7 @@ class _Batch:
             or told.position is not None
             or not math.isnan(told.psf_fwhm[0])
             or self.correlation is not None
+            or told.zeropoint is not None
         )
         if not is_told and cutout.unit == self.unit:
             return cutout
@@ -249,9 +317,11 @@ class _Batch:
         is_own = told.psf is None
         image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if is_own else (told.psf, math.nan)
         image, fwhm = _psf(image, told.psf_fwhm, own_fwhm, cutout.shape, scale)
-        xy = position_of(cutout.position if told.position is None else told.position, cutout.shape)
+        position = cutout.position if told.position is None else told.position
+        xy = position_of(position, cutout.shape, cutout.wcs, cutout.wcs_origin)
         sky_err = math.hypot(sky_err, cutout.sky_err * factor)
-        return self._place(pixels, xy, image, fwhm, scale, cutout.label, correlation, sky_err)
+        known = self._known_of(cutout, told)
+        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
 
     def _pixels(self, raw, told, factor):
         """Return the pixels, how their noise is correlated, and the error of the sky."""
@@ -281,7 +351,7 @@ class _Batch:
             return None, Flag.NOISE_ASSUMED_WHITE
         return NoiseCorrelation.of_growth(growth), 0
 
-    def _place(self, pixels, xy, psf, fwhm, scale, label, correlation, sky_err):
+    def _place(self, pixels, xy, psf, fwhm, scale, known, correlation, sky_err):
         """Return a cutout with the flags of what is known of its PSF, its position and its edge."""
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
@@ -305,26 +375,51 @@ class _Batch:
             psf_fwhm=fwhm,
             pixel_scale=scale,
             unit=self.unit,
-            label=label,
             flags=int(flags),
             noise_correlation=correlation,
             noise_ratio=noise_ratio,
             sky_err=sky_err,
+            **known,
         )
+
+    def _known_of(self, given, told):
+        """Return what a cutout has of a `RawItem` or `Cutout`, but for its pixels."""
+        names = ('label', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
+        known = {name: getattr(given, name) for name in names}
+        return known | {'zeropoint': self._zeropoint_of(given, told.zeropoint)}
+
+    def _zeropoint_of(self, given, zeropoint):
+        """Return the AB magnitude of 1 unit of the batch: as the call or the cutout tells."""
+        unit, _ = check_flux_unit(given.unit)
+        if not is_calibrated(unit):
+            zeropoint = given.zeropoint if zeropoint is None else zeropoint
+            return in_other_unit(zeropoint, conversion_factor(unit, self.unit))
+        if zeropoint is not None and not math.isnan(zeropoint):
+            msg = (
+                f'{self._where}a zeropoint is given, but the unit {str(unit)!r} is calibrated: '
+                'magnitudes follow from the unit, leave the zeropoint out'
+            )
+            raise ValueError(msg)
+        return math.nan
 
     def _scale_of(self, raw, xy):
         """Return the pixel scale at a position: found once for those that share WCS and place."""
         if raw.wcs is None:
             return math.nan
+        xy = (xy[0] + raw.wcs_origin[0], xy[1] + raw.wcs_origin[1])
         wcs, place, scale = self._scale
         if raw.wcs is not wcs or xy != place:
             scale = pixel_scale(raw.wcs, xy)
             self._scale = raw.wcs, xy, scale
         return scale
 
+    @property
+    def _where(self):
+        return '' if self.single or self.of_image else f'cutout {self.index}: '
+
     def _factor(self, own_unit, scale):
         """Return the factor from the item's pixel values to the batch's flux unit."""
-        where = '' if self.single else f'cutout {self.index}: '
+        where = self._where
         try:
             unit, per_arcsec2 = check_flux_unit(own_unit)
         except u.UnitsError as exc:
@@ -365,6 +460,13 @@ def _flags_of_edge(edge, noise_ratio):
         if not 1 / _FAR_NOISE < noise_ratio < _FAR_NOISE:
             flags |= Flag.OUT_OF_RANGE
     return flags
+
+
+def _place_of(given):
+    """Return where an item is that cannot be measured, as far as it tells."""
+    names = ('position', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
+    told = {name: getattr(given, name, None) for name in names}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _psf(image, psf_fwhm, own_fwhm, shape, scale):

@@ -15,6 +15,7 @@ from astroflux.cutouts._unusable import has_contradicting_noise, is_fill, is_no_
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = [
+    'SMALLEST_SIDE',
     'Pixels',
     'check_structure',
     'even_noise',
@@ -24,7 +25,7 @@ __all__ = [
     'usable_pixels',
 ]
 
-_SMALLEST_SIDE = 8
+SMALLEST_SIDE = 8
 
 
 class Pixels(NamedTuple):
@@ -45,8 +46,8 @@ def check_structure(raw):
     if len(shape) != 2:
         msg = f'a cutout must be a 2-d image, got a {len(shape)}-d array of shape {shape}'
         raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-    if min(shape) < _SMALLEST_SIDE:
-        msg = f'a cutout must have {_SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
+    if min(shape) < SMALLEST_SIDE:
+        msg = f'a cutout must have {SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
         raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
     parts = {'mask': raw.mask, 'uncertainty': None if raw.noise is None else raw.noise.array}
     for name, array in parts.items():
@@ -162,7 +163,7 @@ def _typical_noise(noise, valid):
     return np.median(values if values.size else noise[valid])
 
 
-def position_of(position, shape, wcs=None):
+def position_of(position, shape, wcs=None, wcs_origin=(0, 0)):
     """Return the galaxy's position in pixels: that of the middle if none is given."""
     if position is None:
         ny, nx = shape
@@ -171,7 +172,7 @@ def position_of(position, shape, wcs=None):
         if wcs is None:
             msg = 'the position is a SkyCoord, but the cutout has no WCS'
             raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-        position = skycoord_to_pixel(position, wcs)
+        position = np.subtract(skycoord_to_pixel(position, wcs), wcs_origin)
     x, y = (float(v) for v in position)
     if not (math.isfinite(x) and math.isfinite(y)):
         msg = f'the position must be finite, got ({x:g}, {y:g})'

@@ -29,7 +29,16 @@ psf_fwhm : float or `~astropy.units.Quantity`, optional
 
 positions : array_like, optional
     ``(x, y)`` of the galaxy in pixels, counted from 0, or one pair per cutout. By
-    default the centre of the cutout.
+    default the centre of the cutout. Of one image, many positions may be given, and a stamp is
+    cut around each: an array ``(n, 2)`` or list of pairs, a `~astropy.coordinates.SkyCoord`, a
+    table, or a `~photutils.segmentation.SourceCatalog` or
+    `~photutils.segmentation.SegmentationImage`, which also masks the neighbors. See
+    :doc:`/fields`.
+
+stamp_size : int or array_like of int, optional
+    Side in pixels of the stamps around many positions of one image, or one for each. By
+    default three times the box of the source in the catalogue, and at least the 147 pixels
+    that the network sees.
 
 error : float, 2D array_like or `~astropy.units.Quantity`, optional
     Noise (1 sigma) of the pixels, or an iterable with one per cutout. By default the
@@ -55,8 +64,9 @@ noise_correlation : float, 2D array_like or 'estimate', optional
     of each cutout. By default the noise is white.""",
     'progress': """\
 progress : bool, optional
-    Whether to show a progress bar on the standard error stream. By default it appears
-    when the call takes longer than two seconds.""",
+    Whether to show how far the work is, on the standard error stream: as a bar on a terminal
+    or in a notebook, which goes when the work is done, else, as in a log, in a line every half
+    minute. By default a bar appears after two seconds, and a line after half a minute.""",
     'y': """\
 y : `~astropy.units.Quantity` or array_like, shape (n,), optional
     Another name of ``flux``, as scikit-learn calls it.""",
@@ -69,12 +79,22 @@ Parameters
 
 {options}
 
-{y}""",
+{y}
+
+{progress}""",
     'save': """\
 Parameters
 ----------
 path : str or `~pathlib.Path`
-    The file; it is overwritten.""",
+    The file.
+
+overwrite : bool, optional
+    Whether to replace a file that exists.
+
+Raises
+------
+OSError
+    If the file exists and ``overwrite`` is not set, or it cannot be written.""",
     'load': """\
 Parameters
 ----------

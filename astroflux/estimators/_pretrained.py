@@ -7,10 +7,11 @@ from abc import abstractmethod
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
-from astroflux.estimators.base import LOW_SNR, FluxEstimator
+from astroflux.estimators.base import FluxEstimator
 from astroflux.flags import MeasurementFlag
 
 __all__ = [
+    'DETECTION_FLAGS',
     'DETECTION_SNR',
     'PretrainedFluxEstimator',
     'count_usable',
@@ -21,6 +22,13 @@ __all__ = [
 # Below this S/N of the best matched filter there is nothing to measure (a cutout of pure noise
 # stays below it in 98 of 100 cases).
 DETECTION_SNR = 2.5
+
+
+# when `detection_flags` sets them
+DETECTION_FLAGS = {
+    'STAMP_CROPPED': 'the cutout has more pixels than the method sees',
+    'NOT_DETECTED': 'the S/N of the best matched filter is below 2.5',
+}
 
 
 class PretrainedFluxEstimator(FluxEstimator):
@@ -93,14 +101,13 @@ def count_usable(usable, least):
     if n_usable < len(usable):
         n_left_out = f'{len(usable) - n_usable} of {len(usable)}'
         msg = f'{n_left_out} cutouts cannot be measured and are left out of fit'
-        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 
 
 def detection_flags(canvases, snr):
     """Flags that follow from the canvas and from the S/N of the best matched filter."""
     flags = np.zeros(len(snr), np.int64)
     flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
-    flags[snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
     flags[snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
     return flags
 

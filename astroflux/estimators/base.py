@@ -3,30 +3,27 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections import Counter
 from itertools import islice
 
 import numpy as np
 from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
+from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
-from astroflux.cutouts._items import is_single
+from astroflux.cutouts._catalog import is_catalog
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators._magnitudes import Calibration
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._parameters import HasParameters
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import with_sky_error
-from astroflux.flags import FATAL_FLAGS
+from astroflux.flags import FATAL_FLAGS, decode_flags
 from astroflux.tables import build_meta, build_table
 
 __all__ = ['FluxEstimator']
-
-# below this signal-to-noise ratio a row is flagged
-LOW_SNR = 5.0
-
-# seconds before a progress bar appears by itself
-_PROGRESS_DELAY = 2.0
 
 
 class FluxEstimator(HasParameters, metaclass=ABCMeta):
@@ -44,6 +41,8 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
 
     - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
     - ``_descriptions``: dict of their names and what they hold, in a few words;
+    - ``_formats``: dict of their names and how they are printed (``'.4g'``, without);
+    - ``_flags_set``: dict of the names of the flags that it sets and when, for the documentation;
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
@@ -58,6 +57,8 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
 
     _extra_units = {}
     _descriptions = {}
+    _formats = {}
+    _flags_set = {}
     _packages = ()
 
     @abstractmethod
@@ -125,8 +126,8 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         -------
         flux : `~astropy.units.Quantity`
             A scalar for one cutout, else an array of shape ``(n,)`` in the order of the
-            cutouts, in the unit of the first cutout. NaN where there is no measurement:
-            `measure` says why.
+            cutouts, in the unit of the first cutout. NaN where there is no measurement: a
+            warning says how many and which flags they have, `measure` says why for each.
 
         Raises
         ------
@@ -137,12 +138,13 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             If a unit is not one of flux, or the units of the cutouts are incompatible.
         """
         rows = self._collect(cutouts, progress=progress, **options)
+        _warn_of_missing(rows)
         flux = u.Quantity(rows.column('flux'), rows.unit)
-        return flux[0] if is_single(cutouts) else flux
+        return flux[0] if rows.is_single else flux
 
     @share_docs
     @takes_cutout_options
-    def measure(self, cutouts, *, progress=None, **options):
+    def measure(self, cutouts, *, zeropoint=None, progress=None, **options):
         """
         Measure the total flux of galaxies, with errors and quality flags.
 
@@ -152,23 +154,36 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
 
         {options}
 
+        zeropoint : float or `~astropy.units.Quantity`, optional
+            AB magnitude of 1 unit of flux, of all cutouts or one per cutout, for the columns
+            ``mag``, ``mag_err`` and ``mag_limit``; NaN if unknown. By default
+            ``meta['zeropoint']`` of each cutout. Calibrated units, such as nJy and nmgy, need
+            none.
+
         {progress}
 
         Returns
         -------
         table : `~astropy.table.QTable`
-            One row per cutout, in order: ``id``, ``flux``, ``flux_err`` (1 sigma),
-            ``flux_lower`` and ``flux_upper`` (68 % interval), ``snr``, ``flags`` (see
-            `astroflux.decode_flags`) and the extra columns of the method. A cutout that cannot
-            be measured has a row of NaN, flags that say why, and a text in
-            ``meta['messages']``.
+            One row per cutout, in order: ``id``; ``x`` and ``y``, the position in pixels; ``flux``,
+            ``flux_err`` (1 sigma), ``snr``, ``flags`` (see `astroflux.decode_flags`); ``mag``,
+            ``mag_err`` and ``mag_limit`` (AB) if a zero point or a calibrated unit is known; ``ra``
+            and ``dec`` if a cutout has a WCS; ``flux_lower`` and ``flux_upper`` (68 % interval);
+            and the extra columns of the method. A cutout that cannot be measured has a row of
+            NaN, flags that say why, and a text in ``meta['messages']``.
 
         Raises
         ------
         TypeError, ValueError, `~astropy.units.UnitsError`
-            As for `predict`.
+            As for `predict`, and if ``zeropoint`` is no magnitude, or is given for a calibrated
+            unit.
         """
-        rows = self._collect(cutouts, progress=progress, **options)
+        rows = self._collect(cutouts, progress=progress, zeropoint=zeropoint, **options)
+        columns = rows.columns()
+        calibration = Calibration(
+            rows.unit, rows.column('zeropoint'), is_told=zeropoint is not None
+        )
+        columns |= calibration.magnitudes(columns)
         meta = build_meta(
             type(self).__name__,
             parameters={name: _plain(value) for name, value in self.get_params().items()},
@@ -176,12 +191,19 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             messages=rows.messages,
             packages=self._packages,
         )
-        return build_table(rows.columns(), rows.unit, meta | self._more_meta(), self._descriptions)
+        return build_table(
+            columns,
+            rows.unit,
+            meta | calibration.meta() | self._more_meta(),
+            self._descriptions,
+            rows.catalog_column,
+            self._formats,
+        )
 
     @abstractmethod
     @share_docs
     @takes_cutout_options
-    def fit(self, cutouts, flux=None, *, y=None, **options):
+    def fit(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Learn from cutouts of known flux.
 
@@ -194,7 +216,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
 
     @abstractmethod
     @share_docs
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the estimator, with what it has learned, to a file.
 
@@ -213,7 +235,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
 
     @share_docs
     @takes_cutout_options
-    def score(self, cutouts, flux=None, *, y=None, **options):
+    def score(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Coefficient of determination of ln(flux).
 
@@ -234,7 +256,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         from sklearn.metrics import r2_score
 
         flux = true_flux(flux, y)
-        rows = self._collect(cutouts, **options)
+        rows = self._collect(cutouts, progress=progress, **options)
         measured = rows.column('flux')
         truth = check_flux(flux, rows.unit, rows.n_rows)
         with np.errstate(invalid='ignore'):
@@ -250,7 +272,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
                 f'{(~usable).sum()} of {rows.n_rows} cutouts have no positive flux measured and '
                 'are left out of the score'
             )
-            warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
         return float(r2_score(np.log(truth[usable]), np.log(measured[usable])))
 
     def _collect(self, cutouts, *, progress=None, **options):
@@ -262,7 +284,9 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
         stream = iter_cutouts(cutouts, **options)
-        with _progress_bar(cutouts, progress) as bar:
+        rows.is_single = stream.single
+        counts = {'total': stream.n, 'unit': ' cutouts'}
+        with progress_bar(desc='measure', progress=progress, **counts) as bar:
             while batch := list(islice(stream, batch_size)):
                 measurable = [
                     index
@@ -306,31 +330,28 @@ def check_flux(flux, unit, n_cutouts):
     return values
 
 
-def _progress_bar(cutouts, progress):
-    # imported here: only calls that measure need it
-    from tqdm import tqdm
-
-    stack = getattr(cutouts, 'data', None)
-    total = None
-    if is_single(cutouts):
-        total = 1
-    elif np.ndim(stack) == 3:
-        total = len(stack)
-    elif hasattr(cutouts, '__len__'):
-        total = len(cutouts)
-    return tqdm(
-        total=total,
-        unit='cutout',
-        desc='measure',
-        disable=progress is False,
-        delay=_PROGRESS_DELAY if progress is None else 0,
+def _warn_of_missing(rows):
+    """Warn that some fluxes are NaN, and why, as only `measure` has flags."""
+    fatal = [flags & FATAL_FLAGS for flags in rows.column('flags')]
+    if not any(fatal):
+        return
+    counts = Counter(name for flags in fatal for name in decode_flags(flags))
+    reasons = ', '.join(f'{n} {name}' for name, n in counts.most_common())
+    n_missing = np.count_nonzero(fatal)
+    msg = (
+        f'{n_missing} of {rows.n_rows} cutouts {"was" if n_missing == 1 else "were"} not measured: '
+        f'{reasons}; measure() says why for each'
     )
+    # the caller of a method with the options of cutouts
+    warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 
 
 def _describe(argument):
     """An argument of a call in a word, as it may be a large array."""
     if argument is None:
         return 'none'
+    if is_catalog(argument):
+        return type(argument).__name__
     if np.ndim(argument) == 0:
         return _plain(argument)
     shape = getattr(argument, 'shape', None)

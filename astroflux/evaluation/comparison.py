@@ -29,7 +29,7 @@ def compare_methods(
     workers=1,
     chunk_size=100,
     resume=None,
-    progress=True,
+    progress=None,
 ):
     """
     Measure the same cutouts by several methods.
@@ -63,7 +63,8 @@ def compare_methods(
         that was stopped goes on from what the folder has of it, and ends with the same
         measurements.
     progress : bool, optional
-        Whether to show a progress bar.
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------
@@ -144,6 +145,10 @@ def _assemble(plan, labels, parts, extremes, workers):
     truth = None
     if parts[0]['truth'] is not None:
         truth = vstack([part['truth'] for part in parts], metadata_conflicts='silent')
+    # told only where it is missed
+    no_bound = {}
+    if truth is not None and plan.source.no_bound:
+        no_bound = {'no_bound': plan.source.no_bound}
     return Comparison(
         title=plan.source.title,
         labels={name: labels.get(name, name) for name in plan.methods},
@@ -162,6 +167,7 @@ def _assemble(plan, labels, parts, extremes, workers):
             'limits': plan.limits,
             'psf_fwhm': _psf_fwhm_text(plan.keywords['psf_fwhm']),
             'noise_correlation': _noise_correlation_text(plan.keywords['noise_correlation']),
+            **no_bound,
             'workers': workers,
             'versions': {'astroflux': __version__, **packages},
             'date': datetime.now(UTC).isoformat(timespec='seconds'),

@@ -3,25 +3,37 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from astropy import units as u
 from astropy.table import QTable, Table
-from tqdm import tqdm
 
 from astroflux._installed import __version__
+from astroflux._progress import progress_bar
 from astroflux._table_files import write_table
 from astroflux._work import refuse_other_settings, write_whole
 from astroflux.cutouts import write_cutout
 from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
+from astroflux.simulation.population import GalaxyPopulation, PSFPopulation
+from astroflux.simulation.sky import SkyPopulation
+from astroflux.simulation.sky_scene import SceneSimulation
+from astroflux.simulation.surveys import Survey
 
-__all__ = ['write_dataset']
+__all__ = ['simulation_of', 'write_dataset']
 
 TRUTH_NAME = 'truth.ecsv'
 # One line per finished cutout: what a resumed run goes on from.
 PROGRESS_NAME = 'truth.csv'
 SETTINGS_NAME = 'settings.json'
+
+# What a simulation is made of, by the names of its attributes.
+PARTS = {
+    'survey': Survey,
+    'galaxies': GalaxyPopulation,
+    'psfs': PSFPopulation,
+    'sky': SkyPopulation,
+}
 
 UNITS = {
     'flux': u.adu,
@@ -47,7 +59,7 @@ def write_dataset(
     compress=False,
     overwrite=False,
     resume=False,
-    progress=True,
+    progress=None,
 ):
     """
     Write simulated cutouts ``000000.fits`` and so on, and ``truth.ecsv``.
@@ -72,8 +84,9 @@ def write_dataset(
     resume : bool
         Whether to go on with a data set that was interrupted; it must have
         been begun with the same settings.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------
@@ -97,8 +110,9 @@ def write_dataset(
     with (directory / PROGRESS_NAME).open('a', newline='') as file:
         writer = None
         scenes = simulate_cutouts(n, simulation, seed=seed, start=done)
-        bar = tqdm(scenes, total=n, initial=done, desc='simulate', disable=not progress)
-        for index, (cutout, truth) in enumerate(bar, start=done):
+        counts = {'total': n, 'initial': done, 'unit': ' cutouts'}
+        scenes = progress_bar(scenes, desc='simulate', progress=progress, **counts)
+        for index, (cutout, truth) in enumerate(scenes, start=done):
             name = f'{index:06d}.fits{".gz" if compress else ""}'
             write_cutout(cutout, directory / name, overwrite=True)
             row = {'file_name': name, **truth}
@@ -113,6 +127,31 @@ def write_dataset(
     table.meta = {**settings, 'astroflux_version': __version__}
     write_table(table, directory / TRUTH_NAME, overwrite=True)
     return table
+
+
+def simulation_of(truth):
+    """
+    Return the simulation that drew a data set, `None` if its table does not tell.
+
+    Parameters
+    ----------
+    truth : `~astropy.table.QTable`
+        What `write_dataset` returned, or wrote to ``truth.ecsv``.
+    """
+    for kind in (CutoutSimulation, SceneSimulation):
+        names = {field.name for field in fields(kind)}
+        # of a simulation of any other kind there is more, or less
+        if names == {*truth.meta} - {'seed', 'astroflux_version'}:
+            return kind(**{name: _part(name, truth.meta[name]) for name in names})
+    return None
+
+
+def _part(name, value):
+    """Make an attribute of a simulation from what its settings have of it."""
+    if isinstance(value, dict):
+        return PARTS[name](**{inner: _part(inner, item) for inner, item in value.items()})
+    # tuples were kept as lists
+    return tuple(value) if isinstance(value, list) else value
 
 
 def add_units(table):

@@ -10,8 +10,8 @@ from astroflux._optional import import_optional
 from astroflux.estimators._checks import check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
-from astroflux.estimators._save import read_estimator, write_estimator
-from astroflux.estimators.base import LOW_SNR, FluxEstimator, check_flux, true_flux
+from astroflux.estimators._save import read_estimator, refuse_to_replace, write_estimator
+from astroflux.estimators.base import FluxEstimator, check_flux, true_flux
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['MeasurementError', 'PhotometricFluxEstimator']
@@ -89,6 +89,7 @@ class PhotometricFluxEstimator(FluxEstimator):
     np.float64(961.0)
     """
 
+    _flags_set = {'FAILED': 'the method or its library gives an error for the pixels'}
     _packages = ('photutils',)
     _checks = {}
     _needs = None
@@ -145,16 +146,13 @@ class PhotometricFluxEstimator(FluxEstimator):
             flags[index] = result['flags']
             for name in names:
                 rows[name][index] = result[name]
-        with np.errstate(divide='ignore', invalid='ignore'):
-            faint = rows['flux'] / rows['flux_err'] < LOW_SNR
-        flags[faint] |= int(MeasurementFlag.LOW_SNR)
         rows['flux'] *= correction
         rows['flux_err'] *= correction
         return rows | {'flags': flags, 'messages': messages}
 
     @share_docs
     @takes_cutout_options
-    def fit(self, cutouts, flux=None, *, y=None, **options):
+    def fit(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Learn one aperture correction: the median of true over measured flux.
 
@@ -177,7 +175,7 @@ class PhotometricFluxEstimator(FluxEstimator):
         """
         flux = true_flux(flux, y)
         # a clone has no correction, so that fitting twice gives the same as once
-        rows = clone(self)._collect(cutouts, **options)
+        rows = clone(self)._collect(cutouts, progress=progress, **options)
         truth = check_flux(flux, rows.unit, rows.n_rows)
         measured = rows.column('flux')
         with np.errstate(invalid='ignore'):
@@ -189,12 +187,13 @@ class PhotometricFluxEstimator(FluxEstimator):
         return self
 
     @share_docs
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the estimator, with what it has learned, to a JSON file.
 
         {save}
         """
+        refuse_to_replace(path, overwrite=overwrite)
         write_estimator(self, path, fitted=('aperture_correction_',))
 
     @classmethod

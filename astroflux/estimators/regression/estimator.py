@@ -5,16 +5,20 @@ from itertools import islice
 
 import numpy as np
 
+from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
+from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import (
+    DETECTION_FLAGS,
     PretrainedFluxEstimator,
     count_usable,
     detection_flags,
     messages_of_missed,
 )
+from astroflux.estimators._save import refuse_to_replace
 from astroflux.estimators.base import check_flux, true_flux
 from astroflux.estimators.regression._features import (
     centroid_offset,
@@ -89,6 +93,11 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
     <Quantity 500. adu>
     """
 
+    _flags_set = {
+        **DETECTION_FLAGS,
+        'OFF_CENTRE': 'the light has its centroid elsewhere',
+        'OUT_OF_RANGE': 'the PSF is narrower or wider than those of the training',
+    }
     _packages = ('sklearn',)
     _source = 'training_table'
 
@@ -150,7 +159,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
 
     @share_docs
     @takes_cutout_options
-    def fit(self, cutouts, flux=None, *, y=None, **options):
+    def fit(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Train on cutouts of known flux, and on nothing else.
 
@@ -173,8 +182,11 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
             If the units of fluxes and cutouts do not agree.
         """
         self._check_model()
+        check_values({'batch_size': POSITIVE_INTEGER}, self)
         flux = true_flux(flux, y)
         stream = iter_cutouts(cutouts, **options)
+        counts = {'total': stream.n, 'unit': ' cutouts'}
+        stream = iter(progress_bar(stream, desc='fit', progress=progress, **counts))
         parts, scales, usable, unit = [], [], [], None
         while batch := list(islice(stream, self.batch_size)):
             kept = [cutout for cutout in batch if not cutout.flags & FATAL_FLAGS]
@@ -203,12 +215,13 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         return self
 
     @share_docs
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the training table in use to a safetensors file.
 
         {save}
         """
+        refuse_to_replace(path, overwrite=overwrite)
         params = {'model': self.model, 'random_state': self.random_state}
         write_training_table(path, self._in_use(), params=params)
 
