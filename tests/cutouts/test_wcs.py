@@ -114,6 +114,9 @@ def test_scale_at_the_galaxy(tmp_path):
     assert right.pixel_scale == pytest.approx(0.2 * math.sqrt(1.02), rel=1e-6)
     assert_allclose(right.data, image * right.pixel_scale**2)
     assert_allclose(right.psf_fwhm, 1 / right.pixel_scale)
+    # the same for stamps of the image, which know where they were cut
+    _, stamp = iter_cutouts(ccd, positions=[(20, 20), (30, 20)], psf_fwhm=1 * u.arcsec)
+    assert stamp.pixel_scale == right.pixel_scale
 
 
 def test_scale_of_a_part_is_that_of_its_place():
