@@ -108,9 +108,9 @@ def iter_cutouts(
     ----------
     cutouts : object
         One cutout (`~astropy.nddata.CCDData`, `~astropy.nddata.NDData`,
-        `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, 2-d array, or
-        the path of a FITS file), any iterable of them, or a 3-d stack of shape
-        ``(n, ny, nx)``. Sides of 8 pixels or more; never modified.
+        `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, 2-d array, the
+        path of a FITS file, or a `~astroflux.cutouts.CutoutFile`), any iterable
+        of them, or a 3-d stack of shape ``(n, ny, nx)``. Sides of 8 pixels or more; never modified.
     psf : 2-d array, or one for each cutout, optional
         PSF image; instead of the cutout's own ``psf``.
     psf_fwhm : float, `~astropy.units.Quantity`, or one for each cutout, optional
@@ -254,8 +254,7 @@ class _Batch:
         self.correlation = correlation
         self.unit = None
         self.index = -1
-        self._wcs = None
-        self._pixel_scale = math.nan
+        self._scale = (None, None, math.nan)
 
     def parse(self, item, told):
         """Return one item as a `Cutout`, failed if need be."""
@@ -281,12 +280,12 @@ class _Batch:
     def _build(self, raw, told):
         """Return a cutout of what was given."""
         check_structure(raw)
-        scale = self._scale_of(raw)
+        position = raw.position if told.position is None else told.position
+        xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
+        scale = self._scale_of(raw, xy)
         pixels, correlation, sky_err = self._pixels(raw, told, self._factor(raw.unit, scale))
         image = raw.psf if told.psf is None else told.psf
         image, fwhm = _psf(image, told.psf_fwhm, math.nan, raw.data.shape, scale)
-        position = raw.position if told.position is None else told.position
-        xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
         known = self._known_of(raw, told)
         return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
 
@@ -403,12 +402,16 @@ class _Batch:
             raise ValueError(msg)
         return math.nan
 
-    def _scale_of(self, raw):
+    def _scale_of(self, raw, xy):
+        """Return the pixel scale at a position: found once for those that share WCS and place."""
         if raw.wcs is None:
             return math.nan
-        if raw.wcs is not self._wcs:
-            self._wcs, self._pixel_scale = raw.wcs, pixel_scale(raw.wcs)
-        return self._pixel_scale
+        xy = (xy[0] + raw.wcs_origin[0], xy[1] + raw.wcs_origin[1])
+        wcs, place, scale = self._scale
+        if raw.wcs is not wcs or xy != place:
+            scale = pixel_scale(raw.wcs, xy)
+            self._scale = raw.wcs, xy, scale
+        return scale
 
     @property
     def _where(self):

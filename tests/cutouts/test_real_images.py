@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
 
 from astroflux.cutouts import iter_cutouts, noise_growth, read_cutout, write_cutout
 from astroflux.flags import MeasurementFlag as Flag
@@ -27,8 +27,8 @@ def test_hsc_cutout_opens_in_one_call(name, shape, noise, tmp_path):
     assert isinstance(ccd, CCDData)
     assert ccd.shape == ccd.mask.shape == shape
     assert ccd.unit == u.adu
-    assert type(ccd.uncertainty) is VarianceUncertainty
-    assert np.sqrt(np.median(ccd.uncertainty.array)) == pytest.approx(noise, rel=0.01)
+    assert type(ccd.uncertainty) is StdDevUncertainty
+    assert np.median(ccd.uncertainty.array) == pytest.approx(noise, rel=0.01)
     assert ccd.meta['zeropoint'] == pytest.approx(27, abs=1e-9)
     # Neither sources nor repaired pixels are masked.
     assert ccd.mask.sum() == 0
@@ -36,7 +36,7 @@ def test_hsc_cutout_opens_in_one_call(name, shape, noise, tmp_path):
     # the halo of the large galaxy reaches the edge of the one
     of_sky = Flag.SKY_RESIDUAL if name == 'hsc_i_galaxy.fits' else 0
     assert cutout.flags == Flag.PSF_UNKNOWN | of_sky
-    assert cutout.pixel_scale == pytest.approx(0.168, rel=1e-6)
+    assert cutout.pixel_scale == pytest.approx(0.168, rel=2e-4)
     path = tmp_path / 'again.fits'
     write_cutout(ccd, path)
     assert np.array_equal(read_cutout(path).data, ccd.data)
@@ -47,7 +47,7 @@ def test_estimated_noise_of_a_coadd(name):
     ccd = read_cutout(Path(FOLDER) / name)
     (cutout,) = iter_cutouts(NDData(ccd.data))
     # Its noise is correlated, which the variance plane does not know.
-    ratio = cutout.noise[0, 0] / np.sqrt(np.median(ccd.uncertainty.array))
+    ratio = cutout.noise[0, 0] / np.median(ccd.uncertainty.array)
     assert ratio == pytest.approx(1, abs=0.1)
 
 
