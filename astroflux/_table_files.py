@@ -3,12 +3,13 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from astroflux._work import write_whole
 
-__all__ = ['TABLE_FORMATS', 'check_table_path', 'write_table']
+__all__ = ['TABLE_FORMATS', 'check_table_path', 'read_table', 'write_table']
 
 # suffix -> astropy's name of the format
 TABLE_FORMATS = {
@@ -36,6 +37,13 @@ def check_table_path(path, *, overwrite=False):
     if not path.parent.is_dir():
         msg = f'the folder {path.parent} does not exist'
         raise FileNotFoundError(msg)
+    try:
+        # the only answer that is right for every kind of file system
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as exc:
+        msg = f'no file can be written to the folder {path.parent}: {exc.strerror}'
+        raise type(exc)(msg) from exc
     if path.exists() and not overwrite:
         msg = f'{path} exists and overwrite is not set'
         raise FileExistsError(msg)
@@ -55,6 +63,22 @@ def write_table(table, path, *, overwrite=False):
         table = _for_fits(table)
     with write_whole(path) as part:
         table.write(part, format=table_format, overwrite=True)
+
+
+def read_table(path):
+    """
+    Read a table that `write_table` wrote, with its metadata; from CSV with what it has.
+
+    Those letters of names that FITS cannot hold stay escapes.
+    """
+    from astropy.table import QTable
+
+    if TABLE_FORMATS.get(Path(path).suffix.lower()) != 'fits':
+        return QTable.read(path)
+    # neither NaN nor an empty text stands for a missing value
+    table = QTable.read(path, format='fits', mask_invalid=False)
+    table.meta = json.loads(table.meta.get('METADATA', '{}'))
+    return table
 
 
 def _for_fits(table):

@@ -7,7 +7,9 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['refuse_other_settings', 'spawn_pool', 'write_whole']
+from threadpoolctl import threadpool_limits
+
+__all__ = ['refuse_other_settings', 'spawn_pool', 'use_one_thread', 'write_whole']
 
 PART_SUFFIX = '.part'
 
@@ -82,3 +84,15 @@ def spawn_pool(workers, initializer=None, initargs=()):
     """
     context = multiprocessing.get_context('spawn')
     return ProcessPoolExecutor(workers, context, initializer, initargs)
+
+
+def use_one_thread():
+    """
+    Prepare a process of a pool to compute with one thread.
+
+    There is a process for each core; more threads would only wait for each other.
+    """
+    if 'OMP_NUM_THREADS' not in os.environ:
+        # libraries that are loaded already, and those that will look at the environment
+        os.environ['OMP_NUM_THREADS'] = '1'
+        threadpool_limits(1)

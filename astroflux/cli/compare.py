@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from astroflux.cli._shared import (
-    AngleOrPixels,
     check_available,
     expand_paths,
     friendly_errors,
@@ -14,6 +13,7 @@ from astroflux.cli._shared import (
     noise_correlation_option,
     simulation_options,
 )
+from astroflux.cli._types import AngleOrPixels
 from astroflux.estimators.methods import KNOWN_METHODS, available_methods, make_estimator
 
 __all__ = ['compare']
@@ -114,7 +114,7 @@ def compare(
         raise click.UsageError(msg)
     methods = available_methods() if methods is None else methods
     check_available(methods)
-    with friendly_errors():
+    with friendly_errors(if_exists='replace it with --overwrite'):
         from astroflux.evaluation import compare_methods
         from astroflux.evaluation.report import check_report_directory, write_report
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._shared import format_table, friendly_errors
+from astroflux.cli._shared import friendly_errors
+from astroflux.cli._terminal import format_table
 
 __all__ = ['demo']
 

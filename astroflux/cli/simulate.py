@@ -40,7 +40,7 @@ def simulate(directory, number, survey, seed, stamp_size, neighbors, overwrite, 
     if overwrite and resume:
         msg = '--overwrite and --resume exclude each other'
         raise click.UsageError(msg)
-    with friendly_errors():
+    with friendly_errors(if_exists='use --resume or --overwrite'):
         from astroflux.simulation.dataset import write_dataset
 
         write_dataset(

@@ -165,14 +165,23 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             As for `predict`.
         """
         rows = self._collect(cutouts, progress=progress, **options)
+        return self._table(rows, options)
+
+    def _table(self, rows, options):
+        """Make the table of the rows that were measured with some options."""
+        meta = self._record(options, rows.messages)
+        return build_table(rows.columns(), rows.unit, meta, self._descriptions)
+
+    def _record(self, options, messages=None):
+        """Return the metadata of a table: how it is made, with which options."""
         meta = build_meta(
             type(self).__name__,
             parameters={name: _plain(value) for name, value in self.get_params().items()},
             arguments={name: _describe(options.get(name)) for name in CUTOUT_OPTIONS},
-            messages=rows.messages,
+            messages=messages,
             packages=self._packages,
         )
-        return build_table(rows.columns(), rows.unit, meta | self._more_meta(), self._descriptions)
+        return meta | self._more_meta()
 
     @abstractmethod
     @share_docs

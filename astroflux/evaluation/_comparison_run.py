@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from astroflux._work import spawn_pool
+from astroflux._work import spawn_pool, use_one_thread
 from astroflux.cutouts import iter_cutouts
 from astroflux.evaluation._comparison_data import ExtremeCase
 from astroflux.evaluation.metrics import flux_errors
@@ -68,11 +67,7 @@ def _set_plan(plan):
 
 def _start_worker(plan):
     """Prepare a process that has been started for this."""
-    # There is a process for each core; more threads would only wait for each other. The
-    # libraries that came with the plan are loaded already, others will look at the environment.
-    if 'OMP_NUM_THREADS' not in os.environ:
-        os.environ['OMP_NUM_THREADS'] = '1'
-        threadpool_limits(1)
+    use_one_thread()
     _set_plan(plan)
 
 
