@@ -42,6 +42,17 @@ class Cutout:
     noise_correlation : object, optional
         How the noise is correlated between pixels, as `~astroflux.cutouts.iter_cutouts` makes it
         of its keyword; `None` for white noise.
+    origin : tuple of int, optional
+        The pixel ``(x0, y0)`` of the user's image that is the first one of the stamp: ``position``
+        plus this is the position in the image.
+    identifier : int or str, optional
+        What the column ``id`` shows; `None` for the running number.
+    catalog_column : str, optional
+        Name that the user's catalogue has for the identifier, if it is not ``id``.
+    wcs : object, optional
+        WCS of the stamp, of any kind that astropy knows.
+    zeropoint : float
+        AB magnitude of a source of 1 ``unit``; NaN if unknown, or if the unit says it.
 
     Attributes
     ----------
@@ -54,18 +65,23 @@ class Cutout:
     __slots__ = (
         '_mask',
         '_noise',
+        'catalog_column',
         'data',
         'flags',
+        'identifier',
         'ignored',
         'label',
         'message',
         'noise_correlation',
+        'origin',
         'pixel_scale',
         'position',
         'psf',
         'psf_fwhm',
         'sigma',
         'unit',
+        'wcs',
+        'zeropoint',
     )
 
     def __init__(
@@ -82,6 +98,11 @@ class Cutout:
         flags=0,
         message='',
         noise_correlation=None,
+        origin=(0, 0),
+        identifier=None,
+        catalog_column=None,
+        wcs=None,
+        zeropoint=math.nan,
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -91,10 +112,12 @@ class Cutout:
         self.pixel_scale, self.unit = pixel_scale, unit
         self.label, self.flags, self.message = label, flags, message
         self.noise_correlation = noise_correlation
+        self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
+        self.wcs, self.zeropoint = wcs, zeropoint
         self._noise = self._mask = None
 
     @classmethod
-    def failed(cls, flag, message, *, label=None, unit=u.dimensionless_unscaled):
+    def failed(cls, flag, message, *, label=None, unit=u.dimensionless_unscaled, **place):
         """
         Return the place-holder of a cutout that cannot be measured.
 
@@ -108,14 +131,17 @@ class Cutout:
             Name of the cutout.
         unit : `~astropy.units.UnitBase`, optional
             Flux unit of the batch.
+        **place
+            ``position``, ``origin``, ``identifier`` and ``catalog_column``, as far as they are
+            known.
 
         Returns
         -------
         cutout : `Cutout`
         """
-        nowhere = (math.nan, math.nan)
+        place.setdefault('position', (math.nan, math.nan))
         return cls(
-            None, None, None, nowhere, unit=unit, label=label, flags=int(flag), message=message
+            None, None, None, unit=unit, label=label, flags=int(flag), message=message, **place
         )
 
     @property

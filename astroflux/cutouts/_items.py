@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of cutout, unpacked to one form without touching the pixels."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
@@ -13,6 +14,7 @@ from astropy.utils.masked import Masked
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._noise import GivenNoise, noise_of
+from astroflux.cutouts._zeropoint import zeropoint_in
 from astroflux.cutouts.readers import CutoutReadError, read_cutout
 from astroflux.flags import MeasurementFlag
 
@@ -52,6 +54,10 @@ class RawItem:
     psf: np.ndarray | None = None
     position: tuple | None = None
     label: str | None = None
+    origin: tuple = (0, 0)
+    identifier: int | str | None = None
+    catalog_column: str | None = None
+    zeropoint: float = math.nan
 
 
 def is_stack(cutouts):
@@ -134,6 +140,7 @@ def _(item: NDData):
         wcs=item.wcs,
         psf=None if psf is None else _array_parts(psf)[0],
         label=_label_of(item.meta),
+        zeropoint=zeropoint_in(item.meta),
     )
 
 
@@ -151,7 +158,15 @@ def _(item: str | Path):
 def _(item: Cutout2D):
     data, unit, mask = _array_parts(item.data)
     # The object's place, which is not the centre of a trimmed cutout.
-    return RawItem(data, unit, mask, wcs=item.wcs, position=tuple(item.input_position_cutout))
+    first, offset = item.origin_original, item.origin_cutout
+    return RawItem(
+        data,
+        unit,
+        mask,
+        wcs=item.wcs,
+        position=tuple(item.input_position_cutout),
+        origin=(first[0] - offset[0], first[1] - offset[1]),
+    )
 
 
 @unpack.register
@@ -200,6 +215,14 @@ def unpack_stack(stack):
             layer = noise(i)
             if layer is not None:
                 layer = GivenNoise(layer, whole.noise.power, whole.noise.unit)
-            yield RawItem(data[i], whole.unit, mask(i), layer, whole.wcs, psf(i))
+            yield RawItem(
+                data[i],
+                whole.unit,
+                mask(i),
+                layer,
+                whole.wcs,
+                psf(i),
+                zeropoint=whole.zeropoint,
+            )
 
     return items(), n

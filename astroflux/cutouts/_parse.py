@@ -26,6 +26,7 @@ from astroflux.cutouts._steps import (
 )
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
+from astroflux.cutouts._zeropoint import in_other_unit, is_calibrated, parse_zeropoint
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = ['iter_cutouts']
@@ -37,7 +38,15 @@ _CORE_RADIUS = 3.0
 _OF_PLACE = Flag.PSF_UNKNOWN | Flag.OFF_CENTRE | Flag.MASKED_CORE
 
 
-def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_correlation=None):
+def iter_cutouts(
+    cutouts,
+    *,
+    psf=None,
+    psf_fwhm=None,
+    positions=None,
+    noise_correlation=None,
+    zeropoint=None,
+):
     """
     Turn any accepted input into cutouts ready to measure, one at a time.
 
@@ -63,6 +72,10 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_corr
         makes it from white noise; or ``'estimate'``, to measure the number in the blank sky of
         each cutout with `~astroflux.cutouts.noise_growth`. By default it is white, or as a
         `~astroflux.cutouts.Cutout` has it.
+    zeropoint : float, `~astropy.units.Quantity`, or one for each cutout, optional
+        AB magnitude of a source of 1 unit of flux, in the cutout's own unit: a number, or in the
+        unit mag or ABmag; NaN if unknown. By default ``meta['zeropoint']`` of the cutout.
+        `ValueError` if the unit is calibrated, as nJy and nmgy are, which need none.
 
     Returns
     -------
@@ -78,7 +91,12 @@ def iter_cutouts(cutouts, *, psf=None, psf_fwhm=None, positions=None, noise_corr
         If a unit is not a flux, or does not convert to that of the first
         cutout; raised when the iteration arrives there.
     """
-    options = (parse_psf(psf), parse_psf_fwhm(psf_fwhm), parse_positions(positions))
+    options = (
+        parse_psf(psf),
+        parse_psf_fwhm(psf_fwhm),
+        parse_positions(positions),
+        parse_zeropoint(zeropoint),
+    )
     correlation = parse_noise_correlation(noise_correlation)
     single = is_single(cutouts)
     if single:
@@ -125,7 +143,7 @@ class _Batch:
         self._wcs = None
         self._pixel_scale = math.nan
 
-    def parse(self, item, psf, psf_fwhm, position):
+    def parse(self, item, psf, psf_fwhm, position, zeropoint):
         """Return one item as a `Cutout`, failed if need be."""
         self.index += 1
         if isinstance(item, Cutout) and item.is_failed:
@@ -134,9 +152,9 @@ class _Batch:
         try:
             if isinstance(item, Cutout):
                 raw = item
-                return self._again(raw, psf, psf_fwhm, position)
+                return self._again(raw, psf, psf_fwhm, position, zeropoint)
             raw = item if isinstance(item, RawItem) else unpack(item)
-            return self._build(raw, psf, psf_fwhm, position)
+            return self._build(raw, psf, psf_fwhm, position, zeropoint)
         except ItemFault as exc:
             if self.single and exc.error is not None:
                 raise exc.error(exc.message) from exc.__cause__
@@ -144,9 +162,9 @@ class _Batch:
             if label is None and exc.flag == Flag.UNREADABLE:
                 label = str(item)
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled
-            return Cutout.failed(exc.flag, exc.message, label=label, unit=unit)
+            return Cutout.failed(exc.flag, exc.message, label=label, unit=unit, **_place_of(raw))
 
-    def _build(self, raw, psf, psf_fwhm, position):
+    def _build(self, raw, psf, psf_fwhm, position, zeropoint):
         """Return a cutout of what was given."""
         check_structure(raw)
         scale = self._scale_of(raw)
@@ -158,9 +176,10 @@ class _Batch:
         xy = position_of(position, raw.data.shape, raw.wcs)
         correlation, flag = self._correlation_of(pixels)
         pixels = pixels._replace(flags=pixels.flags | flag)
-        return self._place(pixels, xy, image, fwhm, scale, raw.label, correlation)
+        zeropoint = self._zeropoint_of(raw, zeropoint)
+        return self._place(pixels, xy, image, fwhm, scale, raw, correlation, zeropoint)
 
-    def _again(self, cutout, psf, psf_fwhm, position):
+    def _again(self, cutout, psf, psf_fwhm, position, zeropoint):
         """Return a cutout as it is, but for what the call says of it."""
         scale = cutout.pixel_scale
         factor = self._factor(cutout.unit, scale)
@@ -169,6 +188,7 @@ class _Batch:
             or position is not None
             or not math.isnan(psf_fwhm[0])
             or self.correlation is not None
+            or zeropoint is not None
         )
         if not is_told and cutout.unit == self.unit:
             return cutout
@@ -178,12 +198,15 @@ class _Batch:
         pixels = Pixels(data, noise, cutout.ignored, cutout.flags & ~_OF_PLACE)
         image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if psf is None else (psf, math.nan)
         image, fwhm = _psf(image, psf_fwhm, own_fwhm, cutout.shape, scale)
-        xy = position_of(cutout.position if position is None else position, cutout.shape)
+        xy = position_of(
+            cutout.position if position is None else position, cutout.shape, cutout.wcs
+        )
         correlation = cutout.noise_correlation
         if self.correlation is not None:
             correlation, flag = self._correlation_of(pixels)
             pixels = pixels._replace(flags=pixels.flags & ~Flag.NOISE_ASSUMED_WHITE | flag)
-        return self._place(pixels, xy, image, fwhm, scale, cutout.label, correlation)
+        zeropoint = self._zeropoint_of(cutout, zeropoint)
+        return self._place(pixels, xy, image, fwhm, scale, cutout, correlation, zeropoint)
 
     def _correlation_of(self, pixels):
         """Return how the noise is correlated, and a flag if that was to be measured in vain."""
@@ -194,8 +217,12 @@ class _Batch:
             return None, Flag.NOISE_ASSUMED_WHITE
         return NoiseCorrelation.of_growth(growth), 0
 
-    def _place(self, pixels, xy, psf, fwhm, scale, label, correlation):
-        """Return a cutout with the flags of what is known of its PSF and position."""
+    def _place(self, pixels, xy, psf, fwhm, scale, given, correlation, zeropoint):
+        """
+        Return a cutout with the flags of what is known of its PSF and position.
+
+        ``given`` is what it was made of, a `RawItem` or `Cutout`: it has its names.
+        """
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
@@ -213,10 +240,30 @@ class _Batch:
             psf_fwhm=fwhm,
             pixel_scale=scale,
             unit=self.unit,
-            label=label,
+            label=given.label,
             flags=int(flags),
             noise_correlation=correlation,
+            origin=given.origin,
+            identifier=given.identifier,
+            catalog_column=given.catalog_column,
+            wcs=given.wcs,
+            zeropoint=zeropoint,
         )
+
+    def _zeropoint_of(self, given, zeropoint):
+        """Return the AB magnitude of 1 unit of the batch: as the call or the cutout tells."""
+        unit, _ = check_flux_unit(given.unit)
+        if not is_calibrated(unit):
+            zeropoint = given.zeropoint if zeropoint is None else zeropoint
+            return in_other_unit(zeropoint, conversion_factor(unit, self.unit))
+        if zeropoint is not None and not math.isnan(zeropoint):
+            where = '' if self.single else f'cutout {self.index}: '
+            msg = (
+                f'{where}a zeropoint is given, but the unit {str(unit)!r} is calibrated: '
+                'magnitudes follow from the unit, leave the zeropoint out'
+            )
+            raise ValueError(msg)
+        return math.nan
 
     def _scale_of(self, raw):
         if raw.wcs is None:
@@ -254,6 +301,13 @@ class _Batch:
                 raise u.UnitsError(msg)
             factor *= converted
         return factor
+
+
+def _place_of(given):
+    """Return where an item is that cannot be measured, as far as it tells."""
+    names = ('position', 'origin', 'identifier', 'catalog_column')
+    told = {name: getattr(given, name, None) for name in names}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _psf(image, psf_fwhm, own_fwhm, shape, scale):

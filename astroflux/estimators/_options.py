@@ -1,5 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""The keywords that say something of the cutouts: every method has those of `iter_cutouts`."""
+"""
+The keywords that say something of the cutouts: every method has those of `iter_cutouts`.
+
+But for ``zeropoint``: fluxes do not depend on it, so only `measure` has that.
+"""
 
 from functools import wraps
 from inspect import Parameter, signature
@@ -11,7 +15,7 @@ __all__ = ['CUTOUT_OPTIONS', 'takes_cutout_options']
 _KEYWORDS = {
     name: parameter
     for name, parameter in signature(iter_cutouts).parameters.items()
-    if parameter.kind is Parameter.KEYWORD_ONLY
+    if parameter.kind is Parameter.KEYWORD_ONLY and name != 'zeropoint'
 }
 
 CUTOUT_OPTIONS = tuple(_KEYWORDS)

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 from sklearn.exceptions import NotFittedError
 
-from astroflux.estimators.base import LOW_SNR, FluxEstimator
+from astroflux.estimators.base import FluxEstimator
 from astroflux.flags import MeasurementFlag
 
 __all__ = [
@@ -99,7 +99,6 @@ def detection_flags(canvases, snr):
     """Flags that follow from the canvas and from the S/N of the best matched filter."""
     flags = np.zeros(len(snr), np.int64)
     flags[canvases.cropped] |= int(MeasurementFlag.STAMP_CROPPED)
-    flags[snr < LOW_SNR] |= int(MeasurementFlag.LOW_SNR)
     flags[snr < DETECTION_SNR] |= int(MeasurementFlag.NOT_DETECTED)
     return flags
 

@@ -5,6 +5,7 @@ import numpy as np
 from astropy import units as u
 
 from astroflux.cutouts._units import conversion_factor
+from astroflux.estimators._sky_positions import SkyPositions
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 from astroflux.tables import FLUX_COLUMNS
 
@@ -12,6 +13,12 @@ from astroflux.tables import FLUX_COLUMNS
 FLUX_UNIT = 'flux'
 
 _LIMITS = FLUX_COLUMNS[2:]
+
+# what is told of a cutout, whether it was measured or not
+_OF_CUTOUTS = ('pixel_scale', 'x', 'y', 'zeropoint')
+
+# below this signal-to-noise ratio a row is flagged
+LOW_SNR = 5.0
 
 
 class RowCollector:
@@ -35,6 +42,9 @@ class RowCollector:
 
     unit : `~astropy.units.UnitBase`
         Unit of the fluxes.
+
+    catalog_column : str or None
+        Name that the user's catalogue has for the ``id``.
     """
 
     def __init__(self, extra_units):
@@ -43,11 +53,14 @@ class RowCollector:
             for name, unit in extra_units.items()
         }
         self._names = (*FLUX_COLUMNS, *self._extra_units)
-        self._batches = {name: [] for name in (*self._names, 'flags', 'pixel_scale')}
+        self._batches = {name: [] for name in (*self._names, 'flags', *_OF_CUTOUTS)}
+        self._sky = SkyPositions()
         self._labels = []
+        self._identifiers = []
         self._has_limits = None
         self._unit = None
         self._first_unit = None
+        self.catalog_column = None
         self.n_rows = 0
         self.messages = {}
 
@@ -83,6 +96,10 @@ class RowCollector:
         if self._first_unit is None:
             self._first_unit = cutouts[0].unit
 
+        with np.errstate(divide='ignore', invalid='ignore'):
+            faint = columns['flux'] / columns['flux_err'] < LOW_SNR
+        flags[faint] |= int(MeasurementFlag.LOW_SNR)
+
         # a row holds a measurement or says why it does not: never NaN without a fatal flag
         fatal = flags & FATAL_FLAGS != 0
         unexplained = ~fatal & ~np.isfinite(columns['flux'])
@@ -97,9 +114,12 @@ class RowCollector:
         for name, values in columns.items():
             self._batches[name].append(values)
         self._batches['flags'].append(flags.astype(np.int32))
-        scales = np.array([cutout.pixel_scale for cutout in cutouts], dtype=float)
-        self._batches['pixel_scale'].append(scales)
+        for name, values in zip(_OF_CUTOUTS, _told_of(cutouts), strict=True):
+            self._batches[name].append(values)
+        self._sky.add(cutouts)
         self._labels += [cutout.label for cutout in cutouts]
+        self._identifiers += [cutout.identifier for cutout in cutouts]
+        self.catalog_column = cutouts[0].catalog_column
         self.n_rows += n_new
 
     def _place(self, columns, flags, messages, measurable, results):
@@ -136,7 +156,10 @@ class RowCollector:
         for name, batches in other._batches.items():
             is_flux = name in FLUX_COLUMNS or _is_flux(self._extra_units.get(name))
             self._batches[name] += [batch * factor for batch in batches] if is_flux else batches
+        self._sky.extend(other._sky)
         self._labels += other._labels
+        self._identifiers += other._identifiers
+        self.catalog_column = other.catalog_column
         self.messages |= {self.n_rows + row: text for row, text in other.messages.items()}
         self.n_rows += other.n_rows
 
@@ -164,11 +187,16 @@ class RowCollector:
 
     def columns(self):
         """All columns, for `~astroflux.tables.build_table`; those of flux without unit."""
-        columns = {name: self.column(name) for name in (*FLUX_COLUMNS, 'flags')}
+        columns = {name: self.column(name) for name in ('x', 'y', *FLUX_COLUMNS, 'flags')}
+        columns |= self._sky.columns()
         if not self._has_limits:
             # the table has its own
             for name in _LIMITS:
                 del columns[name]
+        if any(identifier is not None for identifier in self._identifiers):
+            columns['id'] = np.array(
+                [row if known is None else known for row, known in enumerate(self._identifiers)]
+            )
         if any(label is not None for label in self._labels):
             columns['name'] = np.array(['' if text is None else text for text in self._labels])
         scale = self.column('pixel_scale')
@@ -183,6 +211,22 @@ class RowCollector:
             else:
                 columns[name] = values if unit is None else u.Quantity(values, unit)
         return columns
+
+
+def _told_of(cutouts):
+    """Return the values of `_OF_CUTOUTS`, each an array; positions are those in the image."""
+    return np.array(
+        [
+            (
+                cutout.pixel_scale,
+                cutout.position[0] + cutout.origin[0],
+                cutout.position[1] + cutout.origin[1],
+                cutout.zeropoint,
+            )
+            for cutout in cutouts
+        ],
+        dtype=float,
+    ).T
 
 
 def _is_flux(unit):

@@ -15,15 +15,13 @@ from astroflux.cutouts import iter_cutouts
 from astroflux.cutouts._items import is_single
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
+from astroflux.estimators._magnitudes import Calibration
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._rows import RowCollector
 from astroflux.flags import FATAL_FLAGS
 from astroflux.tables import build_meta, build_table
 
 __all__ = ['FluxEstimator']
-
-# below this signal-to-noise ratio a row is flagged
-LOW_SNR = 5.0
 
 # seconds before a progress bar appears by itself
 _PROGRESS_DELAY = 2.0
@@ -44,6 +42,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
     - ``_descriptions``: dict of their names and what they hold, in a few words;
+    - ``_formats``: dict of their names and how they are printed (``'.4g'``, without);
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
@@ -58,6 +57,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     _extra_units = {}
     _descriptions = {}
+    _formats = {}
     _packages = ()
 
     @abstractmethod
@@ -138,7 +138,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     @share_docs
     @takes_cutout_options
-    def measure(self, cutouts, *, progress=None, **options):
+    def measure(self, cutouts, *, zeropoint=None, progress=None, **options):
         """
         Measure the total flux of galaxies, with errors and quality flags.
 
@@ -148,36 +148,57 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
         {options}
 
+        zeropoint : float or `~astropy.units.Quantity`, optional
+            AB magnitude of 1 unit of flux, of all cutouts or one per cutout, for the columns
+            ``mag``, ``mag_err`` and ``mag_limit``; NaN if unknown. By default
+            ``meta['zeropoint']`` of each cutout. Calibrated units, such as nJy and nmgy, need
+            none.
+
         {progress}
 
         Returns
         -------
         table : `~astropy.table.QTable`
-            One row per cutout, in order: ``id``, ``flux``, ``flux_err`` (1 sigma),
-            ``flux_lower`` and ``flux_upper`` (68 % interval), ``snr``, ``flags`` (see
-            `astroflux.decode_flags`) and the extra columns of the method. A cutout that cannot
-            be measured has a row of NaN, flags that say why, and a text in
-            ``meta['messages']``.
+            One row per cutout, in order: ``id``; ``x`` and ``y``, the position in pixels; ``flux``,
+            ``flux_err`` (1 sigma), ``snr``, ``flags`` (see `astroflux.decode_flags`); ``mag``,
+            ``mag_err`` and ``mag_limit`` (AB) if a zero point or a calibrated unit is known; ``ra``
+            and ``dec`` if a cutout has a WCS; ``flux_lower`` and ``flux_upper`` (68 % interval);
+            and the extra columns of the method. A cutout that cannot be measured has a row of
+            NaN, flags that say why, and a text in ``meta['messages']``.
 
         Raises
         ------
         TypeError, ValueError, `~astropy.units.UnitsError`
-            As for `predict`.
+            As for `predict`, and if ``zeropoint`` is no magnitude, or is given for a calibrated
+            unit.
         """
+        options['zeropoint'] = zeropoint
         rows = self._collect(cutouts, progress=progress, **options)
         return self._table(rows, options)
 
     def _table(self, rows, options):
         """Make the table of the rows that were measured with some options."""
-        meta = self._record(options, rows.messages)
-        return build_table(rows.columns(), rows.unit, meta, self._descriptions)
+        columns = rows.columns()
+        is_told = options.get('zeropoint') is not None
+        calibration = Calibration(rows.unit, rows.column('zeropoint'), is_told=is_told)
+        columns |= calibration.magnitudes(columns)
+        return build_table(
+            columns,
+            rows.unit,
+            self._record(options, rows.messages) | calibration.meta(),
+            self._descriptions,
+            rows.catalog_column,
+            self._formats,
+        )
 
     def _record(self, options, messages=None):
         """Return the metadata of a table: how it is made, with which options."""
         meta = build_meta(
             type(self).__name__,
             parameters={name: _plain(value) for name, value in self.get_params().items()},
-            arguments={name: _describe(options.get(name)) for name in CUTOUT_OPTIONS},
+            arguments={
+                name: _describe(options.get(name)) for name in (*CUTOUT_OPTIONS, 'zeropoint')
+            },
             messages=messages,
             packages=self._packages,
         )

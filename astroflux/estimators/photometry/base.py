@@ -11,7 +11,7 @@ from astroflux.estimators._checks import check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._save import read_estimator, write_estimator
-from astroflux.estimators.base import LOW_SNR, FluxEstimator, check_flux, true_flux
+from astroflux.estimators.base import FluxEstimator, check_flux, true_flux
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['MeasurementError', 'PhotometricFluxEstimator']
@@ -145,9 +145,6 @@ class PhotometricFluxEstimator(FluxEstimator):
             flags[index] = result['flags']
             for name in names:
                 rows[name][index] = result[name]
-        with np.errstate(divide='ignore', invalid='ignore'):
-            faint = rows['flux'] / rows['flux_err'] < LOW_SNR
-        flags[faint] |= int(MeasurementFlag.LOW_SNR)
         rows['flux'] *= correction
         rows['flux_err'] *= correction
         return rows | {'flags': flags, 'messages': messages}
