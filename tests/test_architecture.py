@@ -24,7 +24,16 @@ ROOMS = (
     'cli',
 )
 # Small helpers that any room may use, and that use none but those before them.
-HELPERS = ('_lazy', '_optional', '_sersic', '_version', '_installed', '_work', '_table_files')
+HELPERS = (
+    '_lazy',
+    '_optional',
+    '_sersic',
+    '_version',
+    '_installed',
+    '_work',
+    '_progress',
+    '_table_files',
+)
 
 PACKAGE = Path(astroflux.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if path != PACKAGE / '__init__.py')

@@ -202,13 +202,12 @@ def _prepare(paths, estimator, given, reading, method):
 
 
 def _measure(job, output, *, workers, quiet):
-    from tqdm import tqdm
-
+    from astroflux._progress import progress_bar
     from astroflux._table_files import write_table
 
     saved = time.monotonic()
-    total = job.n_missing
-    with tqdm(total=total, desc='measure', unit='file', disable=quiet or None, delay=2) as bar:
+    counts = {'total': job.n_missing, 'unit': ' files'}
+    with progress_bar(desc='measure', progress=False if quiet else None, **counts) as bar:
         for n_files in job.run(workers=workers):
             bar.update(n_files)
             if output is not None and time.monotonic() - saved > SAVE_INTERVAL:

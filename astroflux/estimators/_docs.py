@@ -37,8 +37,9 @@ noise_correlation : float, 2D array_like or 'estimate', optional
     of each cutout. By default the noise is white.""",
     'progress': """\
 progress : bool, optional
-    Whether to show a progress bar on the standard error stream. By default it appears
-    when the call takes longer than two seconds.""",
+    Whether to show how far the work is, on the standard error stream: as a bar on a terminal
+    or in a notebook, which goes when the work is done, else, as in a log, in a line every half
+    minute. By default a bar appears after two seconds, and a line after half a minute.""",
     'y': """\
 y : `~astropy.units.Quantity` or array_like, shape (n,), optional
     Another name of ``flux``, as scikit-learn calls it.""",
@@ -51,12 +52,22 @@ Parameters
 
 {options}
 
-{y}""",
+{y}
+
+{progress}""",
     'save': """\
 Parameters
 ----------
 path : str or `~pathlib.Path`
-    The file; it is overwritten.""",
+    The file.
+
+overwrite : bool, optional
+    Whether to replace a file that exists.
+
+Raises
+------
+OSError
+    If the file exists and ``overwrite`` is not set, or it cannot be written.""",
     'load': """\
 Parameters
 ----------

@@ -92,7 +92,7 @@ def count_usable(usable, least):
     if n_usable < len(usable):
         n_left_out = f'{len(usable) - n_usable} of {len(usable)}'
         msg = f'{n_left_out} cutouts cannot be measured and are left out of fit'
-        warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 
 
 def detection_flags(canvases, snr):

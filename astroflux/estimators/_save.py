@@ -10,7 +10,14 @@ from astropy import units as u
 from astroflux._installed import __version__
 from astroflux._work import write_whole
 
-__all__ = ['read_estimator', 'write_estimator']
+__all__ = ['read_estimator', 'refuse_to_replace', 'write_estimator']
+
+
+def refuse_to_replace(path, *, overwrite):
+    """Raise a `FileExistsError` if a file is there that may not be replaced."""
+    if not overwrite and Path(path).exists():
+        msg = f"'{path}' exists; overwrite=True replaces it"
+        raise FileExistsError(msg)
 
 
 def write_estimator(estimator, path, *, fitted=()):

@@ -3,6 +3,7 @@
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -11,6 +12,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 
+from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
 from astroflux.cutouts._items import is_single
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
@@ -18,13 +20,10 @@ from astroflux.estimators._docs import share_docs
 from astroflux.estimators._magnitudes import Calibration
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._rows import RowCollector
-from astroflux.flags import FATAL_FLAGS
+from astroflux.flags import FATAL_FLAGS, decode_flags
 from astroflux.tables import build_meta, build_table
 
 __all__ = ['FluxEstimator']
-
-# seconds before a progress bar appears by itself
-_PROGRESS_DELAY = 2.0
 
 
 class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
@@ -121,8 +120,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         flux : `~astropy.units.Quantity`
             A scalar for one cutout, else an array of shape ``(n,)`` in the order of the
-            cutouts, in the unit of the first cutout. NaN where there is no measurement:
-            `measure` says why.
+            cutouts, in the unit of the first cutout. NaN where there is no measurement: a
+            warning says how many and which flags they have, `measure` says why for each.
 
         Raises
         ------
@@ -133,6 +132,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             If a unit is not one of flux, or the units of the cutouts are incompatible.
         """
         rows = self._collect(cutouts, progress=progress, **options)
+        _warn_of_missing(rows)
         flux = u.Quantity(rows.column('flux'), rows.unit)
         return flux[0] if is_single(cutouts) else flux
 
@@ -207,7 +207,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     @share_docs
     @takes_cutout_options
-    def fit(self, cutouts, flux=None, *, y=None, **options):
+    def fit(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Learn from cutouts of known flux.
 
@@ -220,7 +220,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     @share_docs
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the estimator, with what it has learned, to a file.
 
@@ -239,7 +239,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     @share_docs
     @takes_cutout_options
-    def score(self, cutouts, flux=None, *, y=None, **options):
+    def score(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Coefficient of determination of ln(flux).
 
@@ -258,7 +258,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             cutouts.
         """
         flux = true_flux(flux, y)
-        rows = self._collect(cutouts, **options)
+        rows = self._collect(cutouts, progress=progress, **options)
         measured = rows.column('flux')
         truth = check_flux(flux, rows.unit, rows.n_rows)
         with np.errstate(invalid='ignore'):
@@ -274,7 +274,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
                 f'{(~usable).sum()} of {rows.n_rows} cutouts have no positive flux measured and '
                 'are left out of the score'
             )
-            warnings.warn(msg, AstropyUserWarning, stacklevel=2)
+            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
         return float(r2_score(np.log(truth[usable]), np.log(measured[usable])))
 
     def _collect(self, cutouts, *, progress=None, **options):
@@ -286,7 +286,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
         stream = iter_cutouts(cutouts, **options)
-        with _progress_bar(cutouts, progress) as bar:
+        counts = {'total': count_cutouts(cutouts), 'unit': ' cutouts'}
+        with progress_bar(desc='measure', progress=progress, **counts) as bar:
             while batch := list(islice(stream, batch_size)):
                 measurable = [
                     index
@@ -328,25 +329,30 @@ def check_flux(flux, unit, n_cutouts):
     return values
 
 
-def _progress_bar(cutouts, progress):
-    # imported here: only calls that measure need it
-    from tqdm import tqdm
-
-    stack = getattr(cutouts, 'data', None)
-    total = None
-    if is_single(cutouts):
-        total = 1
-    elif np.ndim(stack) == 3:
-        total = len(stack)
-    elif hasattr(cutouts, '__len__'):
-        total = len(cutouts)
-    return tqdm(
-        total=total,
-        unit='cutout',
-        desc='measure',
-        disable=progress is False,
-        delay=_PROGRESS_DELAY if progress is None else 0,
+def _warn_of_missing(rows):
+    """Warn that some fluxes are NaN, and why, as only `measure` has flags."""
+    fatal = [flags & FATAL_FLAGS for flags in rows.column('flags')]
+    if not any(fatal):
+        return
+    counts = Counter(name for flags in fatal for name in decode_flags(flags))
+    reasons = ', '.join(f'{n} {name}' for name, n in counts.most_common())
+    n_missing = np.count_nonzero(fatal)
+    msg = (
+        f'{n_missing} of {rows.n_rows} cutouts {"was" if n_missing == 1 else "were"} not measured: '
+        f'{reasons}; measure() says why for each'
     )
+    # the caller of a method with the options of cutouts
+    warnings.warn(msg, AstropyUserWarning, stacklevel=4)
+
+
+def count_cutouts(cutouts):
+    """How many cutouts there are; `None` if that is not known before they are read."""
+    stack = getattr(cutouts, 'data', None)
+    if is_single(cutouts):
+        return 1
+    if np.ndim(stack) == 3:
+        return len(stack)
+    return len(cutouts) if hasattr(cutouts, '__len__') else None
 
 
 def _describe(argument):

@@ -1,17 +1,23 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The neural network as an estimator of total flux."""
 
-import numpy as np
+import math
 
+import numpy as np
+from astropy.table import Table
+
+from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
+from astroflux.estimators._checks import POSITIVE, POSITIVE_INTEGER, check_values
 from astroflux.estimators._columns import COLUMNS
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._measurement import ProfileMethod
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import PretrainedFluxEstimator, count_usable
+from astroflux.estimators._save import refuse_to_replace
 from astroflux.estimators._study_network import StudyMethod
-from astroflux.estimators.base import check_flux, true_flux
+from astroflux.estimators.base import check_flux, count_cutouts, true_flux
 from astroflux.flags import FATAL_FLAGS
 from astroflux.networks.registry import default_weights
 
@@ -23,6 +29,13 @@ DEFAULT_WEIGHTS = default_weights()
 METHODS_OF_NETWORKS = {'ProfileNet': ProfileMethod, 'StudyNet': StudyMethod}
 
 MINIMUM_FIT = 2
+
+CHECKS_OF_FIT = {
+    'epochs': POSITIVE_INTEGER,
+    'batch_size': POSITIVE_INTEGER,
+    'learning_rate': POSITIVE,
+    'validation_fraction': (lambda value: 0 <= value < 1, 'must be at least 0 and less than 1'),
+}
 
 
 class CNNFluxEstimator(PretrainedFluxEstimator):
@@ -37,16 +50,28 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         `astroflux.networks.default_weights`), or the path of a file that
         `save` wrote. `None`: untrained, for `fit`.
     device : str
-        Where to compute: ``'cpu'``, ``'cuda'``, or ``'auto'`` for a GPU if
-        there is one.
+        Where to compute: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or another device that torch
+        finds here; or ``'auto'`` for a CUDA GPU if there is one.
     batch_size : int
         Cutouts per pass through the network.
     epochs : int
         Passes over the cutouts in `fit`.
     learning_rate : float
         Highest learning rate of `fit`.
+    validation_fraction : float
+        Part of the cutouts that `fit` does not train on, but judges the network by after each
+        epoch. With one, it keeps the network of the best epoch; with 0, the default, it trains on
+        all cutouts and keeps that of the last epoch.
     random_state : int
         Seed of `fit`.
+
+    Attributes
+    ----------
+    history_ : `~astropy.table.Table`
+        What `fit` saw, a row per epoch: ``epoch``, ``learning_rate`` (at its end), ``loss`` (mean
+        over the cutouts trained on, while the weights change), ``validation_loss`` (over the
+        others, after the epoch; NaN without any), and whether its network was ``kept``. The loss
+        is that of ln(flux) and of its error, in units of what is achievable.
 
     Notes
     -----
@@ -109,6 +134,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         batch_size=128,
         epochs=20,
         learning_rate=3e-4,
+        validation_fraction=0.0,
         random_state=0,
     ):
         self.weights = weights
@@ -116,6 +142,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         self.batch_size = batch_size
         self.epochs = epochs
         self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
         self.random_state = random_state
 
     def _load(self, source):
@@ -130,11 +157,14 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         return super()._source_key(), self.device
 
     def _torch_device(self):
-        import torch
+        from astroflux.networks.devices import find_device
 
-        if self.device == 'auto':
-            return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-        return torch.device(self.device)
+        return find_device(self.device)
+
+    def _check_params(self):
+        # first, as weights are read to a device
+        self._torch_device()
+        super()._check_params()
 
     def _method(self, weights):
         """Return how weights are used."""
@@ -172,6 +202,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         ValueError
             If it is not one cutout, or cannot be measured.
         """
+        self._check_params()
         items = list(iter_cutouts(cutout, **options))
         if len(items) != 1:
             msg = f'weight_map takes one cutout, got {len(items)}'
@@ -183,7 +214,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
 
     @share_docs
     @takes_cutout_options
-    def fit(self, cutouts, flux=None, *, y=None, **options):
+    def fit(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Train (``weights=None``) or fine-tune on cutouts of known flux.
 
@@ -191,24 +222,30 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         measured is left out with a warning. The result measures until
         ``set_params`` names other weights.
 
+        The learning rate rises over the first tenth of the steps and falls to nothing over the
+        others: another number of epochs is another training, not a part of the same one.
+
         {known_galaxies}
 
         Returns
         -------
         self
+            With ``history_``.
 
         Raises
         ------
         ValueError
-            If the fluxes are not positive or not one per cutout, or fewer
-            than two cutouts can be used.
+            If a parameter is out of its range, the fluxes are not positive or not one per
+            cutout, fewer than two cutouts can be trained on, or the training diverges.
         `~astropy.units.UnitsError`
             If the units of fluxes and cutouts do not agree.
         """
         from astroflux.networks import Weights
-        from astroflux.networks.refine import new_network, refine
+        from astroflux.networks.refine import new_network
         from astroflux.networks.store import hash_of_tensors, tensors_of
 
+        check_values(CHECKS_OF_FIT, self)
+        self._torch_device()
         flux = true_flux(flux, y)
         if self.weights is None:
             start, name = Weights(new_network(self.random_state), 'untrained', '', {}), 'fitted'
@@ -216,32 +253,64 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
             start = self._pretrained()
             name = f'{start.name}, fine-tuned'
         network = self._method(start).network_to_fit
-        items = list(iter_cutouts(cutouts, **options))
+        counts = {'total': count_cutouts(cutouts), 'unit': ' cutouts'}
+        stream = iter_cutouts(cutouts, **options)
+        items = list(progress_bar(stream, desc='read', progress=progress, **counts))
         usable = np.array([not item.flags & FATAL_FLAGS for item in items], bool)
         count_usable(usable, MINIMUM_FIT)
         kept = [item for item, good in zip(items, usable, strict=True) if good]
         canvases = Canvases(kept)
         values = check_flux(flux, kept[0].unit, len(items))[usable]
-        network = refine(
-            network,
-            canvases.image,
-            canvases.weight,
-            canvases.psf,
-            np.log(values / canvases.scale),
-            epochs=self.epochs,
-            batch_size=min(self.batch_size, 128),
-            learning_rate=self.learning_rate,
-            seed=self.random_state,
-            device=self._torch_device(),
-        )
+        n_validated = self._count_validated(len(kept))
+        ln_flux = np.log(values / canvases.scale)
+        network, history = self._refine(network, canvases, ln_flux, n_validated, progress)
         # what is seen in blocks of pixels is not trained
         sha256 = hash_of_tensors(tensors_of(network, start.blocks))
-        metadata = {**start.metadata, 'n_fitted': len(kept)}
-        self._keep(Weights(network, name, sha256, metadata, start.blocks))
+        counts = {'n_fitted': len(kept) - n_validated, 'n_validated': n_validated}
+        self._keep(Weights(network, name, sha256, start.metadata | counts, start.blocks))
+        self.history_ = Table(history, meta=counts)
         return self
 
+    def _count_validated(self, n):
+        """Return how many of the cutouts to keep for the validation, at least one if any."""
+        n_validated = math.ceil(self.validation_fraction * n)
+        if n - n_validated < MINIMUM_FIT:
+            msg = (
+                f'validation_fraction={self.validation_fraction:g} leaves {n - n_validated} of {n} '
+                f'usable cutouts to train on, want at least {MINIMUM_FIT}'
+            )
+            raise ValueError(msg)
+        return n_validated
+
+    def _refine(self, network, canvases, ln_flux, n_validated, progress):
+        """Return the trained network and its history."""
+        from astroflux.networks.refine import refine
+
+        n_seen = self.epochs * (len(ln_flux) - n_validated)
+        with progress_bar(desc='fit', total=n_seen, unit=' cutouts', progress=progress) as bar:
+
+            def tell(n_stamps, history):
+                if history:
+                    bar.set_postfix(_postfix(history[-1]), refresh=False)
+                bar.update(n_stamps)
+
+            return refine(
+                network,
+                canvases.image,
+                canvases.weight,
+                canvases.psf,
+                ln_flux,
+                epochs=self.epochs,
+                batch_size=min(self.batch_size, 128),
+                learning_rate=self.learning_rate,
+                seed=self.random_state,
+                n_validation=n_validated,
+                device=self._torch_device(),
+                tell=tell,
+            )
+
     @share_docs
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the weights in use to a safetensors file.
 
@@ -249,6 +318,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         """
         from astroflux.networks import save_weights
 
+        refuse_to_replace(path, overwrite=overwrite)
         weights = self._in_use()
         save_weights(
             path,
@@ -267,3 +337,9 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         {load}
         """
         return cls(weights=path)
+
+
+def _postfix(row):
+    """What a progress bar shows of an epoch."""
+    names = ['epoch', 'loss'] + ['validation_loss'] * math.isfinite(row['validation_loss'])
+    return {name: row[name] for name in names}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
-from tqdm import tqdm
 
+from astroflux._progress import progress_bar
 from astroflux._work import spawn_pool, use_one_thread
 from astroflux.cutouts import iter_cutouts
 from astroflux.evaluation._comparison_data import ExtremeCase
@@ -99,7 +99,8 @@ def _iter_parts(plan, chunks, workers, progress):
     """Yield the start and the results of the chunks as they come."""
     n = plan.n_cutouts
     done = n - sum(stop - start for start, stop in chunks)
-    with tqdm(total=n, initial=done, desc='compare', unit='cutout', disable=not progress) as bar:
+    counts = {'total': n, 'initial': done, 'unit': ' cutouts'}
+    with progress_bar(desc='compare', progress=progress, **counts) as bar:
         for (start, stop), part in _measured(plan, chunks, workers):
             bar.update(stop - start)
             yield start, part

@@ -29,7 +29,7 @@ def compare_methods(
     workers=1,
     chunk_size=100,
     resume=None,
-    progress=True,
+    progress=None,
 ):
     """
     Measure the same cutouts by several methods.
@@ -63,7 +63,8 @@ def compare_methods(
         that was stopped goes on from what the folder has of it, and ends with the same
         measurements.
     progress : bool, optional
-        Whether to show a progress bar.
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from astropy import units as u
 from astropy.table import QTable, Table
-from tqdm import tqdm
 
 from astroflux._installed import __version__
+from astroflux._progress import progress_bar
 from astroflux._table_files import write_table
 from astroflux._work import refuse_other_settings, write_whole
 from astroflux.cutouts import write_cutout
@@ -47,7 +47,7 @@ def write_dataset(
     compress=False,
     overwrite=False,
     resume=False,
-    progress=True,
+    progress=None,
 ):
     """
     Write simulated cutouts ``000000.fits`` and so on, and ``truth.ecsv``.
@@ -72,8 +72,9 @@ def write_dataset(
     resume : bool
         Whether to go on with a data set that was interrupted; it must have
         been begun with the same settings.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------
@@ -97,8 +98,9 @@ def write_dataset(
     with (directory / PROGRESS_NAME).open('a', newline='') as file:
         writer = None
         scenes = simulate_cutouts(n, simulation, seed=seed, start=done)
-        bar = tqdm(scenes, total=n, initial=done, desc='simulate', disable=not progress)
-        for index, (cutout, truth) in enumerate(bar, start=done):
+        counts = {'total': n, 'initial': done, 'unit': ' cutouts'}
+        scenes = progress_bar(scenes, desc='simulate', progress=progress, **counts)
+        for index, (cutout, truth) in enumerate(scenes, start=done):
             name = f'{index:06d}.fits{".gz" if compress else ""}'
             write_cutout(cutout, directory / name, overwrite=True)
             row = {'file_name': name, **truth}

@@ -12,8 +12,8 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
-from tqdm import tqdm
 
+from astroflux._progress import progress_bar
 from astroflux._work import spawn_pool, write_whole
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.study import catalogue
@@ -34,7 +34,7 @@ TABLE_NAMES = {'train': 'gal_morph_train_val.csv', 'test': 'gal_morph_test.csv'}
 ACCURACY = {'minimum_fft_size': 512}
 
 
-def write_study_dataset(directory, settings, *, workers=2, resume=True, progress=True):
+def write_study_dataset(directory, settings, *, workers=2, resume=True, progress=None):
     """
     Write the data set of the study.
 
@@ -53,8 +53,9 @@ def write_study_dataset(directory, settings, *, workers=2, resume=True, progress
         Number of processes.
     resume : bool
         Whether to go on with a data set that is in the folder. What is whole is kept.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------
@@ -76,8 +77,8 @@ def write_study_dataset(directory, settings, *, workers=2, resume=True, progress
     # files are written whole
     missing = [row for row in table.to_dict('records') if not (images / row['file_name']).exists()]
     done = _draw_all(partial(_write_image, images, settings), missing, workers)
-    counts = {'total': len(table), 'initial': len(table) - len(missing)}
-    for _ in tqdm(done, desc='draw', unit='image', disable=not progress, **counts):
+    counts = {'total': len(table), 'initial': len(table) - len(missing), 'unit': ' images'}
+    for _ in progress_bar(done, desc='draw', progress=progress, **counts):
         pass
     _write_psf(directory / PSF_NAME, settings)
     write_table(catalogue.column_notes(), directory / 'columns.csv')
@@ -220,7 +221,7 @@ class StudySet:
             )
 
 
-def load_set(directory, which, *, progress=False):
+def load_set(directory, which, *, progress=None):
     """
     Read the table and the images to train or to test with.
 
@@ -230,8 +231,9 @@ def load_set(directory, which, *, progress=False):
         Folder that `write_study_dataset` has written.
     which : {'train', 'test'}
         Which of the two sets.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------
@@ -248,7 +250,8 @@ def load_set(directory, which, *, progress=False):
     settings = read_settings(directory)
     table = catalogue.read_table(directory / TABLE_NAMES[which], getattr(settings, f'n_{which}'))
     images = np.empty((len(table), IMAGE_SIDE, IMAGE_SIDE), np.float32)
-    names = tqdm(table['file_name'], desc=f'read {which}', unit='image', disable=not progress)
+    options = {'desc': f'read {which}', 'unit': ' images'}
+    names = progress_bar(table['file_name'], progress=progress, **options)
     for image, name in zip(images, names, strict=True):
         image[:] = crop_centre(_read_fits(directory / IMAGE_FOLDER / name))
     psf = _read_fits(directory / PSF_NAME).astype(float)

@@ -76,7 +76,7 @@ class Context:
     #: Where the stage writes; it exists. The other stages' are beside it.
     folder: Path
     workers: int = 2
-    progress: bool = True
+    progress: bool | None = None
     #: What the earlier stages returned, by their names.
     results: dict = field(default_factory=dict)
 
@@ -104,7 +104,7 @@ def run_study(
     data=None,
     resume=False,
     workers=2,
-    progress=True,
+    progress=None,
     stages=None,
     tell=lambda line: None,
 ):
@@ -126,8 +126,9 @@ def run_study(
         Whether to go on with a run that is in the folder. Stages that are done are not run again.
     workers : int
         Number of processes.
-    progress : bool
-        Whether to show progress bars.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
     stages : dict of str to callable, optional
         Stages in place of the study's own: functions of a `Context`, by their names.
     tell : callable, optional

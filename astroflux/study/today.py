@@ -10,7 +10,6 @@ from astropy.table import QTable, Table
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from astroflux._work import write_whole
 from astroflux.estimators import CNNFluxEstimator, KronFluxEstimator
 from astroflux.estimators.methods import make_estimator
 from astroflux.evaluation import CutoutSource, ImageModel, Parameter, metrics
@@ -126,14 +125,13 @@ def measure(test, settings, tuned, folder, **options):
     return table
 
 
-def fine_tune(train, path, *, epochs):
+def fine_tune(train, path, *, epochs, progress=None):
     """Fine-tune the shipped network on 2000 training images, unless that has been done."""
     if not path.exists():
         rows = range(min(2000, len(train)))
         estimator = CNNFluxEstimator(epochs=epochs)
-        estimator.fit(list(train.cutouts(rows)), train.flux[rows] * u.adu)
-        with write_whole(path) as part:
-            estimator.save(part)
+        estimator.fit(list(train.cutouts(rows)), train.flux[rows] * u.adu, progress=progress)
+        estimator.save(path)
     return path
 
 
@@ -157,7 +155,8 @@ def today(context):
     train, test, folder = context.train, context.test, context.folder
     epochs = CNNFluxEstimator().epochs
     epochs = min(epochs, context.preset.max_epochs or epochs)
-    tuned = fine_tune(train, folder / 'fine-tuned.safetensors', epochs=epochs)
+    path = folder / 'fine-tuned.safetensors'
+    tuned = fine_tune(train, path, epochs=epochs, progress=context.progress)
     options = {'workers': context.workers, 'progress': context.progress}
     measured = measure(test, context.preset.settings, tuned, folder / 'parts', **options)
     measured['sum'] = positive_log10(test.images.sum(axis=(1, 2), dtype=float))

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from sklearn.utils.parallel import Parallel, delayed
 from torch.nn import functional
-from tqdm import tqdm
 
+from astroflux._progress import progress_bar
 from astroflux._work import refuse_other_settings, write_whole
 from astroflux.networks.study_net import StudyNet
 
@@ -92,7 +92,7 @@ def train_all(context, configurations):
     return {one.settings['name']: one for one in trained}
 
 
-def train_cnn(train, test, configuration, path, *, progress=True, position=0):
+def train_cnn(train, test, configuration, path, *, progress=None, position=0):
     """
     Train a network, or go on with its training, or read what was finished.
 
@@ -172,7 +172,8 @@ def _train(state, path, train, test, configuration, progress, position):
         optimizer.load_state_dict(state['optimizer'])
     pixels = [_Pixels(part, configuration, k) for k, part in enumerate((train, test))]
     epochs = range(len(history), configuration.epochs)
-    for epoch in tqdm(epochs, configuration.name, disable=not progress, position=position):
+    options = {'desc': configuration.name, 'unit': ' epochs', 'position': position}
+    for epoch in progress_bar(epochs, progress=progress, **options):
         started = time.monotonic()
         row = {'epoch': epoch + 1}
         row['train_loss'] = _one_epoch(network, optimizer, pixels[0], configuration, epoch)

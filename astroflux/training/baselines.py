@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from tqdm import tqdm
 
+from astroflux._progress import progress_bar
 from astroflux.estimators.regression._features import join_features, measure_features
 from astroflux.estimators.regression._training_table import (
     TrainingTable,
@@ -37,7 +37,7 @@ def make_training_table(
     seed=1,
     name='simulated-3',
     workers=2,
-    progress=True,
+    progress=None,
 ):
     """
     Observe galaxies as for the network's training, and measure their features.
@@ -58,8 +58,9 @@ def make_training_table(
         Name of the table.
     workers : int
         Processes for rendering.
-    progress : bool
-        Whether to show progress bars.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def make_training_table(
     indices = draw_indices(library, n_observations, observation, rng)
     parts, truth = [], []
     starts = range(0, n_observations, BATCH)
-    for start in tqdm(starts, desc='observe', unit='batch', disable=not progress):
+    for start in progress_bar(starts, desc='observe', unit=' batches', progress=progress):
         seen = observe(library, indices[start : start + BATCH], observation, rng)
         parts.append(
             measure_features(seen.image, (seen.weight > 0).astype(seen.image.dtype), seen.psf)
@@ -110,7 +111,7 @@ def make_training_table(
 @click.option('--seed', default=1, show_default=True, help='Of the observations.')
 @click.option('--name', default='simulated-3', show_default=True, help='Name of the table.')
 @click.option('--workers', default=2, show_default=True, help='Processes for rendering.')
-@click.option('--quiet', is_flag=True, help='No progress bars.')
+@click.option('--quiet', is_flag=True, help='Show no progress.')
 def main(output, library, configuration, galaxies, observations, seed, name, workers, quiet):
     """Make the training table of the classical regressions; go on where a run was stopped."""
     output = Path(output)
@@ -122,7 +123,7 @@ def main(output, library, configuration, galaxies, observations, seed, name, wor
         seed=seed,
         name=name,
         workers=workers,
-        progress=not quiet,
+        progress=False if quiet else None,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_training_table(output, table)

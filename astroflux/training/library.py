@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from astroflux._optional import import_optional
+from astroflux._progress import progress_bar
 from astroflux._work import spawn_pool, write_whole
 from astroflux.networks.outputs import SHAPE
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
@@ -217,7 +217,7 @@ def _chunk_paths(directory, config):
     return [Path(directory) / f'chunk_{index:04d}.npz' for index in range(n_chunks)]
 
 
-def render_library(directory, config, *, workers=2, progress=True):
+def render_library(directory, config, *, workers=2, progress=None):
     """
     Render the chunks of a library that are not on disk yet.
 
@@ -238,14 +238,15 @@ def render_library(directory, config, *, workers=2, progress=True):
         with (``accuracy``).
     workers : int
         Number of processes. The result does not depend on it.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
     """
     Path(directory).mkdir(parents=True, exist_ok=True)
     missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
     with spawn_pool(workers) as pool:
         futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
-        for future in tqdm(futures, desc='render', unit='chunk', disable=not progress):
+        for future in progress_bar(futures, desc='render', unit=' chunks', progress=progress):
             future.result()
 
 

@@ -12,8 +12,8 @@ import torch
 from astropy.table import Table
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from astroflux._progress import progress_bar
 from astroflux._work import write_whole
 from astroflux.evaluation.metrics import SNR_BINS, summarize_by
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
@@ -285,7 +285,7 @@ class Trainer:
         self.step += 1
         return float(flux_part.detach())
 
-    def calibrate(self, *, progress=True):
+    def calibrate(self, *, progress=None):
         """
         Train the errors of the averaged network, and nothing else, on galaxies of their own.
 
@@ -297,8 +297,12 @@ class Trainer:
         optimiser = torch.optim.AdamW(network.distribution.parameters(), settings.calibration_rate)
         steps = range(settings.steps, settings.steps + settings.calibration_steps)
         features, snr = [], []
-        batches = tqdm(
-            self.batches(self.calibration, steps), desc='calibrate', disable=not progress
+        batches = progress_bar(
+            self.batches(self.calibration, steps),
+            progress=progress,
+            desc='calibrate',
+            total=len(steps),
+            unit=' steps',
         )
         for step, batch in zip(steps, batches, strict=True):
             for group in optimiser.param_groups:
@@ -352,7 +356,7 @@ class Trainer:
                 writer.writeheader()
             writer.writerows(rows)
 
-    def run(self, *, minutes_per_checkpoint=4.0, steps_per_validation=1000, progress=True):
+    def run(self, *, minutes_per_checkpoint=4.0, steps_per_validation=1000, progress=None):
         """
         Train to the last step.
 
@@ -362,8 +366,9 @@ class Trainer:
             Time between checkpoints.
         steps_per_validation : int
             Steps between rows of the log.
-        progress : bool
-            Whether to show a progress bar.
+        progress : bool, optional
+            Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+            default it appears when the work takes long.
 
         Returns
         -------
@@ -374,7 +379,8 @@ class Trainer:
         started = saved = time.monotonic()
         losses = []
         self.network.train()
-        bar = tqdm(total=self.settings.steps, initial=self.step, desc='train', disable=not progress)
+        counts = {'total': self.settings.steps, 'initial': self.step, 'unit': ' steps'}
+        bar = progress_bar(desc='train', progress=progress, **counts)
         for batch in self.batches(self.training, range(self.step, self.settings.steps)):
             losses.append(self.one_step(batch))
             bar.update()

@@ -18,7 +18,7 @@ __all__ = ['make_stamps', 'make_trainer', 'train', 'trained_ranges']
 MOST_OBSERVERS = 2
 
 
-def make_stamps(config, directory, *, workers=2, progress=True):
+def make_stamps(config, directory, *, workers=2, progress=None):
     """Render what stamps are missing, and read those of training, validation and calibration."""
     parts = {name: getattr(config, name) for name in ('training', 'validation', 'calibration')}
     for name, part in parts.items():
@@ -30,7 +30,7 @@ def make_stamps(config, directory, *, workers=2, progress=True):
     }
 
 
-def make_trainer(config, directory, *, start=None, device='auto', workers=2, progress=True):
+def make_trainer(config, directory, *, start=None, device='auto', workers=2, progress=None):
     """
     Render what stamps are missing and set up the training, at its first step.
 
@@ -88,7 +88,7 @@ def train(
     resume=False,
     device='auto',
     workers=2,
-    progress=True,
+    progress=None,
 ):
     """
     Render the stamps, train the network, write the weights.
@@ -111,8 +111,9 @@ def train(
     workers : int
         Processes for rendering. If there are more than one, some observe stamps ahead of the
         training.
-    progress : bool
-        Whether to show progress bars.
+    progress : bool, optional
+        Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
+        default it appears when the work takes long.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from astroflux._optional import import_optional
 from astroflux.estimators._checks import check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
-from astroflux.estimators._save import read_estimator, write_estimator
+from astroflux.estimators._save import read_estimator, refuse_to_replace, write_estimator
 from astroflux.estimators.base import FluxEstimator, check_flux, true_flux
 from astroflux.flags import MeasurementFlag
 
@@ -151,7 +151,7 @@ class PhotometricFluxEstimator(FluxEstimator):
 
     @share_docs
     @takes_cutout_options
-    def fit(self, cutouts, flux=None, *, y=None, **options):
+    def fit(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Learn one aperture correction: the median of true over measured flux.
 
@@ -174,7 +174,7 @@ class PhotometricFluxEstimator(FluxEstimator):
         """
         flux = true_flux(flux, y)
         # a clone has no correction, so that fitting twice gives the same as once
-        rows = clone(self)._collect(cutouts, **options)
+        rows = clone(self)._collect(cutouts, progress=progress, **options)
         truth = check_flux(flux, rows.unit, rows.n_rows)
         measured = rows.column('flux')
         with np.errstate(invalid='ignore'):
@@ -186,12 +186,13 @@ class PhotometricFluxEstimator(FluxEstimator):
         return self
 
     @share_docs
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the estimator, with what it has learned, to a JSON file.
 
         {save}
         """
+        refuse_to_replace(path, overwrite=overwrite)
         write_estimator(self, path, fitted=('aperture_correction_',))
 
     @classmethod

@@ -5,8 +5,10 @@ from itertools import islice
 
 import numpy as np
 
+from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
+from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import (
@@ -15,7 +17,8 @@ from astroflux.estimators._pretrained import (
     detection_flags,
     messages_of_missed,
 )
-from astroflux.estimators.base import check_flux, true_flux
+from astroflux.estimators._save import refuse_to_replace
+from astroflux.estimators.base import check_flux, count_cutouts, true_flux
 from astroflux.estimators.regression._features import join_features, measure_features
 from astroflux.estimators.regression._models import MODELS, train
 from astroflux.estimators.regression._training_table import (
@@ -139,7 +142,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
 
     @share_docs
     @takes_cutout_options
-    def fit(self, cutouts, flux=None, *, y=None, **options):
+    def fit(self, cutouts, flux=None, *, y=None, progress=None, **options):
         """
         Train on cutouts of known flux, and on nothing else.
 
@@ -162,8 +165,11 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
             If the units of fluxes and cutouts do not agree.
         """
         self._check_model()
+        check_values({'batch_size': POSITIVE_INTEGER}, self)
         flux = true_flux(flux, y)
+        counts = {'total': count_cutouts(cutouts), 'unit': ' cutouts'}
         stream = iter_cutouts(cutouts, **options)
+        stream = iter(progress_bar(stream, desc='fit', progress=progress, **counts))
         parts, scales, usable, unit = [], [], [], None
         while batch := list(islice(stream, self.batch_size)):
             kept = [cutout for cutout in batch if not cutout.flags & FATAL_FLAGS]
@@ -192,12 +198,13 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         return self
 
     @share_docs
-    def save(self, path):
+    def save(self, path, *, overwrite=False):
         """
         Write the training table in use to a safetensors file.
 
         {save}
         """
+        refuse_to_replace(path, overwrite=overwrite)
         params = {'model': self.model, 'random_state': self.random_state}
         write_training_table(path, self._in_use(), params=params)
 
