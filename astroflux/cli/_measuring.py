@@ -50,7 +50,13 @@ class FileMeasurement:
         self._record = self._with_reading(record_of(estimator, **options))
 
     def _with_reading(self, meta):
-        return {**meta, 'reading': dict(self._reading)} if self._reading else meta
+        if not self._reading:
+            return meta
+        plain = {
+            name: value if isinstance(value, int) else str(value)
+            for name, value in self._reading.items()
+        }
+        return {**meta, 'reading': plain}
 
     def go_on_with(self, path):
         """Take the rows of a table that was begun with the same settings."""

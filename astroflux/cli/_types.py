@@ -83,14 +83,17 @@ class ImageUnit(click.ParamType):
     name = 'unit'
 
     def convert(self, value, param, ctx):
-        """Check that the text is such a unit, and return it."""
-        from astropy.units import UnitsError
+        """Parse the text as an `~astropy.units.UnitBase`."""
+        from astropy.units import UnitBase, UnitsError
 
         from astroflux.cutouts._headers import unit_of
         from astroflux.cutouts._units import check_flux_unit
 
+        if isinstance(value, UnitBase):
+            return value
         try:
-            check_flux_unit(unit_of(value))
+            unit = unit_of(value)
+            check_flux_unit(unit)
         except UnitsError as exc:
             self.fail(str(exc), param, ctx)
         except ValueError:
