@@ -4,11 +4,12 @@
 from astroflux.cutouts._correlation import noise_growth
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._parse import iter_cutouts
-from astroflux.cutouts.readers import CutoutReadError, read_cutout
+from astroflux.cutouts.readers import CutoutFile, CutoutReadError, read_cutout
 from astroflux.cutouts.writers import write_cutout
 
 __all__ = [
     'Cutout',
+    'CutoutFile',
     'CutoutReadError',
     'iter_cutouts',
     'noise_growth',

@@ -14,8 +14,9 @@ from astropy.utils.masked import Masked
 
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._noise import GivenNoise, noise_of
+from astroflux.cutouts._planes import MaskPlaneError
 from astroflux.cutouts._zeropoint import zeropoint_in
-from astroflux.cutouts.readers import CutoutReadError, read_cutout
+from astroflux.cutouts.readers import CutoutFile, CutoutReadError
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['ItemFault', 'RawItem', 'is_single', 'is_stack', 'unpack', 'unpack_stack']
@@ -146,10 +147,15 @@ def _(item: NDData):
 
 @unpack.register
 def _(item: str | Path):
+    return unpack(CutoutFile(item))
+
+
+@unpack.register
+def _(item: CutoutFile):
     try:
-        raw = unpack(read_cutout(item))
-    except CutoutReadError as exc:
-        raise ItemFault(MeasurementFlag.UNREADABLE, str(exc), CutoutReadError) from exc
+        raw = unpack(item.read())
+    except (CutoutReadError, MaskPlaneError) as exc:
+        raise ItemFault(MeasurementFlag.UNREADABLE, str(exc), type(exc)) from exc
     raw.label = str(item)
     return raw
 

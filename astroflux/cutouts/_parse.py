@@ -140,8 +140,7 @@ class _Batch:
         self.correlation = correlation
         self.unit = None
         self.index = -1
-        self._wcs = None
-        self._pixel_scale = math.nan
+        self._scale = (None, None, math.nan)
 
     def parse(self, item, psf, psf_fwhm, position, zeropoint):
         """Return one item as a `Cutout`, failed if need be."""
@@ -167,13 +166,13 @@ class _Batch:
     def _build(self, raw, psf, psf_fwhm, position, zeropoint):
         """Return a cutout of what was given."""
         check_structure(raw)
-        scale = self._scale_of(raw)
-        pixels = usable_pixels(raw, self._factor(raw.unit, scale))
-        image = raw.psf if psf is None else psf
-        image, fwhm = _psf(image, psf_fwhm, math.nan, raw.data.shape, scale)
         if position is None:
             position = raw.position
         xy = position_of(position, raw.data.shape, raw.wcs)
+        scale = self._scale_of(raw, xy)
+        pixels = usable_pixels(raw, self._factor(raw.unit, scale))
+        image = raw.psf if psf is None else psf
+        image, fwhm = _psf(image, psf_fwhm, math.nan, raw.data.shape, scale)
         correlation, flag = self._correlation_of(pixels)
         pixels = pixels._replace(flags=pixels.flags | flag)
         zeropoint = self._zeropoint_of(raw, zeropoint)
@@ -265,12 +264,15 @@ class _Batch:
             raise ValueError(msg)
         return math.nan
 
-    def _scale_of(self, raw):
+    def _scale_of(self, raw, xy):
+        """Return the pixel scale at a position: found once for those that share WCS and place."""
         if raw.wcs is None:
             return math.nan
-        if raw.wcs is not self._wcs:
-            self._wcs, self._pixel_scale = raw.wcs, pixel_scale(raw.wcs)
-        return self._pixel_scale
+        wcs, place, scale = self._scale
+        if raw.wcs is not wcs or xy != place:
+            scale = pixel_scale(raw.wcs, xy)
+            self._scale = raw.wcs, xy, scale
+        return scale
 
     def _factor(self, own_unit, scale):
         """Return the factor from the item's pixel values to the batch's flux unit."""

@@ -1,54 +1,38 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Read a cutout from a FITS file: a plain image, or an image with mask, noise and PSF."""
 
+import math
 import re
 import warnings
 import zlib
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
-from astropy.wcs import WCS
 
 from astroflux.cutouts._headers import descriptive_header, unit_of, zeropoint_of
+from astroflux.cutouts._layout import (
+    ContentError,
+    find_image,
+    pixels_of,
+    plane_index,
+    roles_of,
+)
+from astroflux.cutouts._planes import MaskPlaneError, is_noise, mask_of, std_of
+from astroflux.cutouts._wcs import wcs_of
 
-__all__ = ['DEFAULT_MASK_PLANES', 'CutoutReadError', 'read_cutout']
+__all__ = ['CutoutFile', 'CutoutReadError', 'read_cutout']
 
-# Planes whose pixel values cannot be used. The planes CR and INTRP are not
-# among them: in a coadd they say that one of the exposures was repaired, and
-# the values are as good as their neighbours'. Nor are those that mark regions
-# (BRIGHT_OBJECT, SUSPECT, EDGE) or sources (DETECTED).
-DEFAULT_MASK_PLANES = ('BAD', 'SAT', 'NO_DATA', 'UNMASKEDNAN')
+# What a plane of weights may be taken for.
+WEIGHTS = ('mask', 'ivar')
 
-_ROLES = {
-    'IMAGE': 'image',
-    'SCI': 'image',
-    'DATA': 'image',
-    'MASK': 'mask',
-    'DQ': 'mask',
-    'VARIANCE': VarianceUncertainty,
-    'VAR': VarianceUncertainty,
-    'ERR': StdDevUncertainty,
-    'ERROR': StdDevUncertainty,
-    'SIGMA': StdDevUncertainty,
-    'STDDEV': StdDevUncertainty,
-    'INVVAR': InverseVariance,
-    'IVAR': InverseVariance,
-    'UNCERT': 'uncertainty',
-    'WHT': 'weight',
-    'WEIGHT': 'weight',
-    'PSF': 'psf',
-    'PSFIMAGE': 'psf',
-}
-# The header of an UNCERT extension, which CCDData.write makes.
-_UTYPES = {
-    'StdDevUncertainty': StdDevUncertainty,
-    'VarianceUncertainty': VarianceUncertainty,
-    'InverseVariance': InverseVariance,
-}
+# Pan-STARRS scales its pixels by asinh magnitudes: the factor of ln in a magnitude.
+_POGSON = 2.5 / math.log(10)
+
 # What astropy raises for headers and pixels that contradict each other.
 _FAULTS = (
     OSError,
@@ -69,21 +53,23 @@ class CutoutReadError(OSError):
     """A file that does not hold a readable cutout."""
 
 
-class _MaskPlaneError(ValueError):
-    """The caller's mistake, not the file's."""
-
-
-def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
+def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weight='mask'):
     """
     Read a cutout from a FITS file.
 
-    The image is the HDU named IMAGE, SCI or DATA, else the first with a 2-d
-    image. Beside it are found, by ``EXTNAME`` or ``EXTTYPE``: a mask (MASK,
-    DQ), the noise (VARIANCE, ERR, SIGMA, INVVAR, IVAR, or the UNCERT of
-    `~astropy.nddata.CCDData`), a weight map (WEIGHT, WHT; only where it is
-    zero, the pixel is masked, since the scale of weights is not standard) and
-    a PSF image (PSF). Without names, an HDU whose header has ``MP_`` mask
-    planes is the mask and the next one the variance.
+    The image is the HDU named IMAGE, SCI or DATA, else the first with a 2-d image. Beside it are
+    found, by ``EXTNAME`` or ``EXTTYPE``:
+
+    - the noise: ERR, RMS, SIGMA, NOISE, UNCERTAINTY (a standard deviation), VARIANCE, VAR, STAT (a
+      variance), IVAR, INVVAR (its inverse), or the UNCERT of `~astropy.nddata.CCDData`. The
+      keyword ``HDUCLAS3`` goes before the name;
+    - a mask: MASK, DQ, and others;
+    - a weight map: WEIGHT, WHT, WGT, see ``weight``;
+    - a PSF image: PSF.
+
+    Without names, an HDU whose header has ``MP_`` mask planes is the mask and the next one the
+    variance. If the header has both ``BSOFTEN`` and ``BOFFSET``, the pixels are in asinh
+    magnitudes, as those of Pan-STARRS, and are made linear [1]_.
 
     Parameters
     ----------
@@ -91,18 +77,30 @@ def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
         The file, compressed or not.
     hdu : int or str, optional
         HDU of the image, when it is not the one described above.
+    plane : int or str, optional
+        Which plane to take of an HDU that holds several, such as a cube of bands: its number,
+        counted from 0, or the name of its band, if the header has ``BANDS`` or ``BAND0``,
+        ``BAND1`` and so on. Mask, noise and PSF of as many planes are treated alike.
     unit : `~astropy.units.UnitBase` or str, optional
         Unit of the image, instead of its ``BUNIT``; adu without either.
-    mask_planes : iterable of str
-        Which planes mask a pixel, where the mask's header names planes
-        (``MP_BAD`` and so on). Without names, any value but zero masks.
+    mask_planes : iterable of str or int, optional
+        Which bits of the mask make a pixel unusable: names of planes that the header lists
+        (``MP_BAD`` and so on), names of JWST (``'DO_NOT_USE'``), or values (1, 2, 4 ...). By
+        default, of the planes that a header lists, BAD, SAT, NO_DATA and UNMASKEDNAN; of a DQ
+        plane of JWST or Roman, DO_NOT_USE (1). Where the header names no telescope, a DQ plane of
+        unsigned 32-bit integers is taken for one of these. Of all others, any value but zero.
+    weight : {'mask', 'ivar'}
+        What a weight map tells. The scale of weights is not standard (inverse variance, exposure
+        time), so only its zeros mask pixels by default. ``'ivar'``: it is the inverse of the
+        variance, and gives the noise if no other HDU does.
 
     Returns
     -------
     cutout : `~astropy.nddata.CCDData`
-        With ``mask``, ``uncertainty`` (of the kind in the file), ``wcs``,
-        ``psf`` and ``meta``; ``meta['zeropoint']`` is the AB magnitude of 1
-        unit, if the header states it.
+        With ``mask``, ``uncertainty`` (a `~astropy.nddata.StdDevUncertainty`, whatever is in the
+        file), ``wcs``, ``psf`` and ``meta``; ``meta['zeropoint']`` is the AB magnitude of 1
+        unit, if the header states it by ``FLUXMAG0``, ``MAGZERO``, ``MAGZPT``, ``MAGZP``,
+        ``ZEROPNT`` or ``PHOTZP``, and does not say that it is of Vega.
 
     Raises
     ------
@@ -110,12 +108,96 @@ def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
         If there is no such file, it is not FITS, is truncated, or has no
         image; or its unit is not understood.
     ValueError
-        If a mask plane was asked for that the file does not have.
+        If a mask plane was asked for that the file does not have, or ``weight`` is unknown.
+
+    See Also
+    --------
+    CutoutFile : A file and how to read it, to be measured among others.
+
+    References
+    ----------
+    .. [1] Waters, C. Z. et al. 2020, ApJS, 251, 4, section 6:
+           ``linear = BOFFSET + BSOFTEN (exp(x / a) - exp(-x / a))`` with ``a = 2.5 log10(e)``.
     """
-    path = Path(path)
-    if unit is not None:
-        unit = u.Unit(unit)
-    try:
+    file = CutoutFile(path, hdu=hdu, plane=plane, unit=unit, mask_planes=mask_planes, weight=weight)
+    return file.read()
+
+
+@dataclass(frozen=True)
+class CutoutFile:
+    """
+    A FITS file and how to read it: a cutout, wherever a path is one.
+
+    For files that the defaults of `read_cutout` do not suit. They are read when they are
+    measured, one after the other, and one that cannot be read has a flagged row.
+
+    Parameters
+    ----------
+    path : str or `~pathlib.Path`
+        The file.
+    hdu, plane, unit, mask_planes, weight : object, optional
+        As in `read_cutout`.
+
+    Raises
+    ------
+    ValueError
+        If ``unit`` is no unit, or ``weight`` is unknown.
+
+    Examples
+    --------
+    >>> from astroflux.cutouts import CutoutFile
+    >>> files = [CutoutFile(name, plane='r', unit='nmgy') for name in ('a.fits', 'b.fits')]
+    >>> str(files[0])
+    'a.fits'
+    """
+
+    path: str | Path
+    _: KW_ONLY
+    hdu: int | str | None = None
+    plane: int | str | None = None
+    unit: u.UnitBase | str | None = None
+    mask_planes: tuple | None = None
+    weight: str = 'mask'
+
+    def __post_init__(self):
+        if self.weight not in WEIGHTS:
+            msg = f'weight must be one of {WEIGHTS}, got {self.weight!r}'
+            raise ValueError(msg)
+        # Frozen, so that it can be a key, and is the same in another process.
+        if self.unit is not None:
+            object.__setattr__(self, 'unit', u.Unit(self.unit))
+        if self.mask_planes is not None:
+            object.__setattr__(self, 'mask_planes', tuple(self.mask_planes))
+
+    def __str__(self):
+        return str(self.path)
+
+    def read(self):
+        """
+        Read the file.
+
+        Returns
+        -------
+        cutout : `~astropy.nddata.CCDData`
+            What `read_cutout` returns, which also says what is raised.
+        """
+        path = Path(self.path)
+        try:
+            cutout, fault = self._open(path)
+        except (CutoutReadError, MaskPlaneError):
+            raise
+        except FileNotFoundError as exc:
+            msg = f'cannot read {str(path)!r}: there is no such file'
+            raise CutoutReadError(msg) from exc
+        except _FAULTS as exc:
+            msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
+            raise CutoutReadError(msg) from exc
+        if fault is not None:
+            msg = f'the WCS of {str(path)!r} cannot be used: {fault}'
+            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        return cutout
+
+    def _open(self, path):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
             # Opened here: astropy leaves a file open that it fails to parse.
@@ -124,19 +206,11 @@ def read_cutout(path, *, hdu=None, unit=None, mask_planes=DEFAULT_MASK_PLANES):
                 len(hdus)
                 if any(_DAMAGE.search(str(warning.message)) for warning in caught):
                     raise EOFError
-                cutout, fault = _parse(path, hdus, hdu, unit, mask_planes)
-    except (CutoutReadError, _MaskPlaneError):
-        raise
-    except FileNotFoundError as exc:
-        msg = f'cannot read {str(path)!r}: there is no such file'
-        raise CutoutReadError(msg) from exc
-    except _FAULTS as exc:
-        msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
-        raise CutoutReadError(msg) from exc
-    if fault is not None:
-        msg = f'the WCS of {str(path)!r} cannot be used: {fault}'
-        warnings.warn(msg, AstropyUserWarning, stacklevel=2)
-    return cutout
+                try:
+                    return _parse(self, hdus, stream)
+                except ContentError as exc:
+                    msg = f'cannot read {str(path)!r}: {exc}'
+                    raise CutoutReadError(msg) from None
 
 
 def _reason(path, exc):
@@ -154,149 +228,98 @@ def _reason(path, exc):
     return f'its headers are damaged ({type(exc).__name__}: {exc})'
 
 
-def _parse(path, hdus, hdu, unit, mask_planes):
+def _parse(file, hdus, stream):
     """Return the `CCDData`, and what is wrong with its WCS if anything is."""
-    roles = _roles(hdus)
-    image = _find_image(path, hdus, hdu, roles)
-    data = _pixels(image)
+    roles = roles_of(hdus, cubes=file.plane is not None)
+    image = find_image(hdus, roles, file.hdu, file.plane)
+    index = None if file.plane is None else plane_index(image, file.plane)
     header = image.header
-    if unit is None:
-        unit = _unit(path, header)
-    mask = uncertainty = psf = None
-    for other, role in roles.items():
-        if other is image or other.ver != image.ver:
-            continue
-        if role == 'psf':
-            psf = _pixels(other)
-            continue
-        if role == 'image':
-            continue
-        array = _pixels(other)
-        if array.shape != data.shape:
-            msg = (
-                f'cannot read {str(path)!r}: the image has the shape {data.shape}, its '
-                f'{other.name or role} HDU {array.shape}'
-            )
-            raise CutoutReadError(msg)
-        if role in ('mask', 'weight'):
-            bad = ~(array > 0) if role == 'weight' else _mask(array, other.header, mask_planes)
-            mask = bad if mask is None else mask | bad
-        elif uncertainty is None:
-            if role == 'uncertainty':
-                role = _UTYPES.get(other.header.get('UTYPE'), StdDevUncertainty)
-            uncertainty = role(array)
+    data = _linear(pixels_of(image, index), header)
+    unit = _unit(header) if file.unit is None else file.unit
     meta = descriptive_header(header, hdus[0].header)
+    beside = [
+        (role, hdu, pixels_of(hdu, index))
+        for hdu, role in roles.items()
+        if role != 'image' and hdu is not image and hdu.ver == image.ver
+    ]
+    for role, hdu, array in beside:
+        if role != 'psf' and array.shape != data.shape:
+            msg = f'the image has the shape {data.shape}, its {hdu.name or role} HDU {array.shape}'
+            raise ContentError(msg)
+    std = _std(beside, file.weight)
     zeropoint = zeropoint_of(meta)
     if zeropoint is not None:
         meta['HIERARCH zeropoint'] = (zeropoint, 'AB magnitude of 1 unit')
-    wcs, fault = _wcs(hdus, header)
+    wcs, fault = _wcs(image, data.shape, hdus, stream)
     cutout = CCDData(
-        data, unit=unit, mask=mask, uncertainty=uncertainty, psf=psf, wcs=wcs, meta=meta
+        data,
+        unit=unit,
+        mask=_mask(beside, meta, file.mask_planes),
+        uncertainty=None if std is None else StdDevUncertainty(std, copy=False),
+        psf=next((array for role, _, array in beside if role == 'psf'), None),
+        wcs=wcs,
+        meta=meta,
     )
     return cutout, fault
 
 
-def _is_image(hdu):
-    """Return whether an HDU holds one image, axes of length 1 apart."""
-    if not hdu.is_image:
-        return False
-    shape = hdu.shape
-    return len(shape) >= 2 and all(size == 1 for size in shape[:-2]) and min(shape[-2:]) > 1
+def _linear(data, header):
+    """Return pixels as they are, or made linear if their header says that they are not."""
+    if not ('BSOFTEN' in header and 'BOFFSET' in header):
+        return data
+    with np.errstate(over='ignore', invalid='ignore'):
+        data = np.sinh(data.astype(float) / _POGSON)
+    return header['BOFFSET'] + 2 * header['BSOFTEN'] * data
 
 
-def _roles(hdus):
-    """Return what each HDU is that says so."""
-    roles, after_mask = {}, False
-    for hdu in hdus:
-        if not _is_image(hdu):
-            continue
-        name = str(hdu.header.get('EXTTYPE') or hdu.name).strip().upper()
-        if name in _ROLES:
-            roles[hdu] = _ROLES[name]
-        elif any(key.startswith('MP_') for key in hdu.header):
-            roles[hdu], after_mask = 'mask', True
-            continue
-        elif after_mask and not hdu.name:
-            roles[hdu] = VarianceUncertainty
-        after_mask = False
-    return roles
-
-
-def _find_image(path, hdus, hdu, roles):
-    if hdu is not None:
-        try:
-            image = hdus[hdu]
-        except (KeyError, IndexError):
-            names = ', '.join(f'{i} {h.name!r}' for i, h in enumerate(hdus))
-            msg = f'cannot read {str(path)!r}: there is no HDU {hdu!r} among {names}'
-            raise CutoutReadError(msg) from None
-        if _is_image(image):
-            return image
-        msg = f'cannot read {str(path)!r}: HDU {hdu!r} is not a 2-d image'
-        raise CutoutReadError(msg)
-    images = [h for h in hdus if _is_image(h)]
-    for candidates in (
-        [h for h in images if roles.get(h) == 'image'],
-        [h for h in images if h not in roles],
-    ):
-        if candidates:
-            return candidates[0]
-    shapes = ', '.join(str(getattr(h, 'shape', 'table')) for h in hdus)
-    msg = f'cannot read {str(path)!r}: there is no 2-d image in it (the HDUs have {shapes})'
-    raise CutoutReadError(msg)
-
-
-def _pixels(hdu):
-    """Return the image of an HDU in native byte order, axes of length 1 dropped."""
-    try:
-        data = hdu.data
-    except (TypeError, ValueError) as exc:
-        # So numpy says that the file has fewer pixels than its header.
-        raise EOFError from exc
-    data = data.reshape(data.shape[-2:])
-    return np.array(data, dtype=data.dtype.newbyteorder('='))
-
-
-def _unit(path, header):
+def _unit(header):
     text = str(header.get('BUNIT') or '').strip()
     if not text:
         return u.adu
     try:
         return unit_of(text)
     except ValueError:
-        msg = (
-            f'cannot read {str(path)!r}: the unit BUNIT = {text!r} is not understood; state it '
-            'with the argument unit'
-        )
-        raise CutoutReadError(msg) from None
+        msg = f'the unit BUNIT = {text!r} is not understood; state it with the argument unit'
+        raise ContentError(msg) from None
 
 
-def _mask(array, header, mask_planes):
-    # An integer image with undefined pixels comes as floats.
-    undefined = ~np.isfinite(array)
-    array = np.where(undefined, 0, array).astype(np.int64)
-    planes = {key[3:].upper(): header[key] for key in header if key.startswith('MP_')}
-    if not planes:
-        return (array != 0) | undefined
-    wanted = [str(plane).upper().removeprefix('MP_') for plane in mask_planes]
-    if mask_planes is not DEFAULT_MASK_PLANES:
-        missing = [plane for plane in wanted if plane not in planes]
-        if missing:
-            msg = f'the mask has no plane {missing}, only {sorted(planes)}'
-            raise _MaskPlaneError(msg)
-    bits = sum(1 << planes[plane] for plane in set(wanted) if plane in planes)
-    return (array & bits != 0) | undefined
+def _std(beside, weight):
+    """Return the noise, as standard deviations: that of a plane of weights if there is no other."""
+    planes = [(role, array) for role, _, array in beside if is_noise(role, weight)]
+    planes.sort(key=lambda plane: plane[0] == 'weight')
+    return std_of(planes[0][1], planes[0][0]) if planes else None
 
 
-def _wcs(hdus, header):
+def _mask(beside, meta, mask_planes):
+    """Return the pixels that a mask or a weight of zero excludes; `None` if there are no such."""
+    mask = None
+    for role, hdu, array in beside:
+        if role == 'weight':
+            bad = ~(array > 0)
+        elif role in ('mask', 'dq'):
+            bad = mask_of(array, role, hdu.header, meta.get('TELESCOP'), mask_planes)
+        else:
+            continue
+        mask = bad if mask is None else mask | bad
+    return mask
+
+
+def _wcs(image, shape, hdus, stream):
     """Return the WCS, `None` if it is not celestial, and what is wrong with it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', AstropyWarning)
-            wcs = WCS(header, fobj=hdus)
-            if not wcs.has_celestial:
-                return None, None
-            return (wcs if wcs.naxis == 2 else wcs.celestial), None
+            return wcs_of(image.header, shape, _header_bytes(image, stream), hdus), None
     except Exception as exc:
         # wcslib has many kinds of error, and none must lose the image.
         return None, str(exc).strip()
+
+
+def _header_bytes(hdu, stream):
+    """Return a header as it is in the file, if that is not compressed."""
+    place = hdu.fileinfo()
+    stream.seek(place['hdrLoc'])
+    content = stream.read(place['datLoc'] - place['hdrLoc'])
+    if content.startswith((b'SIMPLE', b"XTENSION= 'IMAGE")):
+        return content
+    return hdu.header.tostring().encode('ascii', 'replace')

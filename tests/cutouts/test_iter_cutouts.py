@@ -17,7 +17,7 @@ from astropy.nddata import (
 from astropy.utils.masked import Masked
 from numpy.testing import assert_allclose, assert_array_equal
 
-from astroflux.cutouts import Cutout, iter_cutouts, write_cutout
+from astroflux.cutouts import Cutout, CutoutFile, iter_cutouts, write_cutout
 from astroflux.cutouts._items import is_single, unpack
 from astroflux.flags import MeasurementFlag as Flag
 
@@ -60,14 +60,14 @@ def test_kinds_of_input(kind, stamp):
 def test_every_kind_is_tested(stamp):
     items = [make(stamp) for make, _ in KINDS.values()]
     # the others are paths, of which the next test is
-    for kind in {*unpack.registry} - {object, str, Path}:
+    for kind in {*unpack.registry} - {object, str, Path, CutoutFile}:
         assert any(isinstance(item, kind) for item in items), kind
 
 
 def test_path_and_its_label(tmp_path, stamp):
     path = tmp_path / 'galaxy.fits'
     write_cutout(CCDData(stamp, unit='nJy'), path)
-    for item in (path, str(path)):
+    for item in (path, str(path), CutoutFile(path)):
         assert is_single(item)
         cutout = one(item)
         assert_array_equal(cutout.data, stamp)

@@ -2,6 +2,7 @@
 """Cutouts from FITS files of several makers, good and damaged."""
 
 import gzip
+import pickle
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from numpy.testing import assert_allclose, assert_array_equal
 
-from astroflux.cutouts import CutoutReadError, iter_cutouts, read_cutout
+from astroflux.cutouts import CutoutFile, CutoutReadError, iter_cutouts, read_cutout
 from astroflux.cutouts._headers import unit_of
 from astroflux.flags import MeasurementFlag as Flag
 
@@ -21,7 +22,7 @@ PLANES = {'BAD': 0, 'SAT': 1, 'INTRP': 2, 'CR': 3, 'EDGE': 4, 'DETECTED': 5, 'NO
 def save(tmp_path):
     def write(*hdus, name='cutout.fits', **kwargs):
         path = tmp_path / name
-        fits.HDUList(list(hdus)).writeto(path, **kwargs)
+        fits.HDUList(list(hdus)).writeto(path, overwrite=True, **kwargs)
         return path
 
     return write
@@ -49,8 +50,8 @@ def test_survey_layout(named, stamp, save):
     assert_array_equal(ccd.data, stamp.astype('f4'))
     assert ccd.data.dtype.isnative
     assert ccd.unit == u.adu
-    assert type(ccd.uncertainty) is VarianceUncertainty
-    assert_array_equal(ccd.uncertainty.array, 4)
+    assert type(ccd.uncertainty) is StdDevUncertainty
+    assert_array_equal(ccd.uncertainty.array, 2)
     assert ccd.meta['zeropoint'] == pytest.approx(27, abs=1e-12)
     masked = [name for name, bad in zip(PLANES, ccd.mask[0], strict=False) if bad]
     assert masked == ['BAD', 'SAT', 'NO_DATA']
@@ -112,30 +113,54 @@ def test_table_before_the_image(stamp, save):
 
 
 @pytest.mark.parametrize(
-    ('name', 'kind'),
+    ('name', 'sigma'),
     [
-        ('VARIANCE', VarianceUncertainty),
-        ('ERR', StdDevUncertainty),
-        ('SIGMA', StdDevUncertainty),
-        ('INVVAR', InverseVariance),
-        ('IVAR', InverseVariance),
+        ('VARIANCE', 0.5),
+        ('stat', 0.5),
+        ('ERR', 0.25),
+        ('RMS', 0.25),
+        ('NOISE', 0.25),
+        ('UNCERTAINTY', 0.25),
+        ('INVVAR', 2.0),
+        ('IVAR', 2.0),
     ],
 )
-def test_kinds_of_noise(name, kind, stamp, save):
-    noise = fits.ImageHDU(np.full(stamp.shape, 0.25), name=name)
+def test_kinds_of_noise(name, sigma, stamp, save):
+    noise = fits.ImageHDU(np.full(stamp.shape, 0.25, 'f4'), name=name)
     path = save(fits.PrimaryHDU(), fits.ImageHDU(stamp, name='SCI'), noise)
-    assert type(read_cutout(path).uncertainty) is kind
+    uncertainty = read_cutout(path).uncertainty
+    assert type(uncertainty) is StdDevUncertainty
+    assert_array_equal(uncertainty.array, sigma)
     (cutout,) = iter_cutouts(path)
-    expected = {VarianceUncertainty: 0.5, StdDevUncertainty: 0.25, InverseVariance: 2}[kind]
-    assert_allclose(cutout.noise, expected, rtol=1e-12)
+    assert_array_equal(cutout.noise, sigma)
+
+
+def test_header_says_which_noise(stamp, save):
+    noise = fits.ImageHDU(np.full(stamp.shape, 0.25), name='ERROR')
+    noise.header['HDUCLAS3'] = 'MSE'
+    path = save(fits.PrimaryHDU(), fits.ImageHDU(stamp, name='SCI'), noise)
+    assert_array_equal(read_cutout(path).uncertainty.array, 0.5)
 
 
 def test_weights_mask_but_give_no_noise(stamp, save):
-    weight = np.ones(stamp.shape)
+    weight = np.full(stamp.shape, 4.0)
     weight[3, 4] = 0
-    ccd = read_cutout(save(fits.PrimaryHDU(stamp), fits.ImageHDU(weight, name='WHT')))
+    hdus = [fits.PrimaryHDU(stamp), fits.ImageHDU(weight, name='WHT')]
+    path = save(*hdus)
+    ccd = read_cutout(path)
     assert ccd.uncertainty is None
     assert np.argwhere(ccd.mask).tolist() == [[3, 4]]
+    # unless the user, the header or another plane says so
+    told = read_cutout(path, weight='ivar')
+    assert np.argwhere(told.mask).tolist() == [[3, 4]]
+    assert_array_equal(told.uncertainty.array[~told.mask], 0.5)
+    hdus[1].header['HDUCLAS3'] = 'INVMSE'
+    assert_array_equal(read_cutout(save(*hdus)).uncertainty.array[0], 0.5)
+    del hdus[1].header['HDUCLAS3']
+    path = save(*hdus, fits.ImageHDU(np.full(stamp.shape, 3.0), name='ERR'))
+    assert_array_equal(read_cutout(path, weight='ivar').uncertainty.array, 3)
+    with pytest.raises(ValueError, match=r"weight must be one of .*, got 'exptime'"):
+        read_cutout(path, weight='exptime')
 
 
 def test_unnamed_planes_mask_where_not_zero(stamp, save):
@@ -143,6 +168,157 @@ def test_unnamed_planes_mask_where_not_zero(stamp, save):
     dq[7, 8] = 512
     ccd = read_cutout(save(fits.PrimaryHDU(stamp), fits.ImageHDU(dq, name='DQ')))
     assert np.argwhere(ccd.mask).tolist() == [[7, 8]]
+
+
+@pytest.fixture
+def dq_file(stamp, save):
+    """Pixel (0, i) has bit i of a DQ plane set alone."""
+
+    def write(dtype, telescope=None, name='DQ'):
+        dq = np.zeros(stamp.shape, dtype)
+        dq[0, :14] = 1 << np.arange(14)
+        primary = fits.PrimaryHDU()
+        if telescope:
+            primary.header['TELESCOP'] = telescope
+        return save(primary, fits.ImageHDU(stamp, name='SCI'), fits.ImageHDU(dq, name=name))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'telescope', 'name', 'bits'),
+    [
+        ('u4', None, 'DQ', [0]),
+        ('u4', 'JWST', 'DQ', [0]),
+        ('i4', 'JWST', 'DQ', [0]),
+        ('u4', 'Gemini-North', 'DQ', range(14)),
+        ('i2', 'HST', 'DQ', range(14)),
+        ('i4', None, 'DQ', range(14)),
+        ('u4', None, 'MASK', range(14)),
+    ],
+)
+def test_bits_that_mask_by_default(dtype, telescope, name, bits, dq_file):
+    mask = read_cutout(dq_file(dtype, telescope, name)).mask
+    assert np.argwhere(mask).tolist() == [[0, bit] for bit in bits]
+
+
+@pytest.mark.parametrize(
+    ('asked', 'bits'),
+    [
+        ([1], [0]),
+        (['DO_NOT_USE'], [0]),
+        (['jump_det', 2048], [2, 11]),
+        ([6], [1, 2]),
+        ((), []),
+    ],
+)
+def test_bits_of_choice(asked, bits, dq_file):
+    mask = read_cutout(dq_file('u4'), mask_planes=asked).mask
+    assert np.argwhere(mask).tolist() == [[0, bit] for bit in bits]
+
+
+def test_bits_that_are_not_known(dq_file):
+    path = dq_file('i2', 'HST')
+    match = r"the mask has no plane \['DO_NOT_USE'\], as its header names none; a bit can be"
+    with pytest.raises(ValueError, match=match):
+        read_cutout(path, mask_planes=['DO_NOT_USE'])
+    file = CutoutFile(path, mask_planes=['DO_NOT_USE'])
+    with pytest.raises(ValueError, match=match):
+        list(iter_cutouts(file))
+    cutout, _ = iter_cutouts([file, CutoutFile(path, mask_planes=[4])])
+    assert cutout.flags == Flag.UNREADABLE
+    assert cutout.label == str(path)
+
+
+@pytest.fixture
+def cube():
+    """Three bands in one HDU, with their noise."""
+    bands = np.random.default_rng(4).normal(size=(3, 12, 13)).astype('f4')
+    header = fits.Header({'BANDS': 'grz', 'BAND0': 'g', 'BAND1': 'r', 'BAND2': 'z'})
+    ivar = np.broadcast_to(np.array([1, 4, 16])[:, None, None], bands.shape)
+    return [fits.PrimaryHDU(bands, header), fits.ImageHDU(ivar, name='INVVAR')]
+
+
+def test_plane_of_a_cube(cube, save):
+    path = save(*cube)
+    for index, band in enumerate('grz'):
+        for plane in (index, band):
+            ccd = read_cutout(path, plane=plane)
+            assert_array_equal(ccd.data, cube[0].data[index])
+            assert_array_equal(ccd.uncertainty.array, 0.5**index)
+    (cutout,) = iter_cutouts(CutoutFile(path, hdu=0, plane='z'))
+    assert_array_equal(cutout.noise, 0.25)
+    match = "there is no plane 'i' in it: HDU 'PRIMARY' holds 3 planes [(]g, r, z[)]"
+    with pytest.raises(CutoutReadError, match=match):
+        read_cutout(path, plane='i')
+    with pytest.raises(CutoutReadError, match='there is no plane 3 in it'):
+        read_cutout(path, plane=3)
+
+
+def test_cube_without_a_plane(cube, stamp, save):
+    path = save(*cube)
+    match = r"HDU 0 holds 3 planes \(g, r, z\): choose one by the argument plane, as in plane='g'"
+    with pytest.raises(CutoutReadError, match=match):
+        read_cutout(path)
+    with pytest.raises(CutoutReadError, match=match):
+        read_cutout(path, hdu=0)
+    for keyword in ('BAND0', 'BAND1', 'BAND2'):
+        del cube[0].header[keyword]
+    cube[0].header['BANDS'] = 'u,nb921,y'
+    with pytest.raises(CutoutReadError, match=r"planes \(u, nb921, y\).*as in plane='u'"):
+        read_cutout(save(*cube))
+    del cube[0].header['BANDS']
+    with pytest.raises(CutoutReadError, match=r'HDU 0 holds 3 planes: .*as in plane=0'):
+        read_cutout(save(*cube))
+    flat = save(fits.PrimaryHDU(stamp))
+    with pytest.raises(CutoutReadError, match='there is no HDU of several planes in it'):
+        read_cutout(flat, plane=0)
+    with pytest.raises(CutoutReadError, match='HDU 0 is not a cube of several planes'):
+        read_cutout(flat, hdu=0, plane=0)
+
+
+def test_asinh_scaled_pixels_become_linear(stamp, save):
+    alpha, offset, soft = 2.5 / np.log(10), 3.0, 20.0
+    scaled = alpha * np.arcsinh((stamp - offset) / (2 * soft))
+    header = fits.Header({'BOFFSET': offset, 'BSOFTEN': soft})
+    image = fits.ImageHDU(scaled, header, name='IMAGE')
+    variance = fits.ImageHDU(np.full(stamp.shape, 4.0), header, name='VARIANCE')
+    ccd = read_cutout(save(fits.PrimaryHDU(), image, variance))
+    assert_allclose(ccd.data, stamp, rtol=1e-12, atol=1e-12)
+    assert_array_equal(ccd.uncertainty.array, 2)
+    # so that they are not taken for scaled once more
+    assert 'BSOFTEN' not in ccd.meta
+    del image.header['BOFFSET']
+    assert_array_equal(read_cutout(save(fits.PrimaryHDU(), image)).data, scaled)
+
+
+class TestCutoutFile:
+    def test_is_read_as_told(self, stamp, save):
+        hdus = [fits.PrimaryHDU(), fits.ImageHDU(stamp, name='A'), fits.ImageHDU(2 * stamp)]
+        path = save(*hdus)
+        file = CutoutFile(path, hdu=2, unit='nJy')
+        assert str(file) == str(path)
+        assert_array_equal(file.read().data, 2 * stamp)
+        (plain,), (told,) = iter_cutouts(path), iter_cutouts(file)
+        assert_array_equal(plain.data, stamp)
+        assert_array_equal(told.data, 2 * stamp)
+        assert told.unit == u.nJy
+
+    def test_is_a_value(self):
+        file = CutoutFile('a.fits', unit='nJy', mask_planes=['BAD', 4])
+        assert file == CutoutFile('a.fits', unit=u.nJy, mask_planes=('BAD', 4))
+        assert pickle.loads(pickle.dumps(file)) == file
+        assert len({file, file}) == 1
+        with pytest.raises(ValueError, match='furlongs'):
+            CutoutFile('a.fits', unit='furlongs')
+
+    def test_one_that_fails_is_a_row(self, stamp, save, tmp_path):
+        good = CutoutFile(save(fits.PrimaryHDU(stamp)), unit='nJy')
+        bad = CutoutFile(tmp_path / 'none.fits', unit='nJy')
+        first, second = iter_cutouts([good, bad])
+        assert_array_equal(first.data, stamp)
+        assert second.flags == Flag.UNREADABLE
+        assert second.label == str(bad.path)
 
 
 @pytest.mark.parametrize('kind', [StdDevUncertainty, VarianceUncertainty, InverseVariance])
@@ -158,7 +334,9 @@ def test_files_of_ccddata(kind, stamp, gaussian_psf, sky, tmp_path):
     assert_array_equal(found.data, stamp)
     assert_array_equal(found.mask, mask)
     assert_array_equal(found.psf, gaussian_psf)
-    assert type(found.uncertainty) is kind
+    assert type(found.uncertainty) is StdDevUncertainty
+    sigma = {StdDevUncertainty: 3, VarianceUncertainty: 3**0.5, InverseVariance: 3**-0.5}[kind]
+    assert_allclose(found.uncertainty.array, sigma, rtol=1e-15)
     assert found.unit == u.electron
 
 
@@ -195,10 +373,46 @@ def test_hdu_and_unit_of_choice(stamp, save):
         ('MJy/sr', u.MJy / u.sr),
         ('1e-17 erg/s/cm2/Angstrom', 1e-17 * u.Unit('erg / (s cm2 Angstrom)')),
         (' DN ', u.DN),
+        ('DNs', u.DN),
+        ('e/s', u.electron / u.s),
+        ('E-/S', u.electron / u.s),
+        ('e- s-1', u.electron / u.s),
+        ('Counts/S', u.ct / u.s),
+        ('cps', u.ct / u.s),
+        ('cps/pixel', u.ct / u.s / u.pix),
+        ('cnts/s', u.ct / u.s),
+        ('JY/PIXEL', u.Jy / u.pix),
+        ('Jy/pix^2', u.Jy / u.pix**2),
+        ('JY', u.Jy),
+        ('microJy', u.uJy),
+        ('uJy/arcsec**2', u.uJy / u.arcsec**2),
+        ('MJY/SR', u.MJy / u.sr),
+        ('mJy/sr', u.mJy / u.sr),
+        ('nanomaggie', u.Unit('nmgy')),
+        ('nMgy', u.Unit('nmgy')),
+        ('maggies', u.Unit('mgy')),
+        ('erg/s/cm2/A', u.Unit('erg / (s cm2 Angstrom)')),
+        ('ergs/cm2/s/A', u.Unit('erg / (s cm2 Angstrom)')),
+        ('erg/cm2/s/Ang', u.Unit('erg / (s cm2 Angstrom)')),
+        ('10**(-20)*erg/s/cm**2/Angstrom', 1e-20 * u.Unit('erg / (s cm2 Angstrom)')),
+        ('ERG/S/CM2/A', u.Unit('erg / (s cm2 Angstrom)')),
+        ('erg s^-1 cm^-2 Hz^-1', u.Unit('erg / (s cm2 Hz)')),
+        ('1e-17 e-/s', 1e-17 * u.electron / u.s),
+        ('electrons per second', u.electron / u.s),
+        ('photoelectrons', u.electron),
+        ('photo-electrons/sec', u.electron / u.s),
+        ('UNITLESS', u.dimensionless_unscaled),
     ],
 )
 def test_spellings_of_units(text, unit):
     assert unit_of(text) == unit
+
+
+# Whether milli or mega, or if anything at all, they do not say.
+@pytest.mark.parametrize('text', ['MJY', 'unknown', 'furlongs', 'MJY/BEAM'])
+def test_units_that_are_not_guessed(text):
+    with pytest.raises(ValueError, match='did not parse as unit'):
+        unit_of(text)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +422,7 @@ def test_spellings_of_units(text, unit):
         ('MAGZERO', 22.5, 22.5),
         ('MAGZPT', 25, 25.0),
         ('ZEROPNT', 30.1, 30.1),
+        ('PHOTZP', 30.0, 30.0),
         ('MAGZERO', 'unknown', None),
         ('FLUXMAG0', 0.0, None),
         ('GAIN', 2.5, None),
@@ -218,6 +433,24 @@ def test_zero_points(key, value, zeropoint, stamp, save):
     primary.header[key] = value
     found = read_cutout(save(primary)).meta.get('zeropoint')
     assert found is None if zeropoint is None else found == pytest.approx(zeropoint, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    'cards',
+    [
+        {'MAGZP': 20.5, 'TELESCOP': 'WISE'},
+        {'MAGZPT': 24.1, 'CASUVERS': '1.3'},
+        {'PHOTZP': 30.0, 'PHOTSYS': 'Vega'},
+        # per second, of an instrument, of a flux density
+        {'HIERARCH FPA.ZP': 25.0},
+        {'MAGZEROP': 30.0},
+        {'PHOTZPT': -21.1},
+    ],
+)
+def test_zero_points_that_mean_another_thing(cards, stamp, save):
+    primary = fits.PrimaryHDU(stamp)
+    primary.header.update(cards)
+    assert 'zeropoint' not in read_cutout(save(primary)).meta
 
 
 def test_broken_wcs_is_told_and_left_out(stamp, save):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, NDData, StdDevUncertainty
 
 from astroflux.cutouts import iter_cutouts, noise_growth, read_cutout, write_cutout
 from astroflux.flags import MeasurementFlag as Flag
@@ -27,8 +27,8 @@ def test_hsc_cutout_opens_in_one_call(name, shape, noise, tmp_path):
     assert isinstance(ccd, CCDData)
     assert ccd.shape == ccd.mask.shape == shape
     assert ccd.unit == u.adu
-    assert type(ccd.uncertainty) is VarianceUncertainty
-    assert np.sqrt(np.median(ccd.uncertainty.array)) == pytest.approx(noise, rel=0.01)
+    assert type(ccd.uncertainty) is StdDevUncertainty
+    assert np.median(ccd.uncertainty.array) == pytest.approx(noise, rel=0.01)
     assert ccd.meta['zeropoint'] == pytest.approx(27, abs=1e-9)
     # Neither sources nor repaired pixels are masked.
     assert ccd.mask.sum() == 0
@@ -45,7 +45,7 @@ def test_estimated_noise_of_a_coadd(name):
     ccd = read_cutout(Path(FOLDER) / name)
     (cutout,) = iter_cutouts(NDData(ccd.data))
     # Its noise is correlated, which the variance plane does not know.
-    ratio = cutout.noise[0, 0] / np.sqrt(np.median(ccd.uncertainty.array))
+    ratio = cutout.noise[0, 0] / np.median(ccd.uncertainty.array)
     assert ratio == pytest.approx(1, abs=0.1)
 
 

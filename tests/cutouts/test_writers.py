@@ -29,7 +29,7 @@ def test_round_trip(unit, dtype, stamp, gaussian_psf, sky, tmp_path):
     assert_array_equal(found.data, ccd.data)
     assert found.data.dtype == ccd.data.dtype
     assert_array_equal(found.mask, ccd.mask)
-    assert_array_equal(found.uncertainty.array, ccd.uncertainty.array)
+    assert_array_equal(found.uncertainty.array, np.sqrt(ccd.uncertainty.array, dtype=float))
     assert_array_equal(found.psf, gaussian_psf)
     assert found.unit == ccd.unit
     assert found.meta['zeropoint'] == pytest.approx(27, abs=1e-12)
@@ -41,6 +41,7 @@ def test_round_trip(unit, dtype, stamp, gaussian_psf, sky, tmp_path):
     again = tmp_path / 'again.fits'
     write_cutout(found, again)
     assert read_cutout(again).meta == found.meta
+    assert_array_equal(read_cutout(again).uncertainty.array, found.uncertainty.array)
 
 
 def test_layout(stamp, tmp_path):
@@ -61,9 +62,11 @@ def test_std_becomes_variance_in_the_unit_of_the_data(stamp, tmp_path):
     uncertainty = StdDevUncertainty(np.full(stamp.shape, 2000.0), unit='uJy')
     write_cutout(CCDData(stamp, unit='mJy', uncertainty=uncertainty), path)
     found = read_cutout(path)
-    assert type(found.uncertainty) is VarianceUncertainty
-    assert_allclose(found.uncertainty.array, 4.0, rtol=1e-12)
-    assert found.uncertainty.unit == u.mJy**2
+    with fits.open(path) as hdus:
+        assert_allclose(hdus['VARIANCE'].data, 4.0, rtol=1e-12)
+    assert type(found.uncertainty) is StdDevUncertainty
+    assert_allclose(found.uncertainty.array, 2.0, rtol=1e-12)
+    assert found.uncertainty.unit == u.mJy
 
 
 def test_what_is_not_there_is_left_out(stamp, tmp_path):

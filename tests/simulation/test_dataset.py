@@ -39,7 +39,7 @@ def test_any_survey(tmp_path):
     assert table.meta['survey']['name'] == 'mine'
     ccd = read_cutout(tmp_path / '000000.fits')
     assert ccd.meta['zeropoint'] == 25.0
-    np.testing.assert_allclose(ccd.uncertainty.array, 0.2**2)
+    np.testing.assert_allclose(ccd.uncertainty.array, 0.2)
 
 
 def test_refuses_to_touch_a_data_set(tmp_path):
