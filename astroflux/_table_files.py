@@ -3,11 +3,10 @@
 
 import json
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 
-from astroflux._work import write_whole
+from astroflux._work import check_writable, write_whole
 
 __all__ = ['TABLE_FORMATS', 'check_table_path', 'read_table', 'write_table']
 
@@ -37,13 +36,7 @@ def check_table_path(path, *, overwrite=False):
     if not path.parent.is_dir():
         msg = f'the folder {path.parent} does not exist'
         raise FileNotFoundError(msg)
-    try:
-        # the only answer that is right for every kind of file system
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as exc:
-        msg = f'no file can be written to the folder {path.parent}: {exc.strerror}'
-        raise type(exc)(msg) from exc
+    check_writable(path.parent)
     if path.exists() and not overwrite:
         msg = f'{path} exists and overwrite is not set'
         raise FileExistsError(msg)

@@ -6,10 +6,11 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ['refuse_other_settings', 'spawn_pool', 'use_one_thread', 'write_whole']
+__all__ = ['check_writable', 'refuse_other_settings', 'spawn_pool', 'use_one_thread', 'write_whole']
 
 PART_SUFFIX = '.part'
 
@@ -37,6 +38,26 @@ def write_whole(path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(folder):
+    """
+    Raise `OSError` if no file can be written to a folder, or it cannot be made.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder; one that is not there is not made.
+    """
+    folder = Path(folder)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        # the only answer that is right for every kind of file system
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as exc:
+        msg = f'no file can be written to the folder {folder}: {exc.strerror}'
+        raise type(exc)(msg) from exc
 
 
 def refuse_other_settings(what, begun, now):

@@ -266,7 +266,7 @@ def test_noise_correlation(fake_network, galaxies):
     ('text', 'exit_code', 'message'),
     [
         ('white', 2, "'white' is neither a number such as 1.2 nor estimate"),
-        ('9', 1, "a number from 0.5 to 5 or 'estimate', got 9"),
+        ('9', 2, "a number from 0.5 to 5 or 'estimate', got 9"),
     ],
 )
 def test_bad_noise_correlation(galaxies, text, exit_code, message):
@@ -320,3 +320,41 @@ def test_demo(monkeypatch, tmp_path):
     assert '1.2346' in result.stdout
     assert 'figure.png' in result.stderr
     assert (tmp_path / 'new').is_dir()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--survey', 'nope'), "unknown survey 'nope': want 'hsc-wide'"),
+        (('--neighbours', 3, 1), 'want MIN MAX with MIN <= MAX, got 3 1'),
+    ],
+)
+def test_bad_simulation_leaves_nothing(tmp_path, options, message):
+    for command in (('simulate',), ('compare', '--simulate', 2, '-o')):
+        result = run(*command, tmp_path / 'new', *options, exit_code=2)
+        assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        ('simulate',),
+        ('demo', '-o'),
+        ('compare', 'a.fits', '-o'),
+        ('study', 'run', '--preset', 'smoke', '-o'),
+    ],
+)
+def test_folder_that_cannot_be_written(tmp_path, monkeypatch, command):
+    def refuse(dir):
+        raise PermissionError(13, 'Permission denied', str(dir))
+
+    monkeypatch.setattr('astroflux._work.TemporaryFile', refuse)
+    result = run(*command, tmp_path / 'new' / 'folder', exit_code=2)
+    assert 'no file can be written to the folder' in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_in_a_file(galaxies):
+    result = run('simulate', galaxies[0] / 'new', exit_code=2)
+    assert 'no file can be written to the folder' in result.stderr

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ import astroflux
 from astroflux import ApertureFluxEstimator
 from astroflux._table_files import read_table, write_table
 from astroflux.cli import main
-from astroflux.cli import measure as command
 
 FLUX = 500.0
 N_FILES = 5
@@ -205,7 +205,7 @@ def test_resume_in_other_units(galaxies, tmp_path):
         (('--resume', '--overwrite', '-o', 'a.fits'), 'exclude each other'),
         (('--device', 'cpu'), '--device is for --method cnn only'),
         (('--unit', 'm'), 'want a flux'),
-        (('--unit', 'nonsense'), "'nonsense' is not understood: want a unit such as nJy"),
+        (('--unit', 'nonsense'), "'nonsense' is not understood: want nJy"),
         (('--background', 'global'), "'global' is none of none, local and a finite number"),
         (('--background', 'nan'), "'nan' is none of none, local and a finite number"),
         (('--zeropoint', 'AB'), "'AB' is not a valid float"),
@@ -230,7 +230,7 @@ def test_unknown_weights(weights, message):
 
 def test_table_is_written_in_between(galaxies, small_chunks, tmp_path, monkeypatch):
     lengths = []
-    monkeypatch.setattr(command, 'SAVE_INTERVAL', 0)
+    monkeypatch.setattr(import_module('astroflux.cli.measure'), 'SAVE_INTERVAL', 0)
     monkeypatch.setattr(
         'astroflux._table_files.write_table', lambda table, *_, **__: lengths.append(len(table))
     )
@@ -242,7 +242,7 @@ def test_folder_that_cannot_be_written(galaxies, tmp_path, monkeypatch):
     def refuse(dir):
         raise PermissionError(13, 'Permission denied', str(dir))
 
-    monkeypatch.setattr('astroflux._table_files.TemporaryFile', refuse)
+    monkeypatch.setattr('astroflux._work.TemporaryFile', refuse)
     result = measure(galaxies[0], '-o', tmp_path / 't.ecsv', exit_code=2)
     assert f'no file can be written to the folder {tmp_path}: Permission denied' in result.stderr
 

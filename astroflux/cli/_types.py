@@ -10,9 +10,11 @@ import click
 __all__ = [
     'AngleOrPixels',
     'Background',
+    'DeviceName',
     'ImageUnit',
     'NoiseCorrelation',
     'NumberOrName',
+    'OutputFolder',
     'TablePath',
     'WeightsName',
 ]
@@ -51,12 +53,19 @@ class NoiseCorrelation(click.ParamType):
 
     def convert(self, value, param, ctx):
         """Parse the text as a number if it is none of the words."""
+        from astroflux.cutouts._correlation import parse_noise_correlation
+
         if isinstance(value, float) or value == 'estimate':
             return value
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
             self.fail(f'{value!r} is neither a number such as 1.2 nor estimate', param, ctx)
+        try:
+            parse_noise_correlation(number)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+        return number
 
 
 class Background(click.ParamType):
@@ -75,6 +84,22 @@ class Background(click.ParamType):
         if not math.isfinite(number):
             self.fail(f'{value!r} is none of none, local and a finite number', param, ctx)
         return number
+
+
+class DeviceName(click.ParamType):
+    """Where torch computes."""
+
+    name = 'device'
+
+    def convert(self, value, param, ctx):
+        """Check that there is such a device."""
+        from astroflux.networks.devices import find_device
+
+        try:
+            find_device(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+        return value
 
 
 class ImageUnit(click.ParamType):
@@ -111,6 +136,24 @@ class NumberOrName(click.ParamType):
     def convert(self, value, param, ctx):
         """Parse the text as a number if it is one."""
         return int(value) if isinstance(value, int) or value.isdecimal() else value
+
+
+class OutputFolder(click.Path):
+    """A folder for what a command writes; it need not exist yet."""
+
+    def __init__(self):
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value, param, ctx):
+        """Check that files can be written there."""
+        from astroflux._work import check_writable
+
+        path = super().convert(value, param, ctx)
+        try:
+            check_writable(path)
+        except OSError as exc:
+            self.fail(str(exc), param, ctx)
+        return path
 
 
 class TablePath(click.ParamType):

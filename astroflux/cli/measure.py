@@ -17,6 +17,7 @@ from astroflux.cli._terminal import format_essentials, format_table
 from astroflux.cli._types import (
     AngleOrPixels,
     Background,
+    DeviceName,
     ImageUnit,
     NumberOrName,
     TablePath,
@@ -97,7 +98,11 @@ _network_options = options(
         type=click.IntRange(min=1),
         help='How many cutouts the network measures at a time. For cnn only.',
     ),
-    click.option('--device', help='Where the network computes: cpu, cuda, or auto. For cnn only.'),
+    click.option(
+        '--device',
+        type=DeviceName(),
+        help='Where the network computes: cpu, cuda, or auto. For cnn only.',
+    ),
 )
 
 _run_options = options(
