@@ -17,7 +17,7 @@ UNLIMITED = 100_000
 
 def format_table(table):
     """Lines of a whole table, with the flags by name."""
-    return _readable(table).pformat(max_lines=-1, max_width=-1)
+    return _lines(_readable(table))
 
 
 def format_essentials(table):
@@ -28,15 +28,21 @@ def format_essentials(table):
         table.remove_column('id')
         table['name'] = _without_common_folder(table['name'])
     table = _readable(table)
-    lines = table.pformat(max_lines=-1, max_width=-1)
-    excess = len(lines[0]) - shutil.get_terminal_size((UNLIMITED, 0)).columns
+    excess = max(map(len, _lines(table))) - shutil.get_terminal_size((UNLIMITED, 0)).columns
     for name, shorten in (('name', _shorten_middle), ('flags', _shorten_end)):
         if excess > 0 and name in table.colnames:
             width = max(len(text) for text in table[name])
             new_width = max(min(width, MIN_WIDTHS[name]), width - excess)
             table[name] = [shorten(text, new_width) for text in table[name]]
             excess -= width - new_width
-    return table.pformat(max_lines=-1, max_width=-1)
+    return _lines(table)
+
+
+def _lines(table):
+    """All lines of a table, texts at the left."""
+    align = ['<' if table[name].dtype.kind == 'U' else '>' for name in table.colnames]
+    lines = table.pformat(max_lines=-1, max_width=-1, align=align)
+    return [line.rstrip() for line in lines]
 
 
 def _readable(table):
