@@ -1,11 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Files measured in chunks, in this process or in several, so that an end too early loses few."""
 
-import signal
-from concurrent.futures import as_completed
-from contextlib import contextmanager
-
-from astroflux._work import spawn_pool, use_one_thread
+from astroflux._work import call_in_processes, use_one_thread
 from astroflux.cli._earlier import combine, names_in, plain_name, read_earlier
 from astroflux.estimators._parts import join_parts, measure_part, record_of
 
@@ -111,24 +107,13 @@ def iter_parts(estimator, chunks, options, *, workers=1):
         for number, chunk in enumerate(chunks):
             yield number, measure_part(estimator, chunk, **options)
         return
-    pool = spawn_pool(workers, _start_worker, (estimator, options))
-    futures = {}
-    try:
-        with _inherit_no_interrupts():
-            for number, chunk in enumerate(chunks):
-                futures[pool.submit(_measure, chunk)] = number
-        for future in as_completed(list(futures)):
-            rows = future.result()
-            yield futures.pop(future), rows
-    except KeyboardInterrupt:
-        # those that have begun come to their end
-        pool.shutdown(cancel_futures=True)
-        for future, number in futures.items():
-            if not future.cancelled() and future.exception() is None:
-                yield number, future.result()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from call_in_processes(
+        _measure,
+        [(chunk,) for chunk in chunks],
+        workers=workers,
+        initializer=_start_worker,
+        initargs=(estimator, options),
+    )
 
 
 def _start_worker(estimator, options):
@@ -139,13 +124,3 @@ def _start_worker(estimator, options):
 
 def _measure(cutouts):
     return measure_part(_estimator, cutouts, **_options)
-
-
-@contextmanager
-def _inherit_no_interrupts():
-    """Leave an interruption from the keyboard to this process, not to those that it starts."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)

@@ -5,7 +5,6 @@ import heapq
 import os
 import sys
 import time
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,7 @@ from astropy import units as u
 from astropy.table import QTable
 
 from astroflux._progress import progress_bar
-from astroflux._work import spawn_pool, use_one_thread
+from astroflux._work import call_in_processes, use_one_thread
 from astroflux.cutouts import iter_cutouts
 from astroflux.evaluation._comparison_data import ExtremeCase
 from astroflux.evaluation.metrics import flux_errors
@@ -116,10 +115,11 @@ def _measured(plan, chunks, workers):
         finally:
             _set_plan(None)
         return
-    with spawn_pool(workers, _start_worker, (plan,)) as pool:
-        futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    results = call_in_processes(
+        _measure_chunk, chunks, workers=workers, initializer=_start_worker, initargs=(plan,)
+    )
+    for number, part in results:
+        yield chunks[number], part
 
 
 def _measure_chunk(start, stop):
