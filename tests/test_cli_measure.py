@@ -335,6 +335,8 @@ def test_ctrl_c(tmp_path, workers):
         *('measure', '--method', 'aperture', '--workers', workers, '-o', output),
         *files,
         start_new_session=True,
+        # a test run in the background may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     # as soon as it is read
     with waits.open('wb'):
