@@ -193,12 +193,14 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _record(self, options, messages=None):
         """Return the metadata of a table: how it is made, with which options."""
+        arguments = dict.fromkeys(CUTOUT_OPTIONS) | options
+        if arguments.get('zeropoint') is None:
+            # the fluxes do not depend on it
+            arguments.pop('zeropoint', None)
         meta = build_meta(
             type(self).__name__,
             parameters={name: _plain(value) for name, value in self.get_params().items()},
-            arguments={
-                name: _describe(options.get(name)) for name in (*CUTOUT_OPTIONS, 'zeropoint')
-            },
+            arguments={name: _describe(value) for name, value in arguments.items()},
             messages=messages,
             packages=self._packages,
         )
