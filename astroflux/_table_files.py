@@ -54,6 +54,8 @@ def write_table(table, path, *, overwrite=False):
     table_format = check_table_path(path, overwrite=overwrite)
     if table_format == 'fits':
         table = _for_fits(table)
+    if table_format == 'ascii.csv':
+        table = _with_all_digits(table)
     with write_whole(path) as part:
         table.write(part, format=table_format, overwrite=True)
 
@@ -71,6 +73,14 @@ def read_table(path):
     # neither NaN nor an empty text stands for a missing value
     table = QTable.read(path, format='fits', mask_invalid=False)
     table.meta = json.loads(table.meta.get('METADATA', '{}'))
+    return table
+
+
+def _with_all_digits(table):
+    """A copy without formats: numbers in CSV would be as they are printed."""
+    table = table.copy()
+    for column in table.itercols():
+        column.info.format = None
     return table
 
 

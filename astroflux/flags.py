@@ -50,13 +50,20 @@ FLAGS = (
         'A masked pixel lies within one PSF FWHM of the galaxy (3 pixels when the PSF is unknown).',
     ),
     Flag(16, 'STAMP_CROPPED', 'Only the central part of a larger stamp was used.'),
-    Flag(32, 'OFF_CENTRE', 'The position is within 8 pixels of the edge of the stamp, or outside.'),
-    Flag(64, 'LOW_SNR', 'The detection has a signal-to-noise ratio below 5.'),
+    Flag(
+        32,
+        'OFF_CENTRE',
+        'The position is within 8 pixels of the edge of the stamp, or outside, or the light has '
+        'its centroid elsewhere.',
+    ),
+    Flag(64, 'LOW_SNR', 'The column ``snr``, flux over its error, is below 5.'),
     Flag(128, 'NEIGHBOUR', 'Another source affects the answer.'),
     Flag(
         256,
         'OUT_OF_RANGE',
-        'The input lies outside what the method was made for, such as the width of the PSF.',
+        'The input lies outside what the method was made for: the width of the PSF, the size of '
+        'the galaxy, a sky off zero by more than 0.3 of the noise, or a noise that is wrong by '
+        'more than a factor of 3.',
     ),
     Flag(512, 'UNFAMILIAR', 'The cutout looks like hardly any that the method was trained on.'),
     Flag(
@@ -71,7 +78,7 @@ FLAGS = (
     Flag(
         16384,
         'BAD_PSF',
-        'The sum of the PSF is zero or not finite, or the PSF is larger than the stamp.',
+        'The PSF is not an image, or its sum is not positive and finite.',
         fatal=True,
     ),
     Flag(32768, 'NOT_DETECTED', 'There is no source at the position.', fatal=True),
@@ -91,6 +98,19 @@ FLAGS = (
         262144,
         'AMBIGUOUS',
         'A brighter source is nearer to the position than two FWHM: which one is meant is unclear.',
+    ),
+    Flag(
+        524288,
+        'SKY_RESIDUAL',
+        'The edge of the stamp is off zero by more than its error: the sky was not subtracted, or '
+        'too much of it was.',
+    ),
+    Flag(
+        1048576,
+        'NOISE_SUSPECT',
+        'The pixels at the edge of the stamp scatter otherwise than the stated noise says, see the '
+        'column noise_ratio; or the noise of counts of electrons or photons lacks that of the '
+        'source.',
     ),
 )
 

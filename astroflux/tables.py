@@ -9,7 +9,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable, TableFormatter
 
-__all__ = ['FLUX_COLUMNS', 'STANDARD_COLUMNS', 'FluxTable', 'build_meta', 'build_table']
+__all__ = ['build_meta', 'build_table']
 
 # the columns in flux units
 FLUX_COLUMNS = ('flux', 'flux_err', 'flux_lower', 'flux_upper')
@@ -44,6 +44,9 @@ STANDARD_COLUMNS = {
     'dec': Standard('declination (ICRS) of the measured position', '.6f', u.deg),
     'flux_lower': Standard('lower end of the 68 % interval of the flux', '.6g', 'flux'),
     'flux_upper': Standard('upper end of the 68 % interval of the flux', '.6g', 'flux'),
+    'noise_ratio': Standard(
+        'scatter of the pixels at the edge over the stated noise; NaN if none is stated', '.2f'
+    ),
 }
 """The columns that methods have in common, in the order of the table."""
 
@@ -86,7 +89,8 @@ def build_table(columns, unit, meta=None, descriptions=None, catalog_column=None
     columns : dict of str to array_like
         1-d arrays of one length ``n``. ``flux``, ``flux_err`` and ``flags`` are required;
         ``flux_lower`` and ``flux_upper`` default to one ``flux_err`` on either side, ``id`` to
-        the running number. The other `STANDARD_COLUMNS` are optional. All others are extra
+        the running number. The other columns that methods have in
+        common, such as ``name``, ``x`` and ``mag``, are optional. All others are extra
         columns of the method, written as they are (a `~astropy.units.Quantity` keeps its unit),
         at the end.
 
@@ -107,9 +111,10 @@ def build_table(columns, unit, meta=None, descriptions=None, catalog_column=None
 
     Returns
     -------
-    table : `FluxTable`
-        The `STANDARD_COLUMNS` that are known, and the extra ones; one row per measurement. All
-        have a description; numbers are printed with few digits, and kept with all.
+    table : `~astropy.table.QTable`
+        The columns that methods have in common, as far as they are known, then the extra ones; one
+        row per measurement. Numbers are printed with few digits, and kept with all. Where not all
+        columns fit, the first ones are printed.
 
     Raises
     ------

@@ -21,7 +21,7 @@ release = astroflux.__version__
 version = release.split('+')[0]
 
 # -- general ------------------------------------------------------------------
-extensions += ['drawn', 'flags_table', 'sphinx_click', 'study_page']
+extensions += ['drawn', 'flags_table', 'methods_tables', 'sphinx_click', 'study_page']
 exclude_patterns += ['_build', '_generated', '_templates']
 templates_path = ['_templates']
 # the diagrams need graphviz, which pip cannot install

@@ -20,7 +20,6 @@ import astroflux
 from astroflux import ApertureFluxEstimator
 from astroflux._table_files import read_table, write_table
 from astroflux.cli import main
-from astroflux.estimators._options import CUTOUT_OPTIONS
 
 FLUX = 500.0
 N_FILES = 5
@@ -91,6 +90,12 @@ def test_chunks_in_other_units(galaxies, small_chunks, tmp_path):
     flux = QTable.read(tmp_path / 't.ecsv')['flux']
     assert flux.unit == u.mJy
     assert flux[2] == 1000 * flux[0]
+    # magnitudes go with the units
+    files = [write_galaxy(tmp_path / f'{factor}.fits', unit=f'{factor} adu') for factor in (1, 10)]
+    measure(files[0], files[0], files[1], '-o', tmp_path / 'mag.ecsv', '--zeropoint', 27)
+    table = QTable.read(tmp_path / 'mag.ecsv')
+    assert table['flux'][2] == 10 * table['flux'][0]
+    assert table['mag'][2].value == pytest.approx(table['mag'][0].value)
     # a unit that does not convert: what was measured before is kept
     result = measure(*files, galaxies[0], '-o', tmp_path / 'other.ecsv', exit_code=1)
     assert (
@@ -295,7 +300,6 @@ def test_cube_of_bands(galaxies, tmp_path):
     assert 'reading.plane=1, not with reading.plane=0' in result.stderr
 
 
-@pytest.mark.skipif('background' not in CUTOUT_OPTIONS, reason='measure has no background yet')
 def test_background(galaxies, tmp_path):
     fluxes = []
     for sky in (0, 5):

@@ -16,10 +16,17 @@ from astroflux.tables import build_meta, build_table
 @pytest.fixture
 def table():
     columns = {
-        'flux': [1.0, np.nan],
+        'flux': [1 / 3, np.nan],
         'flux_err': [0.1, np.nan],
         'flags': [2, 2048],
         'name': ['a.fits', 'galaxie_é.fits'],
+        'x': [100 / 3, np.nan],
+        'y': [100 / 7, np.nan],
+        'mag': [200 / 9, np.nan],
+        'mag_err': [1 / 9, np.nan],
+        'mag_limit': [200 / 9, np.nan],
+        'ra': [1000 / 3, np.nan],
+        'dec': [-10 / 3, np.nan],
         'half_light_radius': [1.0, np.nan] * u.arcsec,
     }
     meta = build_meta('Method(\n  x=1)', messages={1: 'cannot be read: é'})
@@ -35,9 +42,11 @@ def test_round_trip(table, tmp_path, suffix):
 
     read = QTable.read(path, format='fits' if suffix == 'FITS' else None)
     assert read.colnames == table.colnames
-    for name in ('id', 'flags', 'flux', 'flux_err', 'half_light_radius'):
+    for name in set(table.colnames) - {'name'}:
         assert read[name].unit == table[name].unit
         assert_array_equal(read[name], table[name])
+        if suffix.lower() != 'fits':
+            assert read[name].info.format == table[name].info.format
     assert read['flags'].dtype.kind == 'i'
     if suffix.lower() == 'fits':
         assert list(read['name']) == ['a.fits', r'galaxie_\xe9.fits']
@@ -51,7 +60,10 @@ def test_csv(table, tmp_path):
     write_table(table, tmp_path / 'table.csv')
     read = QTable.read(tmp_path / 'table.csv', format='ascii.csv')
     assert read.colnames == table.colnames
-    assert_array_equal(read['flux'], table['flux'].value)
+    for name in ('x', 'flux', 'snr', 'mag', 'ra'):
+        assert_array_equal(read[name], u.Quantity(table[name]).value)
+    # what is in memory keeps its formats
+    assert table['x'].info.format == '.2f'
 
 
 @pytest.mark.parametrize('suffix', ['ecsv', 'parquet', 'fits', 'csv'])

@@ -50,9 +50,15 @@ class Cutout:
     catalog_column : str, optional
         Name that the user's catalogue has for the identifier, if it is not ``id``.
     wcs : object, optional
-        WCS of the stamp, of any kind that astropy knows.
+        WCS of the stamp, of any kind that astropy knows, or of a larger image.
+    wcs_origin : tuple of int, optional
+        The pixel ``(x0, y0)`` of the WCS that is the first one of the stamp.
     zeropoint : float
         AB magnitude of a source of 1 ``unit``; NaN if unknown, or if the unit says it.
+    noise_ratio : float
+        Scatter of the pixels at the edge over their stated noise; NaN if none was stated.
+    sky_err : float
+        Error of the sky that was subtracted, per pixel; 0 if it is not known.
 
     Attributes
     ----------
@@ -73,14 +79,17 @@ class Cutout:
         'label',
         'message',
         'noise_correlation',
+        'noise_ratio',
         'origin',
         'pixel_scale',
         'position',
         'psf',
         'psf_fwhm',
         'sigma',
+        'sky_err',
         'unit',
         'wcs',
+        'wcs_origin',
         'zeropoint',
     )
 
@@ -103,6 +112,9 @@ class Cutout:
         catalog_column=None,
         wcs=None,
         zeropoint=math.nan,
+        wcs_origin=(0, 0),
+        noise_ratio=math.nan,
+        sky_err=0.0,
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -113,7 +125,8 @@ class Cutout:
         self.label, self.flags, self.message = label, flags, message
         self.noise_correlation = noise_correlation
         self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
-        self.wcs, self.zeropoint = wcs, zeropoint
+        self.wcs, self.wcs_origin, self.zeropoint = wcs, wcs_origin, zeropoint
+        self.noise_ratio, self.sky_err = noise_ratio, sky_err
         self._noise = self._mask = None
 
     @classmethod
@@ -132,8 +145,8 @@ class Cutout:
         unit : `~astropy.units.UnitBase`, optional
             Flux unit of the batch.
         **place
-            ``position``, ``origin``, ``identifier`` and ``catalog_column``, as far as they are
-            known.
+            ``position``, ``origin``, ``identifier``, ``catalog_column``, ``wcs`` and
+            ``wcs_origin``, as far as they are known.
 
         Returns
         -------

@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from pathlib import Path
 
@@ -27,6 +27,9 @@ _ACCEPTED = (
 )
 _LABEL_KEYS = ('id', 'name', 'OBJECT')
 
+# what a `RawItem` tells of each pixel, unless it is one value for all
+_PER_PIXEL = ('data', 'mask', 'noise')
+
 
 class ItemFault(Exception):
     """
@@ -45,7 +48,12 @@ class ItemFault(Exception):
 
 @dataclass(slots=True)
 class RawItem:
-    """A cutout as given, taken apart; nothing is copied or checked yet."""
+    """
+    A cutout as given, taken apart; nothing is copied or checked yet.
+
+    A part of a larger image has its ``origin`` there, and the WCS of the whole, where it begins
+    at ``wcs_origin``; ``window`` are the slices that it was cut with.
+    """
 
     data: np.ndarray
     unit: u.UnitBase | None = None
@@ -59,6 +67,22 @@ class RawItem:
     identifier: int | str | None = None
     catalog_column: str | None = None
     zeropoint: float = math.nan
+    wcs_origin: tuple = (0, 0)
+    window: tuple | None = None
+
+    def part(self, rows, columns):
+        """Return a part of an image, by two slices: views of all that is told of each pixel."""
+
+        def cut(array):
+            has_pixels = array is not None and np.shape(getattr(array, 'array', array)) != ()
+            return array[rows, columns] if has_pixels else array
+
+        cuts = {name: cut(getattr(self, name)) for name in _PER_PIXEL}
+        corner = (columns.start, rows.start)
+        origin, wcs_origin = (
+            (x0 + corner[0], y0 + corner[1]) for x0, y0 in (self.origin, self.wcs_origin)
+        )
+        return replace(self, **cuts, origin=origin, wcs_origin=wcs_origin, window=(rows, columns))
 
 
 def is_stack(cutouts):

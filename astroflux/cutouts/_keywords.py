@@ -25,7 +25,7 @@ class PerCutout:
         self.name = name
         self.size = len(values) if isinstance(values, Sized) else None
         self._values = None if values is None else iter(values)
-        self._shared = shared
+        self.shared = shared
         self._parse = parse
 
     def check_size(self, n):
@@ -37,7 +37,7 @@ class PerCutout:
     def next(self, index):
         """Return the value for the next cutout, which has the given index."""
         if self._values is None:
-            return self._shared
+            return self.shared
         try:
             value = next(self._values)
         except StopIteration:

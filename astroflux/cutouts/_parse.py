@@ -3,9 +3,12 @@
 
 import math
 from collections.abc import Sized
+from typing import NamedTuple
 
+import numpy as np
 from astropy import units as u
 
+from astroflux.cutouts._catalog import is_catalog, is_many
 from astroflux.cutouts._correlation import (
     ESTIMATE,
     NoiseCorrelation,
@@ -13,16 +16,28 @@ from astroflux.cutouts._correlation import (
     parse_noise_correlation,
 )
 from astroflux.cutouts._cutout import Cutout
+from astroflux.cutouts._edge import edge_of
+from astroflux.cutouts._image import stamps_of, whole_image
 from astroflux.cutouts._items import ItemFault, RawItem, is_single, is_stack, unpack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
+from astroflux.cutouts._noise import GivenNoise
+from astroflux.cutouts._photons import lacks_photons, photon_noise
 from astroflux.cutouts._psf import known_psf
 from astroflux.cutouts._steps import (
-    Pixels,
     check_structure,
     is_inside,
     is_masked_near,
     position_of,
     usable_pixels,
+)
+from astroflux.cutouts._told import (
+    LOCAL,
+    amended,
+    local_sky,
+    parse_background,
+    parse_effective_gain,
+    parse_error,
+    parse_mask,
 )
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
@@ -34,8 +49,42 @@ __all__ = ['iter_cutouts']
 _EDGE = 8.0
 _CORE_RADIUS = 3.0
 
-# Flags that depend on the PSF and the position.
+# Flags that depend on the PSF and the position, and those of what the edge says.
 _OF_PLACE = Flag.PSF_UNKNOWN | Flag.OFF_CENTRE | Flag.MASKED_CORE
+_OF_EDGE = Flag.SKY_RESIDUAL | Flag.NOISE_SUSPECT | Flag.OUT_OF_RANGE
+
+# A sky or a noise this far from what was stated is beyond what methods were made for.
+_FAR_LEVEL = 0.3
+_FAR_NOISE = 3.0
+
+
+# What a call may say of each pixel.
+_OF_PIXELS = ('error', 'mask', 'background', 'effective_gain')
+
+
+class _Told(NamedTuple):
+    """What a call says of one cutout."""
+
+    psf: object
+    psf_fwhm: tuple
+    position: object
+    error: object
+    mask: object
+    background: object
+    effective_gain: object
+    zeropoint: float | None = None
+
+    @property
+    def changes_pixels(self):
+        """Whether it changes data, noise or mask."""
+        return any(getattr(self, name) is not None for name in _OF_PIXELS)
+
+    def part(self, rows, columns):
+        """Return what is told of a part of an image: views of maps of the whole."""
+        maps = {name: getattr(self, name) for name in _OF_PIXELS}
+        return self._replace(
+            **{name: value[rows, columns] for name, value in maps.items() if np.ndim(value) == 2}
+        )
 
 
 def iter_cutouts(
@@ -44,6 +93,11 @@ def iter_cutouts(
     psf=None,
     psf_fwhm=None,
     positions=None,
+    stamp_size=None,
+    error=None,
+    mask=None,
+    background=None,
+    effective_gain=None,
     noise_correlation=None,
     zeropoint=None,
 ):
@@ -65,7 +119,24 @@ def iter_cutouts(
     positions : pair of float, `~astropy.coordinates.SkyCoord`, or one for each cutout, optional
         Where the galaxy is, ``(x, y)`` in 0-based pixels; else the centre of
         the stamp, or the position that a `~astropy.nddata.Cutout2D` was made
-        for.
+        for. Of one image, many positions may be given: ``(n, 2)`` of them, an array
+        `~astropy.coordinates.SkyCoord`, a table, or a `~photutils.segmentation.SourceCatalog` or
+        `~photutils.segmentation.SegmentationImage`. A stamp is cut around each, and of a map in
+        another keyword.
+    stamp_size : int, or one for each position, optional
+        Side in pixels of the stamps of many positions on one image.
+    error : float, 2-d array or `~astropy.units.Quantity`, or one for each cutout, optional
+        Noise (1 sigma) of the pixels, in the unit of the cutout if it has none; instead of the
+        cutout's own uncertainty.
+    mask : 2-d array of bool, or one for each cutout, optional
+        `True` where a pixel is to be ignored, besides the cutout's own mask.
+    background : float, 2-d array, `~astropy.units.Quantity`, str, or one for each, optional
+        The sky to subtract: ``'none'`` (as by default), ``'local'`` for the sigma-clipped median
+        of a frame at the edge of each stamp, a number, a map, or a
+        `~photutils.background.Background2D`.
+    effective_gain : float, 2-d array or `~astropy.units.Quantity`, optional
+        Electrons per unit of the cutout, if the noise is that of the sky alone: that of the
+        galaxy's photons is added.
     noise_correlation : float, 2-d array or ``'estimate'``, optional
         How the noise is correlated between pixels, for all cutouts: a number, the scatter of sums
         over 7 x 7 pixels over that of white noise (0.5 to 5); the kernel, of odd sides, that
@@ -81,7 +152,8 @@ def iter_cutouts(
     -------
     cutouts : iterator of `~astroflux.cutouts.Cutout`
         In order, all in the flux unit of the first. What cannot be measured is
-        a failed `Cutout` that says why.
+        a failed `Cutout` that says why. Its attribute ``n`` is their number, `None` if unknown,
+        and ``single`` says whether the input was one cutout.
 
     Raises
     ------
@@ -91,15 +163,26 @@ def iter_cutouts(
         If a unit is not a flux, or does not convert to that of the first
         cutout; raised when the iteration arrives there.
     """
+    single = is_single(cutouts)
+    of_image = single and is_many(positions)
+    if not of_image:
+        _check_per_cutout(positions, stamp_size)
     options = (
         parse_psf(psf),
         parse_psf_fwhm(psf_fwhm),
-        parse_positions(positions),
+        parse_positions(None if of_image else positions),
+        parse_error(error),
+        parse_mask(mask),
+        parse_background(background),
+        parse_effective_gain(effective_gain),
         parse_zeropoint(zeropoint),
     )
     correlation = parse_noise_correlation(noise_correlation)
-    single = is_single(cutouts)
-    if single:
+    if of_image:
+        told = {option.name: option.shared for option in options}
+        items, n = stamps_of(whole_image(cutouts, told), positions, stamp_size, told)
+        single = False
+    elif single:
         items, n = [cutouts], 1
     elif is_stack(cutouts):
         items, n = unpack_stack(cutouts)
@@ -109,11 +192,39 @@ def iter_cutouts(
         _check_not_empty(n)
         for option in options:
             option.check_size(n)
-    batch = _Batch(single, correlation)
+    batch = _Batch(single, correlation, of_image)
+    stream = _stream(batch, items, options)
     if single:
         # Now rather than at the first step, so that the error is the call's.
-        return iter([batch.parse(cutouts, *(option.next(0) for option in options))])
-    return _stream(batch, items, options)
+        stream = [next(stream)]
+    return CutoutStream(stream, n, single)
+
+
+class CutoutStream:
+    """Iterator of cutouts that knows their number, if anyone does, and if one was asked for."""
+
+    def __init__(self, cutouts, n, single):
+        self._cutouts = iter(cutouts)
+        self.n, self.single = n, single
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._cutouts)
+
+
+def _check_per_cutout(positions, stamp_size):
+    """Raise an error for what can only be said of many positions on one image."""
+    if is_catalog(positions):
+        msg = (
+            f'positions is a {type(positions).__name__}, which is for one image: for a list or '
+            'stack of cutouts want a pair (x, y) for each'
+        )
+        raise TypeError(msg)
+    if stamp_size is not None:
+        msg = 'stamp_size is for many positions on one image, and there are none'
+        raise ValueError(msg)
 
 
 def _check_not_empty(n):
@@ -125,7 +236,10 @@ def _check_not_empty(n):
 def _stream(batch, items, options):
     n = 0
     for item in items:
-        yield batch.parse(item, *(option.next(n) for option in options))
+        told = _Told(*(option.next(n) for option in options))
+        if batch.of_image and not isinstance(item, Cutout):
+            told = told.part(*item.window)
+        yield batch.parse(item, told)
         n += 1
     _check_not_empty(n)
     for option in options:
@@ -135,14 +249,14 @@ def _stream(batch, items, options):
 class _Batch:
     """What the cutouts of one call share: unit, what is told of the noise, and if it is but one."""
 
-    def __init__(self, single, correlation):
-        self.single = single
+    def __init__(self, single, correlation, of_image=False):
+        self.single, self.of_image = single, of_image
         self.correlation = correlation
         self.unit = None
         self.index = -1
         self._scale = (None, None, math.nan)
 
-    def parse(self, item, psf, psf_fwhm, position, zeropoint):
+    def parse(self, item, told):
         """Return one item as a `Cutout`, failed if need be."""
         self.index += 1
         if isinstance(item, Cutout) and item.is_failed:
@@ -151,9 +265,9 @@ class _Batch:
         try:
             if isinstance(item, Cutout):
                 raw = item
-                return self._again(raw, psf, psf_fwhm, position, zeropoint)
+                return self._again(raw, told)
             raw = item if isinstance(item, RawItem) else unpack(item)
-            return self._build(raw, psf, psf_fwhm, position, zeropoint)
+            return self._build(raw, told)
         except ItemFault as exc:
             if self.single and exc.error is not None:
                 raise exc.error(exc.message) from exc.__cause__
@@ -163,49 +277,70 @@ class _Batch:
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled
             return Cutout.failed(exc.flag, exc.message, label=label, unit=unit, **_place_of(raw))
 
-    def _build(self, raw, psf, psf_fwhm, position, zeropoint):
+    def _build(self, raw, told):
         """Return a cutout of what was given."""
         check_structure(raw)
-        if position is None:
-            position = raw.position
-        xy = position_of(position, raw.data.shape, raw.wcs)
+        position = raw.position if told.position is None else told.position
+        xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
         scale = self._scale_of(raw, xy)
-        pixels = usable_pixels(raw, self._factor(raw.unit, scale))
-        image = raw.psf if psf is None else psf
-        image, fwhm = _psf(image, psf_fwhm, math.nan, raw.data.shape, scale)
-        correlation, flag = self._correlation_of(pixels)
-        pixels = pixels._replace(flags=pixels.flags | flag)
-        zeropoint = self._zeropoint_of(raw, zeropoint)
-        return self._place(pixels, xy, image, fwhm, scale, raw, correlation, zeropoint)
+        pixels, correlation, sky_err = self._pixels(raw, told, self._factor(raw.unit, scale))
+        image = raw.psf if told.psf is None else told.psf
+        image, fwhm = _psf(image, told.psf_fwhm, math.nan, raw.data.shape, scale)
+        known = self._known_of(raw, told)
+        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
 
-    def _again(self, cutout, psf, psf_fwhm, position, zeropoint):
+    def _again(self, cutout, told):
         """Return a cutout as it is, but for what the call says of it."""
         scale = cutout.pixel_scale
         factor = self._factor(cutout.unit, scale)
         is_told = (
-            psf is not None
-            or position is not None
-            or not math.isnan(psf_fwhm[0])
+            told.changes_pixels
+            or told.psf is not None
+            or told.position is not None
+            or not math.isnan(told.psf_fwhm[0])
             or self.correlation is not None
-            or zeropoint is not None
+            or told.zeropoint is not None
         )
         if not is_told and cutout.unit == self.unit:
             return cutout
-        data, noise = cutout.data, cutout.sigma
-        if factor != 1:
-            data, noise = data * factor, noise * factor
-        pixels = Pixels(data, noise, cutout.ignored, cutout.flags & ~_OF_PLACE)
-        image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if psf is None else (psf, math.nan)
-        image, fwhm = _psf(image, psf_fwhm, own_fwhm, cutout.shape, scale)
-        xy = position_of(
-            cutout.position if position is None else position, cutout.shape, cutout.wcs
-        )
-        correlation = cutout.noise_correlation
-        if self.correlation is not None:
-            correlation, flag = self._correlation_of(pixels)
-            pixels = pixels._replace(flags=pixels.flags & ~Flag.NOISE_ASSUMED_WHITE | flag)
-        zeropoint = self._zeropoint_of(cutout, zeropoint)
-        return self._place(pixels, xy, image, fwhm, scale, cutout, correlation, zeropoint)
+        noise = GivenNoise(np.asarray(cutout.sigma))
+        raw = RawItem(cutout.data, cutout.unit, cutout.ignored, noise)
+        pixels, correlation, sky_err = self._pixels(raw, told, factor)
+        flags = cutout.flags & ~(_OF_PLACE | _OF_EDGE)
+        if told.error is not None:
+            flags &= ~Flag.NOISE_ESTIMATED
+        if self.correlation is None:
+            correlation = cutout.noise_correlation
+        else:
+            flags &= ~Flag.NOISE_ASSUMED_WHITE
+        pixels = pixels._replace(flags=pixels.flags | flags)
+        is_own = told.psf is None
+        image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if is_own else (told.psf, math.nan)
+        image, fwhm = _psf(image, told.psf_fwhm, own_fwhm, cutout.shape, scale)
+        position = cutout.position if told.position is None else told.position
+        xy = position_of(position, cutout.shape, cutout.wcs, cutout.wcs_origin)
+        sky_err = math.hypot(sky_err, cutout.sky_err * factor)
+        known = self._known_of(cutout, told)
+        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
+
+    def _pixels(self, raw, told, factor):
+        """Return the pixels, how their noise is correlated, and the error of the sky."""
+        is_local = isinstance(told.background, str) and told.background == LOCAL
+        background = None if is_local else told.background
+        pixels = usable_pixels(amended(raw, told.error, told.mask, background), factor)
+        correlation, flag = self._correlation_of(pixels)
+        sky_err = 0.0
+        if is_local:
+            growth = 1.0 if correlation is None else correlation.growth
+            level, sky_err = local_sky(pixels.data, pixels.mask, growth)
+            data = pixels.data - level
+            if pixels.mask is not None:
+                np.copyto(data, 0.0, where=pixels.mask)
+            pixels = pixels._replace(data=data)
+        if told.effective_gain is not None:
+            photons = factor * photon_noise(pixels.data / factor, raw.unit, told.effective_gain)
+            pixels = pixels._replace(noise=np.hypot(pixels.noise, photons))
+        return pixels._replace(flags=pixels.flags | flag), correlation, sky_err
 
     def _correlation_of(self, pixels):
         """Return how the noise is correlated, and a flag if that was to be measured in vain."""
@@ -216,12 +351,8 @@ class _Batch:
             return None, Flag.NOISE_ASSUMED_WHITE
         return NoiseCorrelation.of_growth(growth), 0
 
-    def _place(self, pixels, xy, psf, fwhm, scale, given, correlation, zeropoint):
-        """
-        Return a cutout with the flags of what is known of its PSF and position.
-
-        ``given`` is what it was made of, a `RawItem` or `Cutout`: it has its names.
-        """
+    def _place(self, pixels, xy, psf, fwhm, scale, known, correlation, sky_err):
+        """Return a cutout with the flags of what is known of its PSF, its position and its edge."""
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
@@ -230,6 +361,11 @@ class _Batch:
         radius = _CORE_RADIUS if math.isnan(fwhm) else fwhm
         if mask is not None and is_masked_near(mask, xy, radius):
             flags |= Flag.MASKED_CORE
+        edge = edge_of(pixels.data, pixels.noise, mask)
+        noise_ratio = math.nan if flags & Flag.NOISE_ESTIMATED else edge.scatter
+        flags |= _flags_of_edge(edge, noise_ratio)
+        if lacks_photons(pixels.data, pixels.noise, self.unit):
+            flags |= Flag.NOISE_SUSPECT
         return Cutout(
             data=pixels.data,
             noise=pixels.noise,
@@ -239,15 +375,18 @@ class _Batch:
             psf_fwhm=fwhm,
             pixel_scale=scale,
             unit=self.unit,
-            label=given.label,
             flags=int(flags),
             noise_correlation=correlation,
-            origin=given.origin,
-            identifier=given.identifier,
-            catalog_column=given.catalog_column,
-            wcs=given.wcs,
-            zeropoint=zeropoint,
+            noise_ratio=noise_ratio,
+            sky_err=sky_err,
+            **known,
         )
+
+    def _known_of(self, given, told):
+        """Return what a cutout has of a `RawItem` or `Cutout`, but for its pixels."""
+        names = ('label', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
+        known = {name: getattr(given, name) for name in names}
+        return known | {'zeropoint': self._zeropoint_of(given, told.zeropoint)}
 
     def _zeropoint_of(self, given, zeropoint):
         """Return the AB magnitude of 1 unit of the batch: as the call or the cutout tells."""
@@ -256,9 +395,8 @@ class _Batch:
             zeropoint = given.zeropoint if zeropoint is None else zeropoint
             return in_other_unit(zeropoint, conversion_factor(unit, self.unit))
         if zeropoint is not None and not math.isnan(zeropoint):
-            where = '' if self.single else f'cutout {self.index}: '
             msg = (
-                f'{where}a zeropoint is given, but the unit {str(unit)!r} is calibrated: '
+                f'{self._where}a zeropoint is given, but the unit {str(unit)!r} is calibrated: '
                 'magnitudes follow from the unit, leave the zeropoint out'
             )
             raise ValueError(msg)
@@ -268,15 +406,20 @@ class _Batch:
         """Return the pixel scale at a position: found once for those that share WCS and place."""
         if raw.wcs is None:
             return math.nan
+        xy = tuple(np.add(xy, raw.wcs_origin))
         wcs, place, scale = self._scale
         if raw.wcs is not wcs or xy != place:
             scale = pixel_scale(raw.wcs, xy)
             self._scale = raw.wcs, xy, scale
         return scale
 
+    @property
+    def _where(self):
+        return '' if self.single or self.of_image else f'cutout {self.index}: '
+
     def _factor(self, own_unit, scale):
         """Return the factor from the item's pixel values to the batch's flux unit."""
-        where = '' if self.single else f'cutout {self.index}: '
+        where = self._where
         try:
             unit, per_arcsec2 = check_flux_unit(own_unit)
         except u.UnitsError as exc:
@@ -305,9 +448,23 @@ class _Batch:
         return factor
 
 
+def _flags_of_edge(edge, noise_ratio):
+    """Return what is to be said of the sky and the noise."""
+    flags = 0
+    if edge.is_off_zero:
+        flags |= Flag.SKY_RESIDUAL
+        if abs(edge.level) > _FAR_LEVEL:
+            flags |= Flag.OUT_OF_RANGE
+    if not math.isnan(noise_ratio) and edge.contradicts_noise:
+        flags |= Flag.NOISE_SUSPECT
+        if not 1 / _FAR_NOISE < noise_ratio < _FAR_NOISE:
+            flags |= Flag.OUT_OF_RANGE
+    return flags
+
+
 def _place_of(given):
     """Return where an item is that cannot be measured, as far as it tells."""
-    names = ('position', 'origin', 'identifier', 'catalog_column')
+    names = ('position', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
     told = {name: getattr(given, name, None) for name in names}
     return {name: value for name, value in told.items() if value is not None}
 
@@ -322,8 +479,8 @@ def _psf(image, psf_fwhm, own_fwhm, shape, scale):
             raise ItemFault(Flag.BAD_PSF, str(exc)) from None
         image = known.image
         if any(p > s for p, s in zip(image.shape, shape, strict=True)):
-            msg = f'the PSF image of shape {image.shape} is larger than the cutout of shape {shape}'
-            raise ItemFault(Flag.BAD_PSF, msg)
+            # the wings that are beyond the stamp matter little
+            image = known_psf(_middle(image, shape)).image
     fwhm, in_arcsec = psf_fwhm
     if in_arcsec:
         if math.isnan(scale):
@@ -338,6 +495,12 @@ def _psf(image, psf_fwhm, own_fwhm, shape, scale):
     if math.isnan(fwhm) and known is not None:
         fwhm = known.fwhm
     return image, fwhm
+
+
+def _middle(image, shape):
+    """Return the middle of an image, no larger than a shape; sides stay odd or even."""
+    cut = [max(0, -(-(size - most) // 2)) for size, most in zip(image.shape, shape, strict=True)]
+    return image[tuple(slice(n, size - n) for n, size in zip(cut, image.shape, strict=True))]
 
 
 def _name(unit):

@@ -11,9 +11,11 @@ from astropy.wcs.utils import skycoord_to_pixel
 
 from astroflux.cutouts._items import ItemFault
 from astroflux.cutouts._noise import estimate_noise
+from astroflux.cutouts._unusable import has_contradicting_noise, is_fill, is_no_data
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = [
+    'SMALLEST_SIDE',
     'Pixels',
     'check_structure',
     'even_noise',
@@ -23,7 +25,7 @@ __all__ = [
     'usable_pixels',
 ]
 
-_SMALLEST_SIDE = 8
+SMALLEST_SIDE = 8
 
 
 class Pixels(NamedTuple):
@@ -44,8 +46,8 @@ def check_structure(raw):
     if len(shape) != 2:
         msg = f'a cutout must be a 2-d image, got a {len(shape)}-d array of shape {shape}'
         raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-    if min(shape) < _SMALLEST_SIDE:
-        msg = f'a cutout must have {_SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
+    if min(shape) < SMALLEST_SIDE:
+        msg = f'a cutout must have {SMALLEST_SIDE} pixels or more a side, got the shape {shape}'
         raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
     parts = {'mask': raw.mask, 'uncertainty': None if raw.noise is None else raw.noise.array}
     for name, array in parts.items():
@@ -83,10 +85,14 @@ def usable_pixels(raw, factor):
     if factor != 1:
         data *= factor
     valid = _valid_pixels(data, raw.mask)
+    if valid is not None:
+        np.copyto(data, 0.0, where=~valid)
+    valid = _without(valid, is_fill(data, valid))
     if raw.noise is None:
-        noise, flags = _estimated_noise(data, valid), Flag.NOISE_ESTIMATED
+        noise, valid = _estimated_noise(data, valid)
+        flags = Flag.NOISE_ESTIMATED
     else:
-        noise, valid = _given_noise(raw, factor, valid)
+        noise, valid = _given_noise(data, raw, factor, valid)
         flags = 0
     if valid is None:
         return Pixels(data, noise, None, flags)
@@ -97,18 +103,26 @@ def usable_pixels(raw, factor):
     return Pixels(data, noise, mask, flags | Flag.MASKED_PIXELS)
 
 
+def _without(valid, lost):
+    """Return which pixels are valid if some are lost; `None` stands for all and for none."""
+    if lost is None:
+        return valid
+    return ~lost if valid is None else valid & ~lost
+
+
 def _estimated_noise(data, valid):
-    """Return the noise estimated from the pixels."""
+    """Return the noise estimated from the pixels, and which are valid."""
     if valid is not None:
         np.copyto(data, 0.0, where=~valid)
     sigma = estimate_noise(data, None if valid is None else ~valid)
     if math.isnan(sigma):
         msg = 'there is no uncertainty, and the pixels vary too little to estimate one from them'
         raise ItemFault(Flag.BAD_NOISE, msg)
-    return sigma
+    lost = is_no_data(data, valid, sigma)
+    return (sigma, valid) if lost is None else _estimated_noise(data, _without(valid, lost))
 
 
-def _given_noise(raw, factor, valid):
+def _given_noise(data, raw, factor, valid):
     """Return the given noise, a map or one number, and which pixels are valid."""
     noise = raw.noise.std()
     if raw.noise.unit is not None:
@@ -119,15 +133,18 @@ def _given_noise(raw, factor, valid):
     with np.errstate(invalid='ignore'):
         lowest, highest = noise.min(), noise.max()
         # false if any is NaN
-        if lowest > 0 and highest < np.inf:
-            return float(lowest) if lowest == highest else noise, valid
-        good = (noise > 0) & (noise < np.inf)
-    if valid is not None:
-        good = good & valid
-    if not good.any():
-        msg = 'no pixel has a positive, finite noise'
-        raise ItemFault(Flag.BAD_NOISE, msg)
-    return noise, good
+        if not (lowest > 0 and highest < np.inf):
+            good = (noise > 0) & (noise < np.inf)
+            valid = good if valid is None else good & valid
+            if not valid.any():
+                msg = 'no pixel has a positive, finite noise'
+                raise ItemFault(Flag.BAD_NOISE, msg)
+    if lowest == highest:
+        noise = typical = float(lowest)
+    else:
+        valid = _without(valid, has_contradicting_noise(data, noise, valid))
+        typical = _typical_noise(noise, valid)
+    return noise, _without(valid, is_no_data(data, valid, typical))
 
 
 def even_noise(noise):
@@ -140,11 +157,13 @@ def even_noise(noise):
 def _typical_noise(noise, valid):
     """Return the median noise, of a sample of the pixels if they are many."""
     step = max(noise.size // 4096, 1)
-    values = noise.ravel()[::step][valid.ravel()[::step]]
+    values = noise.ravel()[::step]
+    if valid is not None:
+        values = values[valid.ravel()[::step]]
     return np.median(values if values.size else noise[valid])
 
 
-def position_of(position, shape, wcs=None):
+def position_of(position, shape, wcs=None, wcs_origin=(0, 0)):
     """Return the galaxy's position in pixels: that of the middle if none is given."""
     if position is None:
         ny, nx = shape
@@ -153,7 +172,7 @@ def position_of(position, shape, wcs=None):
         if wcs is None:
             msg = 'the position is a SkyCoord, but the cutout has no WCS'
             raise ItemFault(Flag.BAD_INPUT, msg, ValueError)
-        position = skycoord_to_pixel(position, wcs)
+        position = np.subtract(skycoord_to_pixel(position, wcs), wcs_origin)
     x, y = (float(v) for v in position)
     if not (math.isfinite(x) and math.isfinite(y)):
         msg = f'the position must be finite, got ({x:g}, {y:g})'

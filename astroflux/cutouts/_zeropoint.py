@@ -38,7 +38,7 @@ def zeropoint_in(meta):
         value = zeropoint_of(meta)
     try:
         return math.nan if value is None else _one(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, u.UnitsError):
         return math.nan
 
 

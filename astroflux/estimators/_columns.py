@@ -7,11 +7,23 @@ import numpy as np
 from astropy import units as u
 from scipy.special import ndtr, ndtri
 
-from astroflux.estimators._pretrained import detection_flags, messages_of_missed
+from astroflux.estimators._pretrained import (
+    DETECTION_FLAGS,
+    detection_flags,
+    messages_of_missed,
+)
 from astroflux.flags import MeasurementFlag as Flag
 from astroflux.networks.outputs import SHAPE
 
-__all__ = ['COLUMNS', 'Column', 'columns_of', 'flags_of', 'results_of', 'rise_by_uniform_prior']
+__all__ = [
+    'COLUMNS',
+    'FLAGS_SET',
+    'Column',
+    'columns_of',
+    'flags_of',
+    'results_of',
+    'rise_by_uniform_prior',
+]
 
 # A galaxy larger than any of the training is given about the largest radius
 # of the training: from this fraction of it on, the answer is suspect.
@@ -36,10 +48,11 @@ LARGEST_WIDTH = 5.0
 
 
 class Column(NamedTuple):
-    """What a column holds; the unit ``'flux'`` is that of the cutouts."""
+    """What a column holds, and how it is printed; the unit ``'flux'`` is that of the cutouts."""
 
     unit: u.UnitBase | str | None
     description: str
+    format: str = '.4g'
 
 
 def _shape_columns():
@@ -49,20 +62,22 @@ def _shape_columns():
         unit = u.pix if output.is_ln_of_pixels else None
         columns[output.column] = Column(unit, output.description)
         error = f'1-sigma error of {output.column}'
-        columns[f'{output.column}_err'] = Column(unit, error)
+        columns[f'{output.column}_err'] = Column(unit, error, '.2g')
     return columns
 
 
 # Beside those that every table has.
 COLUMNS = {
     'flux_uniform_prior': Column(
-        'flux', 'median of the flux if all fluxes were equally frequent, and not all ln(flux)'
+        'flux',
+        'median of the flux if all fluxes were equally frequent, and not all ln(flux)',
+        '.6g',
     ),
-    'flux_lower_95': Column('flux', 'lower end of the 95 % interval of the flux'),
-    'flux_upper_95': Column('flux', 'upper end of the 95 % interval of the flux'),
+    'flux_lower_95': Column('flux', 'lower end of the 95 % interval of the flux', '.6g'),
+    'flux_upper_95': Column('flux', 'upper end of the 95 % interval of the flux', '.6g'),
     **_shape_columns(),
     'n_neighbors': Column(
-        None, 'number of neighbors that the fit of the profile has taken into account'
+        None, 'number of neighbors that the fit of the profile has taken into account', '.0f'
     ),
     'neighbor_distance': Column(u.pix, 'distance of the nearest one of these; NaN if none'),
     'neighbor_light': Column(
@@ -148,6 +163,18 @@ def _galaxy_is_outside(answer, metadata):
     _, largest = metadata.get('half_light_radius_range') or (0.0, np.inf)
     return np.exp(answer.values['ln_radius']) > SUSPECT_RADIUS * largest
 
+
+# The same in words.
+FLAGS_SET = {
+    **DETECTION_FLAGS,
+    'NEIGHBOUR': 'the column ``neighbor_light`` is above 0.1',
+    'OUT_OF_RANGE': (
+        'the PSF is narrower or wider than those of the training, or the galaxy as large as the '
+        'largest of the training'
+    ),
+    'UNFAMILIAR': 'the column ``novelty`` is above 1',
+    'AMBIGUOUS': 'a brighter source is nearer than two FWHM of the PSF',
+}
 
 # When a further flag is set, from the answer and the metadata of the weights.
 FLAG_RULES = (

@@ -28,7 +28,33 @@ psf_fwhm : float or `~astropy.units.Quantity`, optional
 
 positions : array_like, optional
     ``(x, y)`` of the galaxy in pixels, counted from 0, or one pair per cutout. By
-    default the centre of the cutout.
+    default the centre of the cutout. Of one image, many positions may be given, and a stamp is
+    cut around each: an array ``(n, 2)`` or list of pairs, a `~astropy.coordinates.SkyCoord`, a
+    table, or a `~photutils.segmentation.SourceCatalog` or
+    `~photutils.segmentation.SegmentationImage`, which also masks the neighbors. See
+    :doc:`/fields`.
+
+stamp_size : int or array_like of int, optional
+    Side in pixels of the stamps around many positions of one image, or one for each. By
+    default three times the box of the source in the catalogue, and at least the 147 pixels
+    that the network sees.
+
+error : float, 2D array_like or `~astropy.units.Quantity`, optional
+    Noise (1 sigma) of the pixels, or an iterable with one per cutout. By default the
+    uncertainty of each cutout; without either, the noise is estimated from the pixels.
+
+mask : 2D array_like of bool, optional
+    `True` where a pixel is to be ignored, or an iterable with one per cutout; besides the
+    cutout's own mask.
+
+background : {'none', 'local'}, float, 2D array_like or Background2D, optional
+    The sky to subtract, or an iterable with one per cutout: ``'local'`` is the sigma-clipped
+    median of a frame at the edge of each stamp, whose error is added to that of the flux. By
+    default, the sky is taken to be subtracted.
+
+effective_gain : float, 2D array_like or `~astropy.units.Quantity`, optional
+    Electrons per unit of the cutouts. To be given if their noise is that of the sky alone: that
+    of the photons of the sources is added to it.
 
 noise_correlation : float, 2D array_like or 'estimate', optional
     How the noise is correlated between pixels, for all cutouts: by how much sums over

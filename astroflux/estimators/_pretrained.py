@@ -12,6 +12,7 @@ from astroflux.estimators.base import FluxEstimator
 from astroflux.flags import MeasurementFlag
 
 __all__ = [
+    'DETECTION_FLAGS',
     'DETECTION_SNR',
     'PretrainedFluxEstimator',
     'count_usable',
@@ -22,6 +23,13 @@ __all__ = [
 # Below this S/N of the best matched filter there is nothing to measure (a cutout of pure noise
 # stays below it in 98 of 100 cases).
 DETECTION_SNR = 2.5
+
+
+# when `detection_flags` sets them
+DETECTION_FLAGS = {
+    'STAMP_CROPPED': 'the cutout has more pixels than the method sees',
+    'NOT_DETECTED': 'the S/N of the best matched filter is below 2.5',
+}
 
 
 class PretrainedFluxEstimator(FluxEstimator):

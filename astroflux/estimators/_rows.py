@@ -5,6 +5,7 @@ import numpy as np
 from astropy import units as u
 
 from astroflux.cutouts._units import conversion_factor
+from astroflux.cutouts._zeropoint import in_other_unit
 from astroflux.estimators._sky_positions import SkyPositions
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 from astroflux.tables import FLUX_COLUMNS
@@ -15,7 +16,7 @@ FLUX_UNIT = 'flux'
 _LIMITS = FLUX_COLUMNS[2:]
 
 # what is told of a cutout, whether it was measured or not
-_OF_CUTOUTS = ('pixel_scale', 'x', 'y', 'zeropoint')
+_OF_CUTOUTS = ('pixel_scale', 'x', 'y', 'zeropoint', 'noise_ratio')
 
 # below this signal-to-noise ratio a row is flagged
 LOW_SNR = 5.0
@@ -43,6 +44,9 @@ class RowCollector:
     unit : `~astropy.units.UnitBase`
         Unit of the fluxes.
 
+    is_single : bool
+        Whether one cutout was asked for, rather than a list of them.
+
     catalog_column : str or None
         Name that the user's catalogue has for the ``id``.
     """
@@ -60,6 +64,7 @@ class RowCollector:
         self._has_limits = None
         self._unit = None
         self._first_unit = None
+        self.is_single = False
         self.catalog_column = None
         self.n_rows = 0
         self.messages = {}
@@ -154,8 +159,11 @@ class RowCollector:
         if self._has_limits is None:
             self._has_limits = other._has_limits
         for name, batches in other._batches.items():
-            is_flux = name in FLUX_COLUMNS or _is_flux(self._extra_units.get(name))
-            self._batches[name] += [batch * factor for batch in batches] if is_flux else batches
+            if name in FLUX_COLUMNS or _is_flux(self._extra_units.get(name)):
+                batches = [batch * factor for batch in batches]
+            elif name == 'zeropoint':
+                batches = [in_other_unit(batch, factor) for batch in batches]
+            self._batches[name] += batches
         self._sky.extend(other._sky)
         self._labels += other._labels
         self._identifiers += other._identifiers
@@ -199,6 +207,7 @@ class RowCollector:
             )
         if any(label is not None for label in self._labels):
             columns['name'] = np.array(['' if text is None else text for text in self._labels])
+        columns['noise_ratio'] = self.column('noise_ratio')
         scale = self.column('pixel_scale')
         measured = columns['flags'] & FATAL_FLAGS == 0
         scale_known = measured.any() and np.isfinite(scale[measured]).all()
@@ -222,6 +231,7 @@ def _told_of(cutouts):
                 cutout.position[0] + cutout.origin[0],
                 cutout.position[1] + cutout.origin[1],
                 cutout.zeropoint,
+                cutout.noise_ratio,
             )
             for cutout in cutouts
         ],

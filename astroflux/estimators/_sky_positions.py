@@ -33,7 +33,7 @@ class SkyPositions:
                 groups.setdefault(id(cutout.wcs), (cutout.wcs, [], []))
                 _, rows, positions = groups[id(cutout.wcs)]
                 rows.append(row)
-                positions.append(cutout.position)
+                positions.append(np.add(cutout.position, cutout.wcs_origin))
         for wcs, rows, positions in groups.values():
             x, y = np.array(positions, dtype=float).T
             try:

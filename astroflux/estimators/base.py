@@ -14,12 +14,14 @@ from sklearn.metrics import r2_score
 
 from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
+from astroflux.cutouts._catalog import is_catalog
 from astroflux.cutouts._items import is_single
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._magnitudes import Calibration
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._rows import RowCollector
+from astroflux.estimators._sky_error import with_sky_error
 from astroflux.flags import FATAL_FLAGS, decode_flags
 from astroflux.tables import build_meta, build_table
 
@@ -42,6 +44,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     - ``_extra_units``: dict of the names and units (or `None`) of its extra columns;
     - ``_descriptions``: dict of their names and what they hold, in a few words;
     - ``_formats``: dict of their names and how they are printed (``'.4g'``, without);
+    - ``_flags_set``: dict of the names of the flags that it sets and when, for the documentation;
     - ``_packages``: names of the packages whose versions go into ``meta``;
     - a constructor argument ``batch_size``: how many cutouts ``_measure_batch`` receives at
       most (one, without);
@@ -57,6 +60,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
     _extra_units = {}
     _descriptions = {}
     _formats = {}
+    _flags_set = {}
     _packages = ()
 
     @abstractmethod
@@ -134,7 +138,7 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         rows = self._collect(cutouts, progress=progress, **options)
         _warn_of_missing(rows)
         flux = u.Quantity(rows.column('flux'), rows.unit)
-        return flux[0] if is_single(cutouts) else flux
+        return flux[0] if rows.is_single else flux
 
     @share_docs
     @takes_cutout_options
@@ -288,7 +292,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             batch_size = int(self.batch_size)
         rows = RowCollector(self._extra_units)
         stream = iter_cutouts(cutouts, **options)
-        counts = {'total': count_cutouts(cutouts), 'unit': ' cutouts'}
+        rows.is_single = stream.single
+        counts = {'total': stream.n, 'unit': ' cutouts'}
         with progress_bar(desc='measure', progress=progress, **counts) as bar:
             while batch := list(islice(stream, batch_size)):
                 measurable = [
@@ -298,7 +303,9 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
                 ]
                 results = None
                 if measurable:
-                    results = self._measure_batch([batch[index] for index in measurable])
+                    usable = [batch[index] for index in measurable]
+                    results = self._measure_batch(usable)
+                    results = with_sky_error(self._measure_batch, usable, results)
                 rows.add(batch, measurable, results)
                 bar.update(len(batch))
         if not rows.n_rows:
@@ -361,6 +368,8 @@ def _describe(argument):
     """An argument of a call in a word, as it may be a large array."""
     if argument is None:
         return 'none'
+    if is_catalog(argument):
+        return type(argument).__name__
     if np.ndim(argument) == 0:
         return _plain(argument)
     shape = getattr(argument, 'shape', None)

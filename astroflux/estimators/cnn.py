@@ -10,7 +10,7 @@ from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._canvas import Canvases
 from astroflux.estimators._checks import POSITIVE, POSITIVE_INTEGER, check_values
-from astroflux.estimators._columns import COLUMNS
+from astroflux.estimators._columns import COLUMNS, FLAGS_SET
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._measurement import ProfileMethod
 from astroflux.estimators._options import takes_cutout_options
@@ -124,6 +124,8 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
 
     _extra_units = {name: column.unit for name, column in COLUMNS.items()}
     _descriptions = {name: column.description for name, column in COLUMNS.items()}
+    _formats = {name: column.format for name, column in COLUMNS.items()}
+    _flags_set = FLAGS_SET
     _packages = ('torch',)
 
     def __init__(

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 import astroflux
 from astroflux import decode_flags, estimators
 from astroflux.estimators import FluxEstimator, base
+from astroflux.estimators._options import CUTOUT_OPTIONS
 from astroflux.estimators.methods import ESTIMATOR_MODULES, KNOWN_METHODS
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
@@ -30,7 +31,7 @@ from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 ARGUMENTS = {'ApertureFluxEstimator': {'radius': 12.0}}
 TRAINED = ('CNNFluxEstimator', 'RegressionFluxEstimator')
 FACTORS = [1e-12, 1e-6, 3.7, 1e5, 1e12]
-BASE_COLUMNS = ['id', 'flux', 'flux_err', 'flux_lower', 'flux_upper', 'snr', 'flags']
+BASE_COLUMNS = ['id', 'x', 'y', 'flux', 'flux_err', 'snr', 'flags']
 
 
 @pytest.fixture(params=ESTIMATOR_MODULES)
@@ -194,6 +195,7 @@ def test_measure_columns(estimator, many):
     assert isinstance(table, QTable)
     assert len(table) == len(many)
     assert table.colnames[: len(BASE_COLUMNS)] == BASE_COLUMNS
+    assert {'flux_lower', 'flux_upper'} <= set(table.colnames)
     np.testing.assert_array_equal(table['id'], np.arange(len(many)))
     for name in ('flux', 'flux_err', 'flux_lower', 'flux_upper'):
         assert table[name].unit == u.nJy
@@ -209,7 +211,10 @@ def test_every_column_has_a_description(estimator, make_ccd):
     table = estimator.measure(make_ccd())
     for name in table.colnames:
         assert table[name].info.description, name
+        assert table[name].info.format or table[name].dtype.kind != 'f', name
     assert set(estimator._descriptions) == set(estimator._extra_units)
+    assert set(estimator._formats) <= set(estimator._extra_units)
+    assert table.pformat(max_width=100)[0].split()[: len(BASE_COLUMNS)] == BASE_COLUMNS
 
 
 def test_measure_one(estimator, make_ccd):
@@ -222,15 +227,12 @@ def test_meta(estimator, make_ccd):
     meta = estimator.measure(make_ccd(), psf_fwhm=4.0).meta
     assert meta['method'] == type(estimator).__name__
     assert set(meta['parameters']) == set(estimator.get_params())
-    assert meta['arguments'] == {
-        'psf': 'none',
-        'psf_fwhm': 4.0,
-        'positions': 'none',
-        'noise_correlation': 'none',
-    }
+    assert meta['arguments'] == dict.fromkeys(CUTOUT_OPTIONS, 'none') | {'psf_fwhm': 4.0}
+    assert {'psf', 'positions', 'noise_correlation'} < set(CUTOUT_OPTIONS)
+    assert 'zeropoint' not in CUTOUT_OPTIONS
     assert {'astroflux', 'astropy', 'numpy'} <= set(meta['versions'])
     assert meta['messages'] == {}
-    assert meta['date'].startswith('20')
+    assert meta['measured'][0].startswith('20')
 
 
 def test_table_can_be_written(estimator, many, tmp_path):
@@ -298,6 +300,25 @@ def bad_items():
             id='large PSF',
         ),
     ]
+
+
+def test_positions_on_one_image(estimator, make_ccd):
+    """Each is measured as in a stamp that is cut by hand."""
+    image = make_ccd((120, 170), centre=(60.3, 50.1))
+    image.data += make_ccd((120, 170), centre=(125.0, 70.0)).data
+    positions = [(60.3, 50.1), (500.0, 20.0), (125.0, 70.0)]
+    table = estimator.measure(image, positions=positions, stamp_size=61)
+    windows = [(30, 20), (95, 40)]
+    alone = estimator.measure(
+        [image[y0 : y0 + 61, x0 : x0 + 61] for x0, y0 in windows],
+        positions=[(30.3, 30.1), (30.0, 30.0)],
+    )
+    np.testing.assert_allclose(table['flux'][[0, 2]], alone['flux'], rtol=1e-6)
+    np.testing.assert_array_equal(table['flags'][[0, 2]], alone['flags'])
+    np.testing.assert_allclose(np.transpose([table['x'], table['y']]), positions)
+    assert np.isnan(table['flux'][1])
+    assert decode_flags(table['flags'])[1] == ('OFF_CENTRE', 'NO_PIXELS')
+    assert 'off the image' in table.meta['messages'][1]
 
 
 @pytest.mark.parametrize(('item', 'flag'), bad_items())

@@ -11,6 +11,7 @@ from astroflux.estimators._checks import NOT_NEGATIVE, numbers, one_of
 from astroflux.estimators.photometry._errors import error_growth
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
+    FINDER_FLAGS,
     IS_FINDER,
     KRON_DESCRIPTIONS,
     KRON_UNITS,
@@ -50,6 +51,11 @@ class AutoFluxEstimator(PhotometricFluxEstimator):
 
     _extra_units = KRON_UNITS
     _descriptions = KRON_DESCRIPTIONS
+    _flags_set = {
+        **FINDER_FLAGS,
+        'NEIGHBOUR': 'another source reaches into the aperture, or was split from the galaxy',
+        'OUT_OF_RANGE': 'the source or its aperture is cut off by the edge of the cutout',
+    }
     _checks = {
         'finder': IS_FINDER,
         'auto_params': numbers(2, 'two'),

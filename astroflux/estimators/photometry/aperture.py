@@ -50,6 +50,11 @@ class ApertureFluxEstimator(PhotometricFluxEstimator):
     <Quantity 499.8 adu>
     """
 
+    _flags_set = {
+        **PhotometricFluxEstimator._flags_set,
+        'NO_PIXELS': 'no good pixel is in the aperture',
+        'OUT_OF_RANGE': 'a part of the aperture is outside the cutout',
+    }
     _checks = {'background': one_of('none', 'annulus')}
 
     def __init__(self, *, radius=15.0, background='none', annulus=(30.0, 40.0)):

@@ -89,6 +89,7 @@ class PhotometricFluxEstimator(FluxEstimator):
     np.float64(961.0)
     """
 
+    _flags_set = {'FAILED': 'the method or its library gives an error for the pixels'}
     _packages = ('photutils',)
     _checks = {}
     _needs = None

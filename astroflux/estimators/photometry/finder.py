@@ -18,10 +18,11 @@ from astroflux.estimators._checks import (
     POSITIVE_INTEGER,
     check_values,
 )
-from astroflux.estimators.photometry.base import MeasurementError
+from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.flags import MeasurementFlag
 
 __all__ = [
+    'FINDER_FLAGS',
     'IS_FINDER',
     'Segments',
     'SourceFinder',
@@ -38,6 +39,13 @@ KRON_DESCRIPTIONS = {
     'kron_radius': 'Kron radius in units of the semimajor axis of the second moments',
     'semimajor_axis': 'semimajor axis of the aperture',
     'axis_ratio': 'minor over major axis of the aperture',
+}
+
+# the flags of methods that find the source first
+FINDER_FLAGS = {
+    **PhotometricFluxEstimator._flags_set,
+    'NEIGHBOUR': 'the segment of another source reaches into the aperture',
+    'NOT_DETECTED': 'no segment is within ``match_radius`` of the position',
 }
 
 # FWHM of the smoothing kernel, in pixels, when that of the PSF is unknown

@@ -10,7 +10,12 @@ from photutils.segmentation import SourceCatalog
 from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
-from astroflux.estimators.photometry.finder import IS_FINDER, SourceFinder, neighbor_flag
+from astroflux.estimators.photometry.finder import (
+    FINDER_FLAGS,
+    IS_FINDER,
+    SourceFinder,
+    neighbor_flag,
+)
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['CurveOfGrowthFluxEstimator']
@@ -97,6 +102,10 @@ class CurveOfGrowthFluxEstimator(PhotometricFluxEstimator):
         'max_radius': 'semimajor axis of the largest aperture',
         'axis_ratio': 'minor over major axis of the apertures',
         'extrapolation': 'total flux over that in the largest aperture, minus 1',
+    }
+    _flags_set = {
+        **FINDER_FLAGS,
+        'OUT_OF_RANGE': 'there is no line to extrapolate, or it adds more than half',
     }
     _checks = {
         'finder': IS_FINDER,

@@ -9,6 +9,7 @@ from astroflux.estimators._docs import share_docs
 from astroflux.estimators.photometry._errors import error_growth
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.estimators.photometry.finder import (
+    FINDER_FLAGS,
     IS_FINDER,
     KRON_DESCRIPTIONS,
     KRON_UNITS,
@@ -63,6 +64,7 @@ class KronFluxEstimator(PhotometricFluxEstimator):
 
     _extra_units = KRON_UNITS
     _descriptions = KRON_DESCRIPTIONS
+    _flags_set = FINDER_FLAGS
     _checks = {
         'finder': IS_FINDER,
         'kron_params': numbers(3, 'three'),

@@ -12,7 +12,12 @@ from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators.photometry._errors import error_growth
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
-from astroflux.estimators.photometry.finder import IS_FINDER, SourceFinder, neighbor_flag
+from astroflux.estimators.photometry.finder import (
+    FINDER_FLAGS,
+    IS_FINDER,
+    SourceFinder,
+    neighbor_flag,
+)
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['PetrosianFluxEstimator']
@@ -116,6 +121,7 @@ class PetrosianFluxEstimator(PhotometricFluxEstimator):
         'axis_ratio': 'minor over major axis of the galaxy, by its second moments',
         'concentration': '5 log10(r80 / r20)',
     }
+    _flags_set = {**FINDER_FLAGS, 'OUT_OF_RANGE': 'statmorph calls its measurement bad'}
     _checks = {
         'finder': IS_FINDER,
         'aperture': one_of('elliptical', 'circular'),

@@ -109,6 +109,13 @@ class SersicFluxEstimator(PhotometricFluxEstimator):
         'bulge_to_total': 'flux of the bulge over the total flux',
         'reduced_chi2': 'chi2 of the fit over its degrees of freedom',
     }
+    _formats = {'position_angle': '.1f'}
+    _flags_set = {
+        **PhotometricFluxEstimator._flags_set,
+        'NEIGHBOUR': 'another source is within three half-light radii',
+        'OUT_OF_RANGE': 'an index or a radius ends at its limit',
+        'NOT_DETECTED': 'the fitted profile has a S/N of 3 or less, or none is at the position',
+    }
     _packages = ('pyimfit', 'photutils')
     _needs = 'pyimfit'
     _checks = {'n_components': one_of(1, 2), 'n_starts': POSITIVE_INTEGER}

@@ -20,6 +20,7 @@ __all__ = [
     'FEATURES',
     'FILTER_SIGMAS',
     'Features',
+    'centroid_offset',
     'design',
     'join_features',
     'measure_features',
@@ -165,6 +166,39 @@ def _product(pixels, weights):
     # Trees jump at a threshold: the size of the batch, on which the last bits
     # of a matrix product depend, must not decide on which side a number is.
     return np.float32(pixels.astype(float) @ weights).astype(float)
+
+
+def centroid_offset(image, features):
+    """
+    Return how far from the middle the light of canvases has its centroid.
+
+    It is that of the light under the filter nearest to the best one, in units of its sigma: below
+    0.3 for galaxies that are in the middle, 0.5 to 1 if there is but the light of one beside it.
+
+    Parameters
+    ----------
+    image : `~numpy.ndarray`
+        Canvases, ``(n, 147, 147)``.
+    features : `Features`
+        What was measured on them.
+
+    Returns
+    -------
+    offset : `~numpy.ndarray`
+        ``(n,)``.
+    """
+    filters, _ = _filter_weights()
+    sigmas = np.array(FILTER_SIGMAS)
+    width = features.values[:, FEATURES.index('ln_width')]
+    nearest = np.argmin(np.abs(width[:, None] - np.log(sigmas)), axis=1)
+    pixels = np.arange(CANVAS_SIZE) - REACH
+    offset = np.empty(len(image))
+    for row, index in enumerate(nearest):
+        light = image[row] * filters[:, index].reshape(image.shape[1:])
+        along_x, along_y = light.sum(axis=0), light.sum(axis=1)
+        moment = np.hypot(along_x @ pixels, along_y @ pixels)
+        offset[row] = moment / (max(along_x.sum(), 1e-30) * sigmas[index])
+    return offset
 
 
 def join_features(parts):

@@ -12,6 +12,7 @@ from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import (
+    DETECTION_FLAGS,
     PretrainedFluxEstimator,
     count_usable,
     detection_flags,
@@ -19,7 +20,11 @@ from astroflux.estimators._pretrained import (
 )
 from astroflux.estimators._save import refuse_to_replace
 from astroflux.estimators.base import check_flux, count_cutouts, true_flux
-from astroflux.estimators.regression._features import join_features, measure_features
+from astroflux.estimators.regression._features import (
+    centroid_offset,
+    join_features,
+    measure_features,
+)
 from astroflux.estimators.regression._models import MODELS, train
 from astroflux.estimators.regression._training_table import (
     TrainingTable,
@@ -33,6 +38,11 @@ from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 __all__ = ['RegressionFluxEstimator']
 
 MINIMUM_FIT = 20
+
+# Where the centroid is farther from the middle, in units of the filter's sigma, the galaxy is
+# elsewhere; where the light is fainter than this, its centroid is noise.
+MOST_OFFSET = 0.5
+LEAST_SNR = 10.0
 
 
 class RegressionFluxEstimator(PretrainedFluxEstimator):
@@ -83,6 +93,11 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
     <Quantity 500. adu>
     """
 
+    _flags_set = {
+        **DETECTION_FLAGS,
+        'OFF_CENTRE': 'the light has its centroid elsewhere',
+        'OUT_OF_RANGE': 'the PSF is narrower or wider than those of the training',
+    }
     _packages = ('sklearn',)
     _source = 'training_table'
 
@@ -121,6 +136,8 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         snr = features.snr / growth
         lower, upper = flux * np.exp(-spread), flux * np.exp(spread)
         flags = self._flags(canvases, snr, table.metadata)
+        is_elsewhere = centroid_offset(canvases.image, features) > MOST_OFFSET
+        flags[is_elsewhere & (snr > LEAST_SNR)] |= int(MeasurementFlag.OFF_CENTRE)
         return {
             'flux': flux,
             'flux_err': (upper - lower) / 2,

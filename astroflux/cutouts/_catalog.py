@@ -1,0 +1,280 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Positions of many sources in one image, from whatever catalogue the user has of them."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.table import Row, Table
+from astropy.wcs import NoConvergence
+from astropy.wcs.utils import skycoord_to_pixel
+
+from astroflux.cutouts._told import amended
+
+__all__ = ['Sources', 'is_many', 'sources_of']
+
+# Names of columns, whatever their case, and the number of the first pixel. The first pair that a
+# table has is taken.
+_PIXELS = {
+    ('x', 'y'): 0,
+    ('x_centroid', 'y_centroid'): 0,
+    ('xcentroid', 'ycentroid'): 0,
+    ('x_center', 'y_center'): 0,
+    ('xcenter', 'ycenter'): 0,
+    ('x_fit', 'y_fit'): 0,
+    ('x_peak', 'y_peak'): 0,
+    ('xwin_image', 'ywin_image'): 1,
+    ('x_image', 'y_image'): 1,
+}
+_ANGLES = (
+    ('ra', 'dec'),
+    ('raj2000', 'dej2000'),
+    ('ra_icrs', 'de_icrs'),
+    ('alpha_j2000', 'delta_j2000'),
+)
+_IDENTIFIERS = ('label', 'id', 'source_id', 'object_id', 'objid', 'number')
+_BOX = ('bbox_xmin', 'bbox_xmax', 'bbox_ymin', 'bbox_ymax')
+
+_WANTED = 'pairs (x, y), a SkyCoord, a table, or a SourceCatalog or SegmentationImage of photutils'
+
+
+@dataclass(frozen=True)
+class Sources:
+    """
+    Sources in one image, in the order of the user's catalogue.
+
+    Attributes
+    ----------
+    x, y : `~numpy.ndarray`
+        Positions in 0-based pixels of the image; NaN where unknown.
+    identifiers : list or None
+        What the catalogue calls each.
+    catalog_column : str or None
+        Name of the catalogue's column that they are from, if it is not ``id``.
+    extents : `~numpy.ndarray` or None
+        Length of the longer side of the box about the pixels of each, in pixels.
+    segmentation : `~numpy.ndarray` or None
+        Whose pixel each is, by the identifier, or 0 for the sky: those of others are to be masked.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    identifiers: list | None = None
+    catalog_column: str | None = None
+    extents: np.ndarray | None = None
+    segmentation: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.x)
+
+
+def _of_photutils(positions, name):
+    """Return whether this is of a class of photutils, which is not imported for that."""
+    return isinstance(positions, getattr(sys.modules.get('photutils.segmentation'), name, ()))
+
+
+def _as_table(positions):
+    """Return any kind of table as one of astropy's; `None` if it is none."""
+    if isinstance(positions, Table):
+        return positions
+    if isinstance(positions, getattr(sys.modules.get('pandas'), 'DataFrame', ())):
+        return Table.from_pandas(positions)
+    if getattr(getattr(positions, 'dtype', None), 'names', None):
+        return Table(positions)
+    return None
+
+
+def is_catalog(positions):
+    """Return whether this is a catalogue, which says more than positions."""
+    return (
+        _of_photutils(positions, 'SourceCatalog')
+        or _of_photutils(positions, 'SegmentationImage')
+        or (not isinstance(positions, Row | np.void) and _as_table(positions) is not None)
+    )
+
+
+def is_many(positions):
+    """
+    Return whether ``positions`` are a list of them, or a catalogue, rather than one or none.
+
+    An iterator is not touched.
+    """
+    if positions is None or isinstance(positions, str | bytes | Mapping):
+        return False
+    if isinstance(positions, SkyCoord):
+        return not positions.isscalar
+    if is_catalog(positions):
+        return True
+    if isinstance(positions, np.ndarray) and positions.dtype.kind != 'O':
+        return positions.ndim > 1 or positions.size == 0
+    if isinstance(positions, list | tuple):
+        return not positions or np.ndim(positions[0]) > 0 or isinstance(positions[0], SkyCoord)
+    return isinstance(positions, Iterable) and not isinstance(positions, Row | np.void)
+
+
+def sources_of(positions, image, told):
+    """
+    Return the `Sources` that ``positions`` tell of in an image.
+
+    Parameters
+    ----------
+    positions : object
+        Of which `is_many` is true.
+    image : `~astroflux.cutouts._items.RawItem`
+        The image.
+    told : dict
+        What the call says of the whole image.
+
+    Raises
+    ------
+    TypeError, ValueError, `~astropy.units.UnitsError`
+        If they are none, or not of this image.
+    """
+    if _of_photutils(positions, 'SegmentationImage'):
+        sources = _of_segmentation(positions, image, told)
+    elif _of_photutils(positions, 'SourceCatalog'):
+        sources = _of_source_catalog(positions)
+    elif (table := None if isinstance(positions, SkyCoord) else _as_table(positions)) is not None:
+        sources = _of_table(table, image)
+    else:
+        sources = _of_pairs(positions, image)
+    if not len(sources):
+        msg = f'positions is empty: the {type(positions).__name__} has no source'
+        raise ValueError(msg)
+    return sources
+
+
+def _of_segmentation(segmentation, image, told):
+    from photutils.segmentation import SourceCatalog
+
+    if segmentation.shape != image.data.shape:
+        msg = (
+            f'the segmentation image has the shape {segmentation.shape}, the image has '
+            f'{image.data.shape}'
+        )
+        raise ValueError(msg)
+    if not segmentation.n_labels:
+        msg = 'positions is empty: the segmentation image has no source'
+        raise ValueError(msg)
+    # a sky would draw the centroids to the middle of the segments
+    sky = None if isinstance(told['background'], str) else told['background']
+    image = amended(image, mask=told['mask'], background=sky)
+    mask = None if image.mask is None else np.broadcast_to(image.mask, image.data.shape)
+    catalog = SourceCatalog(image.data, segmentation, mask=mask)
+    return replace(_of_source_catalog(catalog), segmentation=segmentation.data)
+
+
+def _of_source_catalog(catalog):
+    # one that was sliced to a single source has numbers instead of arrays
+    box = [np.atleast_1d(getattr(catalog, name)) for name in _BOX]
+    return Sources(
+        _numbers(np.atleast_1d(catalog.x_centroid)),
+        _numbers(np.atleast_1d(catalog.y_centroid)),
+        np.atleast_1d(catalog.label).tolist(),
+        'label',
+        _longer_side(*box),
+    )
+
+
+def _longer_side(xmin, xmax, ymin, ymax):
+    return np.maximum(_numbers(xmax) - _numbers(xmin), _numbers(ymax) - _numbers(ymin)) + 1
+
+
+def _of_table(table, image):
+    names = {name.lower(): name for name in reversed(table.colnames)}
+    identifier = next((names[name] for name in _IDENTIFIERS if name in names), None)
+    has_box = all(name in names for name in _BOX)
+    return Sources(
+        *_pixels_of(table, names, image),
+        None if identifier is None else _plain(table[identifier]),
+        None if identifier in (None, 'id') else identifier,
+        _longer_side(*(table[names[name]] for name in _BOX)) if has_box else None,
+    )
+
+
+def _pixels_of(table, names, image):
+    """Return the positions that a table has, in pixels."""
+    for pair, first in _PIXELS.items():
+        if all(name in names for name in pair):
+            x, y = (_numbers(table[names[name]], names[name]) for name in pair)
+            return x - first, y - first
+    coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
+    if len(coordinates) == 1 or 'sky_centroid' in coordinates:
+        name = 'sky_centroid' if 'sky_centroid' in coordinates else coordinates[0]
+        return _to_pixels(table[name], image)
+    for pair in _ANGLES:
+        if all(name in names for name in pair):
+            angles = [_numbers(table[names[name]], names[name], u.deg) for name in pair]
+            return _to_pixels(SkyCoord(*angles, unit=u.deg), image)
+    pixels = ', '.join('/'.join(pair) for pair in _PIXELS)
+    msg = (
+        f'the table has no positions: want the columns {pixels}, one SkyCoord, or '
+        f'{", ".join("/".join(pair) for pair in _ANGLES)}; got {table.colnames}'
+    )
+    raise ValueError(msg)
+
+
+def _of_pairs(positions, image):
+    if not isinstance(positions, np.ndarray | SkyCoord):
+        positions = list(positions)
+        if positions and all(isinstance(each, SkyCoord) for each in positions):
+            positions = SkyCoord(positions)
+    if isinstance(positions, SkyCoord):
+        if positions.ndim != 1:
+            msg = f'positions must be a SkyCoord of shape (n,), got the shape {positions.shape}'
+            raise ValueError(msg)
+        return Sources(*_to_pixels(positions, image))
+    try:
+        pairs = _numbers(positions).reshape(len(positions), -1 if len(positions) else 2)
+    except (TypeError, ValueError):
+        msg = f'positions for one image must be {_WANTED}'
+        raise ValueError(msg) from None
+    if pairs.shape[1] != 2:
+        msg = f'positions must have the shape (n, 2), got {np.shape(positions)}'
+        raise ValueError(msg)
+    return Sources(*pairs.T)
+
+
+def _numbers(column, name='positions', unit=u.pix):
+    """Return a column as plain float numbers in a unit, NaN where it is masked."""
+    own = getattr(column, 'unit', None)
+    if own is not None and own != u.dimensionless_unscaled:
+        column = u.Quantity(column) if not hasattr(column, 'to') else column
+        if not own.is_equivalent(unit):
+            msg = f'{name} must be in {unit}, got the unit {str(own)!r}'
+            raise u.UnitsError(msg)
+        column = column.to(unit)
+    column = getattr(column, 'value', column)
+    if hasattr(column, 'filled'):
+        column = column.astype(float).filled(np.nan)
+    return np.asarray(column, dtype=float)
+
+
+def _plain(column):
+    """Return identifiers as plain numbers or texts; `None` where there is none."""
+    values = np.ma.asarray(column)
+    if values.dtype.kind == 'S':
+        values = np.char.decode(values)
+    return values.tolist()
+
+
+def _to_pixels(sky, image):
+    """Return positions in the sky as pixels of the image, NaN where it has none."""
+    if image.wcs is None:
+        msg = 'the positions are in the sky, but the image has no WCS'
+        raise ValueError(msg)
+    try:
+        x, y = skycoord_to_pixel(sky, image.wcs)
+    except NoConvergence as exc:
+        # far from the image its distortion makes no sense
+        x, y = np.array(exc.best_solution).T
+        lost = np.union1d(*(np.array(rows, dtype=int) for rows in _lost_rows(exc)))
+        x[lost] = y[lost] = np.nan
+    return np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+
+
+def _lost_rows(exc):
+    return [[] if rows is None else rows for rows in (exc.divergent, exc.slow_conv)]

@@ -1,0 +1,124 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Pixels that hold nothing, in the ways in which images say so without a mask."""
+
+import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
+
+__all__ = ['has_contradicting_noise', 'is_fill', 'is_no_data']
+
+# As many pixels a side of the same value are a fill: the blank edge of a mosaic, or a saturated
+# core. Pixels beyond the edge of the image count as those at its edge.
+_BLOCK = 5
+_BEYOND = 2
+
+# In counts of few photons, or pixels digitized more coarsely than the noise, neighbors are equal
+# in a larger part of the image than this, and equal values say nothing.
+_MOST_EQUAL = 0.3
+
+# Nothing on the sky is so far below the other pixels, or so far above, in units of their scatter.
+_LOWEST, _HIGHEST = -1e3, 1e10
+_NORMAL_MEDIAN = 0.6744897501960817
+
+# Weights below a thousandth of the others' are what lossy compression leaves of zeros, and noise
+# above this is how maps of it mark what is not to be used.
+_LARGEST_NOISE = 30.0
+_SMALLEST_NOISE = 1e-3
+
+# Unless it is that of the photons of a bright source, which then stands out of it.
+_SNR_OF_PHOTONS = 3.0
+
+
+def is_fill(data, valid=None):
+    """
+    Return which pixels lie in blocks of equal values, or `None` if there are none.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        Image, shape ``(ny, nx)``.
+    valid : `~numpy.ndarray`, optional
+        Bool; which pixels can be used otherwise.
+
+    Returns
+    -------
+    fill : `~numpy.ndarray` or None
+        Bool. `None` as well if no valid pixel would be left.
+    """
+    equal = data[:, 1:] == data[:, :-1]
+    if np.count_nonzero(equal) < _BLOCK * (_BLOCK - 1 - _BEYOND):
+        return None
+    wide = np.pad(data, _BEYOND, mode='edge')
+    flat = maximum_filter(wide, _BLOCK) == minimum_filter(wide, _BLOCK)
+    # the filters are wrong where they reach over the edge of what they are given
+    inside = slice(_BLOCK // 2, -(_BLOCK // 2))
+    centers = np.zeros_like(flat)
+    centers[inside, inside] = flat[inside, inside]
+    fill = maximum_filter(centers, _BLOCK)[_BEYOND:-_BEYOND, _BEYOND:-_BEYOND]
+    rest = ~fill if valid is None else valid & ~fill
+    if not fill.any() or not rest.any():
+        return None
+    pairs = rest[:, 1:] & rest[:, :-1]
+    if np.count_nonzero(equal & pairs) > _MOST_EQUAL * np.count_nonzero(pairs):
+        return None
+    return fill
+
+
+def is_no_data(data, valid=None, noise=None):
+    """
+    Return which pixels have values that no sky has, or `None` if there are none.
+
+    Such as -3.4e38 or -32768, and 1e20.
+
+    Parameters
+    ----------
+    data : `~numpy.ndarray`
+        Image.
+    valid : `~numpy.ndarray`, optional
+        Bool; which pixels can be used otherwise.
+    noise : float, optional
+        Typical noise as stated.
+
+    Returns
+    -------
+    no_data : `~numpy.ndarray` or None
+        Bool.
+    """
+    values = data if valid is None else data[valid]
+    if noise is not None and values.min() > _LOWEST * noise and values.max() < _HIGHEST * noise:
+        return None
+    level = np.median(values)
+    with np.errstate(over='ignore'):
+        scatter = max(np.median(np.abs(values - level)) / _NORMAL_MEDIAN, noise or 0.0)
+        if not 0 < scatter < np.inf:
+            return None
+        # halved, as the difference may be larger than any number
+        part = (data / 2 - level / 2) / scatter
+        no_data = (part < _LOWEST / 2) | (part > _HIGHEST / 2)
+    return no_data if no_data.any() else None
+
+
+def has_contradicting_noise(data, noise, good):
+    """
+    Return which pixels have a noise that says that they hold nothing, or `None` if there are none.
+
+    Parameters
+    ----------
+    data, noise : `~numpy.ndarray`
+        Image and its noise.
+    good : `~numpy.ndarray` or None
+        Bool; which pixels have a positive, finite noise and can be used otherwise; `None` if all.
+
+    Returns
+    -------
+    contradicting : `~numpy.ndarray` or None
+        Bool.
+    """
+    values = noise if good is None else noise[good]
+    if values.max() <= _LARGEST_NOISE * values.min():
+        return None
+    # Of a sky that is darker than the sources; a quarter, as half of the pixels may be lost.
+    typical = np.quantile(values, 0.25)
+    with np.errstate(invalid='ignore'):
+        lost = (noise > _LARGEST_NOISE * typical) & (data < _SNR_OF_PHOTONS * noise)
+    lost |= noise < _SMALLEST_NOISE * typical
+    return lost if lost.any() else None
