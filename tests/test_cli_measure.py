@@ -91,8 +91,8 @@ def test_chunks_in_other_units(galaxies, small_chunks, tmp_path):
     assert flux.unit == u.mJy
     assert flux[2] == 1000 * flux[0]
     # magnitudes go with the units
-    files = [write_galaxy(tmp_path / f'{factor}.fits', unit=f'{factor} adu') for factor in (1, 10)]
-    measure(files[0], files[0], files[1], '-o', tmp_path / 'mag.ecsv', '--zeropoint', 27)
+    one, ten = (write_galaxy(tmp_path / f'{n}.fits', unit=f'{n} adu') for n in (1, 10))
+    measure(one, one, ten, '-o', tmp_path / 'mag.ecsv', '--zeropoint', 27)
     table = QTable.read(tmp_path / 'mag.ecsv')
     assert table['flux'][2] == 10 * table['flux'][0]
     assert table['mag'][2].value == pytest.approx(table['mag'][0].value)
