@@ -17,9 +17,9 @@ from astropy import units as u
 from report import rst_table
 from set_sources import LARGE
 from sets import SETS
-from tqdm import tqdm
 
 from astroflux import CNNFluxEstimator
+from astroflux._progress import progress_bar
 from astroflux.evaluation import flux_errors, summarize_by
 
 DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
@@ -31,7 +31,7 @@ def measure(sky_residual, n):
     simulation = replace(LARGE, sky_residual=sky_residual)
     pairs = [
         simulation.draw(np.random.default_rng([SEED, number]))
-        for number in tqdm(range(n), desc=f'sky residual {sky_residual:g}')
+        for number in progress_bar(range(n), desc=f'sky residual {sky_residual:g}')
     ]
     table = CNNFluxEstimator().measure([cutout for cutout, _ in pairs])
     flux = [truth['flux'] for _, truth in pairs] * u.adu

@@ -18,9 +18,9 @@ from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 from matplotlib.figure import Figure
 from report import rst_table
-from tqdm import tqdm
 
 from astroflux import CNNFluxEstimator
+from astroflux._progress import progress_bar
 from astroflux.evaluation.plots import plot_cutout
 from astroflux.flags import MeasurementFlag
 from astroflux.simulation import CutoutSimulation, GalaxyPopulation, PSFPopulation, get_survey
@@ -171,7 +171,7 @@ def main():
     figure = Figure(figsize=(10, 6.4), layout='constrained')
     axes = figure.subplots(3, 5).ravel()
     rows = []
-    for number, (title, (draw, familiar)) in enumerate(tqdm(KINDS.items(), desc='kinds')):
+    for number, (title, (draw, familiar)) in enumerate(progress_bar(KINDS.items(), desc='kinds')):
         table, example = measure(draw, arguments.n, number)
         unfamiliar = has(table, MeasurementFlag.UNFAMILIAR)
         any_flag = has(table, MeasurementFlag.UNFAMILIAR | MeasurementFlag.OUT_OF_RANGE)

@@ -26,8 +26,8 @@ from set_sources import (
     mask_pixels,
     withhold_psf,
 )
-from tqdm import tqdm
 
+from astroflux._progress import progress_bar
 from astroflux.cutouts import write_cutout
 from astroflux.evaluation import SNR_BINS, SimulatedSource
 from astroflux.simulation import (
@@ -185,7 +185,7 @@ def write_set(name, directory, n):
     directory.mkdir(parents=True, exist_ok=True)
     source = SETS[name].source(n)
     tables = []
-    for index in tqdm(range(n), desc=name):
+    for index in progress_bar(range(n), desc=name):
         (cutout,), truth = source.load(index, index + 1)
         file_name = f'{index:06d}.fits'
         write_cutout(cutout, directory / file_name, overwrite=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from report import rst_table
-from tqdm import tqdm
 
+from astroflux._progress import progress_bar
 from astroflux.evaluation import ImageModel, ln_flux_bound
 from astroflux.networks.pyramid import BLOCKS, CANVAS_SIZE, EXTENTS, tiles
 from astroflux.simulation import CutoutSimulation, GalaxyPopulation, Survey, get_survey
@@ -75,7 +75,7 @@ def ratios(simulation, n):
     """Return the bounds from tiles over those from pixels, of each galaxy and tiling."""
     all_tiles = [tiling(*arguments) for arguments in TILINGS.values()]
     rows = []
-    for index in tqdm(range(n)):
+    for index in progress_bar(range(n), desc='bounds'):
         cutout, truth = simulation.draw(np.random.default_rng([SEED, index]))
         model = ImageModel(truth, cutout.shape, simulation.survey.pixel_scale)
         noise = float(cutout.uncertainty.array[0, 0])

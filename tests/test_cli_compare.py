@@ -76,6 +76,8 @@ def test_simulated_dataset(tmp_path):
     assert 'bias [%]' in result.output
     again = QTable.read(tmp_path / 'report' / 'truth.ecsv')
     np.testing.assert_array_equal(again['flux'], truth['flux'])
+    # what was simulated is known, so its bound is
+    assert np.all(again['bound'] > 0)
 
 
 def test_simulate(tmp_path):

@@ -162,10 +162,10 @@ def _format_summary(comparison):
     """Lines of the summary for the terminal."""
     from astroflux.evaluation import compare_pairs, summarize_comparison
     from astroflux.evaluation._tables import terminal_lines
-    from astroflux.evaluation.summary import PAIR_COLUMNS, SUMMARY_COLUMNS
+    from astroflux.evaluation.summary import PAIR_COLUMNS, SUMMARY_COLUMNS, drop_empty_bins
 
     if comparison.truth is None:
         return terminal_lines(PAIR_COLUMNS, compare_pairs(comparison))
     by = 'snr' if comparison.knows_snr else None
     columns = [column for column in SUMMARY_COLUMNS if column.name != 'pull_scatter']
-    return terminal_lines(columns, summarize_comparison(comparison, by))
+    return terminal_lines(columns, drop_empty_bins(summarize_comparison(comparison, by)))

@@ -354,16 +354,6 @@ def _warn_of_missing(rows):
     warnings.warn(msg, AstropyUserWarning, stacklevel=4)
 
 
-def count_cutouts(cutouts):
-    """How many cutouts there are; `None` if that is not known before they are read."""
-    stack = getattr(cutouts, 'data', None)
-    if is_single(cutouts):
-        return 1
-    if np.ndim(stack) == 3:
-        return len(stack)
-    return len(cutouts) if hasattr(cutouts, '__len__') else None
-
-
 def _describe(argument):
     """An argument of a call in a word, as it may be a large array."""
     if argument is None:

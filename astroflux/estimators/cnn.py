@@ -17,7 +17,7 @@ from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import PretrainedFluxEstimator, count_usable
 from astroflux.estimators._save import refuse_to_replace
 from astroflux.estimators._study_network import StudyMethod
-from astroflux.estimators.base import check_flux, count_cutouts, true_flux
+from astroflux.estimators.base import check_flux, true_flux
 from astroflux.flags import FATAL_FLAGS
 from astroflux.networks.registry import default_weights
 
@@ -255,8 +255,8 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
             start = self._pretrained()
             name = f'{start.name}, fine-tuned'
         network = self._method(start).network_to_fit
-        counts = {'total': count_cutouts(cutouts), 'unit': ' cutouts'}
         stream = iter_cutouts(cutouts, **options)
+        counts = {'total': stream.n, 'unit': ' cutouts'}
         items = list(progress_bar(stream, desc='read', progress=progress, **counts))
         usable = np.array([not item.flags & FATAL_FLAGS for item in items], bool)
         count_usable(usable, MINIMUM_FIT)

@@ -15,6 +15,7 @@ from astroflux.evaluation.plots import plot_cutout, use_plain_log_ticks
 
 __all__ = [
     'MIN_GALAXIES',
+    'in_figure',
     'method_styles',
     'plot_binned_statistic',
     'plot_bound',
@@ -99,6 +100,12 @@ def _label_bins(ax, parameter):
     ax.set_xlabel('true S/N' if parameter.name == 'snr' else parameter.label)
 
 
+def in_figure(rows, statistic):
+    """Which rows of a summary a figure of a statistic shows."""
+    n_measured = np.nan_to_num(np.asarray(rows['n'] * rows['completeness'], float))
+    return (n_measured > MIN_GALAXIES - 0.5) & np.isfinite(np.asarray(rows[statistic], float))
+
+
 def plot_binned_statistic(ax, summary, statistic, parameter, styles):
     """
     Plot a statistic of several methods, in percent, in bins of a parameter.
@@ -113,8 +120,7 @@ def plot_binned_statistic(ax, summary, statistic, parameter, styles):
     }
     for i, (method, style) in enumerate(styles.items()):
         rows = summary[summary['method'] == method]
-        n_measured = np.nan_to_num(np.asarray(rows['n'] * rows['completeness']))
-        rows = rows[(n_measured > MIN_GALAXIES - 0.5) & np.isfinite(rows[statistic])]
+        rows = rows[in_figure(rows, statistic)]
         x = [places[low, high][i] for low, high in zip(rows['low'], rows['high'], strict=True)]
         ax.errorbar(
             x,

@@ -4,7 +4,7 @@
 import numpy as np
 from astropy.table import vstack
 
-from astroflux.evaluation._comparison_panels import MIN_GALAXIES
+from astroflux.evaluation._comparison_panels import MIN_GALAXIES, in_figure
 from astroflux.evaluation._page import page_figure
 from astroflux.evaluation._tables import page_table
 from astroflux.evaluation.comparison_plots import (
@@ -19,6 +19,7 @@ from astroflux.evaluation.summary import (
     PAIR_COLUMNS,
     SUMMARY_COLUMNS,
     compare_pairs,
+    drop_empty_bins,
     fluxes_by_method,
     labeled,
     median_fluxes,
@@ -48,19 +49,21 @@ def results_with_truth(comparison, styles):
         'n_outside': _count_outside(comparison),
         'snr_figure': None,
         'has_bound': False,
+        'no_bound': comparison.meta.get('no_bound'),
         'parameter_figures': figures,
         **_calibration(comparison, styles, summary if comparison.knows_snr else None),
     }
     if comparison.knows_snr:
         bounds = summarize_bound(comparison)
         content['has_bound'] = bool(np.any(bounds['n'] > 0))
-        content['snr_figure'] = page_figure(
-            'by_snr',
-            binned_figure(summary, PARAMETERS['snr'], styles, bounds=bounds),
-            alt=f'Two panels against true S/N: bias, and scatter, of {comparison.label_text}. '
-            'The numbers are in the summary table.',
-            caption='Bias and scatter of ln flux in bins of true S/N, with bootstrap errors.',
-        )
+        if in_figure(summary, 'bias').any():
+            content['snr_figure'] = page_figure(
+                'by_snr',
+                binned_figure(summary, PARAMETERS['snr'], styles, bounds=bounds),
+                alt=f'Two panels against true S/N: bias, and scatter, of {comparison.label_text}. '
+                'The numbers are in the summary table.',
+                caption='Bias and scatter of ln flux in bins of true S/N, with bootstrap errors.',
+            )
     return tables, content
 
 
@@ -78,6 +81,8 @@ def _by_parameters(comparison, styles):
     figures, tables = [], []
     for parameter in _other_parameters(comparison):
         rows = summarize_comparison(comparison, parameter.name, snr_min=snr_min)
+        if not in_figure(rows, 'bias').any():
+            continue
         figures.append(
             page_figure(
                 f'by_{parameter.name}',
@@ -136,6 +141,8 @@ def _calibration(comparison, styles, summary):
         'nominal coverage, of all measurements with an error. On the grey line it is as it '
         'should be; below, the errors are too small, above, too large.'
     )
+    if summary is not None and not in_figure(summary, 'coverage_68').any():
+        summary = None
     if summary is not None:
         alt += ' A second panel has the 68 % interval against true S/N.'
         caption += (
@@ -150,6 +157,7 @@ def _calibration(comparison, styles, summary):
 def _summary_table(comparison, summary):
     """The summary as a table on the page."""
     # Bin by bin, so that the methods stand below each other.
+    summary = drop_empty_bins(summary)
     bin_by_bin = summary[np.argsort(summary['low'], kind='stable')]
     of_bins = 'in bins of true S/N' if comparison.knows_snr else 'on all cutouts'
     return page_table(
@@ -180,17 +188,18 @@ def results_without_truth(comparison, styles):
         fluxes = fluxes_by_method(comparison)
         median = median_fluxes(fluxes)
         ln_ratios = np.log((fluxes / median).value)
-        content['differences_figure'] = page_figure(
-            'differences',
-            differences_figure(
-                median.value,
-                dict(zip(comparison.labels, ln_ratios, strict=True)),
-                styles,
-                unit=str(fluxes.unit),
-            ),
-            alt='A panel per method with ln(flux / median of the methods) against that median, '
-            f'of {comparison.label_text}. The numbers are in the tables.',
-            caption='Fluxes over the median of the methods. Triangles at the edge lie beyond it; '
-            'the black line is the running median.',
-        )
+        if np.isfinite(median).sum() >= MIN_GALAXIES:
+            content['differences_figure'] = page_figure(
+                'differences',
+                differences_figure(
+                    median.value,
+                    dict(zip(comparison.labels, ln_ratios, strict=True)),
+                    styles,
+                    unit=str(fluxes.unit),
+                ),
+                alt='A panel per method with ln(flux / median of the methods) against that median, '
+                f'of {comparison.label_text}. The numbers are in the tables.',
+                caption='Fluxes over the median of the methods. Triangles at the edge lie beyond '
+                'it; the black line is the running median.',
+            )
     return {'summary.ecsv': pairs}, content

@@ -2,13 +2,14 @@
 """What the page about a comparison says with truth and without: methods, speed, flags, cases."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 
 from astroflux.evaluation._numbers import MISSING, error_text, number_text, with_unit
-from astroflux.evaluation._page import PAGE_DPI, page_figure
+from astroflux.evaluation._page import PAGE_DPI, Cell, Column, PageTable, Row, page_figure
 from astroflux.evaluation._tables import TableColumn, page_table
 from astroflux.evaluation.comparison_plots import extreme_case_figure, speed_figure
 from astroflux.evaluation.parameters import PARAMETERS
@@ -20,10 +21,14 @@ __all__ = [
     'facts_of',
     'flag_meanings',
     'flags_table',
+    'fluxes_table',
     'gallery_of',
     'methods_table',
     'speed_of',
 ]
+
+# So many cutouts can be looked at one by one.
+FEW_CUTOUTS = 12
 
 METHOD = TableColumn('label', 'method', 'text')
 METHOD_COLUMNS = (
@@ -53,6 +58,54 @@ def methods_table(comparison):
             }
         )
     return page_table('The methods, and how many cutouts they measured.', METHOD_COLUMNS, rows)
+
+
+def fluxes_table(comparison):
+    """Tell what each method measured on each cutout; `None` if these are many."""
+    rows = comparison.measurements
+    cutouts = np.asarray(rows['cutout'], int)
+    if len(np.unique(cutouts)) > FEW_CUTOUTS:
+        return None
+    unit = u.Quantity(rows['flux']).unit
+    names, cells = {}, {}
+    for row in rows:
+        value, error = (float(u.Quantity(row[name]).value) for name in ('flux', 'flux_err'))
+        names[row['cutout']] = _cutout_name(row['cutout'], row['name'])
+        cells[row['method'], row['cutout']] = _value_cell(error_text(value, error), value)
+    known = _what_is_known(comparison.truth, unit)
+    lines = [
+        Row(
+            [Cell(names[cutout])]
+            + [
+                _value_cell(number_text(column[cutout], 4), column[cutout])
+                for column in known.values()
+            ]
+            + [cells.get((method, cutout), Cell(MISSING)) for method in comparison.labels]
+        )
+        for cutout in sorted(names)
+    ]
+    heads = [*known, *comparison.labels.values()]
+    return PageTable(
+        with_unit('Fluxes and their errors', f'[{unit}]' if str(unit) else '') + '.',
+        [Column('cutout', is_number=False), *map(Column, heads)],
+        lines,
+    )
+
+
+def _value_cell(text, value):
+    return Cell(text, value if np.isfinite(value) else None)
+
+
+def _what_is_known(truth, unit):
+    """Columns of the truth that stand beside the fluxes, by their heads."""
+    if truth is None:
+        return {}
+    columns = {'true flux': u.Quantity(truth['flux']).to_value(unit)}
+    if 'snr' in truth.colnames:
+        columns['true S/N'] = np.asarray(truth['snr'], float)
+    if 'bound' in truth.colnames:
+        columns['smallest error possible [%]'] = 100 * np.asarray(truth['bound'], float)
+    return {head: [float(value) for value in values] for head, values in columns.items()}
 
 
 def _flag_counts(comparison):
@@ -102,19 +155,22 @@ def speed_of(comparison, styles):
 def gallery_of(comparison):
     """Show the worst cases of each method: its label, and their figures and facts as text."""
     has_truth = comparison.truth is not None
-    gallery = []
+    gallery, images = [], {}
     for i, (method, label) in enumerate(comparison.labels.items(), 1):
         cases = []
         for k, case in enumerate(comparison.extremes.get(method, ()), 1):
             facts = _case_facts(case, has_truth)
-            figure = page_figure(
+            # a cutout that is hard for one method is hard for others
+            if case.cutout not in images:
+                images[case.cutout] = page_figure(
+                    '', extreme_case_figure(case), alt='', caption='', dpi=PAGE_DPI
+                )
+            alt = f'Cutout {facts["name"]}, as {label} measured it. {_masked(case)} '
+            figure = replace(
+                images[case.cutout],
                 # numbered, as two names may differ only in what a file name cannot hold
-                f'worst_{i:02d}_{_slug(method)}_{k:02d}',
-                extreme_case_figure(case),
-                alt=f'Cutout {_case_name(case)}, as {label} measured it. {_masked(case)} '
-                + _verdict(facts['ratio'], has_truth),
-                caption='',
-                dpi=PAGE_DPI,
+                name=f'worst_{i:02d}_{_slug(method)}_{k:02d}',
+                alt=' '.join((alt + _verdict(facts['ratio'], has_truth)).split()),
             )
             cases.append({'figure': figure, **facts})
         gallery.append({'label': label, 'cases': cases})
@@ -145,7 +201,7 @@ def _case_facts(case, has_truth):
     if np.isfinite(bound := case.details.get('bound', np.nan)):
         details['smallest error possible'] = with_unit(number_text(100 * bound), '%')
     return {
-        'name': _case_name(case),
+        'name': _cutout_name(case.cutout, case.name),
         'measured': with_unit(error_text(flux, flux_err), unit),
         'reference_label': 'true' if has_truth else 'median',
         'reference': with_unit(number_text(reference, 4), unit),
@@ -156,12 +212,12 @@ def _case_facts(case, has_truth):
     }
 
 
-def _case_name(case):
-    if not case.name:
-        return str(case.cutout)
+def _cutout_name(number, name):
+    if not name:
+        return str(number)
     # the folder of a file would fill the caption; the tables have it
-    is_file = case.name.lower().endswith(('.fits', '.gz', '.fz'))
-    return f'{case.cutout} ({Path(case.name).name if is_file else case.name})'
+    is_file = name.lower().endswith(('.fits', '.gz', '.fz'))
+    return f'{number} ({Path(name).name if is_file else name})'
 
 
 def _masked(case):

@@ -145,6 +145,10 @@ def _assemble(plan, labels, parts, extremes, workers):
     truth = None
     if parts[0]['truth'] is not None:
         truth = vstack([part['truth'] for part in parts], metadata_conflicts='silent')
+    # told only where it is missed
+    no_bound = {}
+    if truth is not None and plan.source.no_bound:
+        no_bound = {'no_bound': plan.source.no_bound}
     return Comparison(
         title=plan.source.title,
         labels={name: labels.get(name, name) for name in plan.methods},
@@ -163,6 +167,7 @@ def _assemble(plan, labels, parts, extremes, workers):
             'limits': plan.limits,
             'psf_fwhm': _psf_fwhm_text(plan.keywords['psf_fwhm']),
             'noise_correlation': _noise_correlation_text(plan.keywords['noise_correlation']),
+            **no_bound,
             'workers': workers,
             'versions': {'astroflux': __version__, **packages},
             'date': datetime.now(UTC).isoformat(timespec='seconds'),

@@ -4,18 +4,24 @@
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from astropy.nddata import StdDevUncertainty
 from astropy.table import QTable, Table
 
+from astroflux.cutouts import CutoutReadError, read_cutout
 from astroflux.evaluation.information import ImageModel, ln_flux_bound
 from astroflux.evaluation.neighbors import scene_bounds
 from astroflux.evaluation.parameters import derive_parameters
 from astroflux.simulation import CutoutSimulation, SceneSimulation
-from astroflux.simulation.dataset import TRUTH_NAME, add_units
+from astroflux.simulation.dataset import TRUTH_NAME, add_units, simulation_of
 
 __all__ = ['CutoutSource', 'DatasetSource', 'FileSource', 'ListSource', 'SimulatedSource']
+
+# Columns of the truth: with and without what the population tells of a galaxy beforehand.
+BOUNDS = ('bound', 'bound_without_prior')
 
 
 class CutoutSource(ABC):
@@ -26,9 +32,12 @@ class CutoutSource(ABC):
     ----------
     title : str
         What the cutouts are, for people.
+    no_bound : str
+        Why the bound of the galaxies is not known, for people; empty if it is.
     """
 
     title = ''
+    no_bound = 'they come without the simulation that drew them'
 
     @property
     def settings(self):
@@ -123,7 +132,16 @@ class FileSource(ListSource):
 
     def __init__(self, paths):
         paths = [Path(path) for path in paths]
-        super().__init__(paths, title=f'{len(paths)} files')
+        super().__init__(paths, title=_title_of(paths))
+
+
+def _title_of(paths):
+    """Say which files they are: the name of one, or how many of which folder."""
+    if len(paths) == 1:
+        return paths[0].name
+    folders = {path.resolve().parent for path in paths}
+    where = f'of {folders.pop().name}' if len(folders) == 1 else f'of {len(folders)} folders'
+    return f'{len(paths)} files {where}'
 
 
 class DatasetSource(CutoutSource):
@@ -134,6 +152,9 @@ class DatasetSource(CutoutSource):
     ----------
     directory : path-like
         Its folder.
+    with_bound : bool, optional
+        Whether to compute the information bound of each galaxy, as `SimulatedSource` does. It
+        needs GalSim, and a table of truth that has kept its simulation.
 
     Raises
     ------
@@ -143,7 +164,7 @@ class DatasetSource(CutoutSource):
         If the table lacks the column ``file_name`` or ``flux``.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory, *, with_bound=True):
         self.directory = Path(directory)
         path = self.directory / TRUTH_NAME
         if not path.is_file():
@@ -154,12 +175,23 @@ class DatasetSource(CutoutSource):
             msg = f'{path} lacks the columns {sorted(missing)}; it has {truth.colnames}'
             raise ValueError(msg)
         self._truth = derive_parameters(truth)
+        self._simulation = None
+        if not with_bound:
+            self.no_bound = 'it was not asked for'
+        elif find_spec('galsim') is None:
+            self.no_bound = 'it needs GalSim, which is not installed'
+        elif simulation := simulation_of(truth):
+            self._simulation, self.no_bound = simulation, ''
         self.title = f'{len(truth)} simulated galaxies of {self.directory.name}'
 
     @property
     def settings(self):
         """The folder."""
-        return {**super().settings, 'directory': str(self.directory.resolve())}
+        return {
+            **super().settings,
+            'directory': str(self.directory.resolve()),
+            'with_bound': not self.no_bound,
+        }
 
     def __len__(self):
         return len(self._truth)
@@ -167,7 +199,29 @@ class DatasetSource(CutoutSource):
     def load(self, start, stop):
         """Return the paths, and their truth."""
         rows = self._truth[start:stop]
-        return [self.directory / name for name in rows['file_name']], rows
+        paths = [self.directory / name for name in rows['file_name']]
+        if self._simulation is not None:
+            bounds = [
+                _bounds_of_file(path, row, self._simulation)
+                for path, row in zip(paths, rows, strict=True)
+            ]
+            for name, values in zip(BOUNDS, np.transpose(bounds), strict=True):
+                rows[name] = values
+        return paths, rows
+
+
+def _bounds_of_file(path, truth, simulation):
+    """Return the bounds for the pixels of a file, NaN if it cannot be read."""
+    try:
+        cutout = read_cutout(path)
+    except CutoutReadError:
+        # measuring it will say what is wrong
+        return np.nan, np.nan
+    if isinstance(simulation, SceneSimulation):
+        cutout.meta = {'sources': QTable.read(path, hdu='SOURCES')}
+    # without units, as it was drawn
+    truth = {name: getattr(truth[name], 'value', truth[name]) for name in truth.colnames}
+    return _bounds(cutout, truth, simulation)
 
 
 class SimulatedSource(CutoutSource):
@@ -206,6 +260,7 @@ class SimulatedSource(CutoutSource):
         self.seed = seed
         self.alter = alter
         self.with_bound = with_bound
+        self.no_bound = '' if with_bound else 'it was not asked for'
         self.title = title or f'{n} simulated galaxies'
 
     def __len__(self):
@@ -253,22 +308,22 @@ class SimulatedSource(CutoutSource):
         for index in range(start, stop):
             cutout, truth = self.draw(index)
             if self.with_bound:
-                truth = {**truth, **_bounds(cutout, truth, self.simulation_of(index))}
+                bounds = _bounds(cutout, truth, self.simulation_of(index))
+                truth = truth | dict(zip(BOUNDS, bounds, strict=True))
             cutouts.append(cutout)
             rows.append(truth)
         return cutouts, derive_parameters(add_units(Table(rows)))
 
 
 def _bounds(cutout, truth, simulation):
+    """Return the bounds with and without what the population tells of the galaxy."""
     survey = simulation.survey
     model = ImageModel(truth, cutout.shape, survey.pixel_scale)
     if isinstance(simulation, SceneSimulation):
-        bounds = scene_bounds(model, cutout, truth, simulation)
-    else:
-        noise = cutout.uncertainty.array
-        options = {'mask': cutout.mask, 'sky_error': simulation.sky_residual * survey.noise}
-        bounds = tuple(
-            ln_flux_bound(model, noise, population=population, **options)
-            for population in (simulation.galaxies, None)
-        )
-    return dict(zip(('bound', 'bound_without_prior'), bounds, strict=True))
+        return scene_bounds(model, cutout, truth, simulation)
+    noise = cutout.uncertainty.represent_as(StdDevUncertainty).array
+    options = {'mask': cutout.mask, 'sky_error': simulation.sky_residual * survey.noise}
+    return tuple(
+        ln_flux_bound(model, noise, population=population, **options)
+        for population in (simulation.galaxies, None)
+    )

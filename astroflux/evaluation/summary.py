@@ -23,6 +23,7 @@ __all__ = [
     'SPEED_COLUMNS',
     'SUMMARY_COLUMNS',
     'compare_pairs',
+    'drop_empty_bins',
     'fluxes_by_method',
     'labeled',
     'median_fluxes',
@@ -135,6 +136,11 @@ def summarize_comparison(
         table.add_column(np.full(len(table), method), name='method', index=0)
         tables.append(table)
     return describe(vstack(tables), SUMMARY_COLUMNS)
+
+
+def drop_empty_bins(summary):
+    """Return the rows of `summarize_comparison` of bins in which any method was given a galaxy."""
+    return summary[np.isin(summary['low'], summary['low'][summary['n'] > 0])]
 
 
 def summarize_bound(comparison, by='snr', *, edges=None, snr_min=None):

@@ -38,6 +38,6 @@ def find_device(name):
     if device is None or (device.index or 0) >= found.get(device.type, 0):
         names = [f'{kind}:{index}' for kind, n in found.items() for index in range(n)]
         known = ', '.join(repr(text) for text in ('auto', *found, *names[1:]))
-        msg = f'device {str(name)!r} is not there; available are {known}'
+        msg = f'device {name!r} is not there; available are {known}'
         raise ValueError(msg)
     return device

@@ -112,6 +112,7 @@ def refine(
         optimiser, learning_rate, total_steps=epochs * steps_per_epoch, pct_start=0.1
     )
     history = []
+    judged_by = ['loss', 'validation_loss'] if n_validation else ['loss']
     for epoch in range(1, epochs + 1):
         network.train()
         if trained_before:
@@ -129,10 +130,11 @@ def refine(
             'validation_loss': _validate(network.eval(), stamps, held_out, batch_size),
             'kept': False,
         }
-        if not math.isfinite(row['loss']):
+        if not all(math.isfinite(row[name]) for name in judged_by):
+            losses = ', '.join(f'{name} {row[name]}' for name in judged_by)
             msg = (
-                f'the training failed in epoch {epoch}: its loss is {row["loss"]}; a learning rate '
-                f'below {learning_rate:g} may help'
+                f'the training failed in epoch {epoch}: {losses}; a learning rate below '
+                f'{learning_rate:g} may help'
             )
             raise ValueError(msg)
         history.append(row)

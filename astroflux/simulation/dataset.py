@@ -3,7 +3,7 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from astropy import units as u
@@ -15,13 +15,25 @@ from astroflux._table_files import write_table
 from astroflux._work import refuse_other_settings, write_whole
 from astroflux.cutouts import write_cutout
 from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
+from astroflux.simulation.population import GalaxyPopulation, PSFPopulation
+from astroflux.simulation.sky import SkyPopulation
+from astroflux.simulation.sky_scene import SceneSimulation
+from astroflux.simulation.surveys import Survey
 
-__all__ = ['write_dataset']
+__all__ = ['simulation_of', 'write_dataset']
 
 TRUTH_NAME = 'truth.ecsv'
 # One line per finished cutout: what a resumed run goes on from.
 PROGRESS_NAME = 'truth.csv'
 SETTINGS_NAME = 'settings.json'
+
+# What a simulation is made of, by the names of its attributes.
+PARTS = {
+    'survey': Survey,
+    'galaxies': GalaxyPopulation,
+    'psfs': PSFPopulation,
+    'sky': SkyPopulation,
+}
 
 UNITS = {
     'flux': u.adu,
@@ -115,6 +127,31 @@ def write_dataset(
     table.meta = {**settings, 'astroflux_version': __version__}
     write_table(table, directory / TRUTH_NAME, overwrite=True)
     return table
+
+
+def simulation_of(truth):
+    """
+    Return the simulation that drew a data set, `None` if its table does not tell.
+
+    Parameters
+    ----------
+    truth : `~astropy.table.QTable`
+        What `write_dataset` returned, or wrote to ``truth.ecsv``.
+    """
+    for kind in (CutoutSimulation, SceneSimulation):
+        names = {field.name for field in fields(kind)}
+        # of a simulation of any other kind there is more, or less
+        if names == {*truth.meta} - {'seed', 'astroflux_version'}:
+            return kind(**{name: _part(name, truth.meta[name]) for name in names})
+    return None
+
+
+def _part(name, value):
+    """Make an attribute of a simulation from what its settings have of it."""
+    if isinstance(value, dict):
+        return PARTS[name](**{inner: _part(inner, item) for inner, item in value.items()})
+    # tuples were kept as lists
+    return tuple(value) if isinstance(value, list) else value
 
 
 def add_units(table):

@@ -19,7 +19,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.stats import mad_std
 from astropy.table import Table
 from matplotlib.figure import Figure
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from astroflux import CNNFluxEstimator
 from astroflux.evaluation import flux_errors, summarize_by

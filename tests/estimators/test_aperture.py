@@ -117,7 +117,7 @@ def test_unsaveable_parameter_leaves_the_file(tmp_path):
     path = tmp_path / 'aperture.json'
     path.write_text('before')
     with pytest.raises(TypeError, match='a parameter of type object cannot be saved'):
-        ApertureFluxEstimator(radius=object()).save(path)
+        ApertureFluxEstimator(radius=object()).save(path, overwrite=True)
     assert path.read_text() == 'before'
 
 

@@ -2,8 +2,11 @@
 """What is the network's own; the contract is in test_contract.py."""
 
 import copy
+import io
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 from itertools import pairwise
 
 import numpy as np
@@ -26,6 +29,7 @@ from astroflux.networks import (
     available_weights,
     default_weights,
     load_weights,
+    refine,
     save_weights,
 )
 from astroflux.networks.pyramid import CANVAS_SIZE
@@ -637,6 +641,20 @@ def test_pickle_of_a_used_estimator_is_small(make_ccd):
 # -- fit ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('device', ['gpu', 'cuda:7', 'meta', 'cpu:3', None])
+def test_device_that_is_not_there(make_ccd, device):
+    estimator = CNNFluxEstimator('nonsense', device=device)
+    for call in (estimator.predict, estimator.measure, estimator.weight_map):
+        with pytest.raises(ValueError, match=f"device {device!r} is not there; .* 'auto', 'cpu'"):
+            call('no_such_file.fits')
+
+
+def test_device_by_itself_is_there(make_ccd):
+    ccd = make_ccd()
+    flux = CNNFluxEstimator(device='auto').predict(ccd)
+    np.testing.assert_allclose(flux.value, CNNFluxEstimator().predict(ccd).value, rtol=1e-4)
+
+
 @pytest.fixture(scope='module')
 def lesson(make_ccd):
     """Galaxies whose stated flux is 1.3 times what the pretrained network says."""
@@ -695,3 +713,97 @@ def test_fit_refuses(lesson):
         estimator.fit(ccds, flux.value * u.adu)
     with pytest.raises(ValueError, match='at least 2 usable cutouts, got 1 of 1'):
         estimator.fit(ccds[:1], flux[:1])
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({'epochs': 0}, r'^epochs must be a positive integer, got 0'),
+        ({'batch_size': 0}, r'^batch_size must be a positive integer, got 0'),
+        ({'learning_rate': 0.0}, r'^learning_rate must be positive, got 0\.0'),
+        ({'learning_rate': math.nan}, r'^learning_rate must be positive, got nan'),
+        ({'validation_fraction': 1}, r'^validation_fraction must be at least 0 and less .* got 1'),
+        ({'validation_fraction': -0.1}, r'^validation_fraction must be at least 0 .* got -0\.1'),
+        ({'device': 'gpu'}, r"^device 'gpu' is not there; available are 'auto', 'cpu'"),
+    ],
+)
+def test_fit_refuses_parameters_before_it_reads(parameters, message):
+    def cutouts():
+        pytest.fail('a cutout was read')
+        yield
+
+    with pytest.raises(ValueError, match=message):
+        CNNFluxEstimator(**parameters).fit(cutouts(), [1.0])
+
+
+def test_validation_leaves_some_to_train_on(lesson):
+    ccds, flux = lesson
+    estimator = CNNFluxEstimator(validation_fraction=0.9)
+    with pytest.raises(ValueError, match=r'=0\.9 leaves 1 of 12 usable cutouts to train on'):
+        estimator.fit(ccds, flux)
+
+
+def test_training_that_diverges(lesson, monkeypatch):
+    ccds, flux = lesson
+    with pytest.raises(ValueError, match=r'failed in epoch \d: loss nan; .* below 1e\+08 may'):
+        CNNFluxEstimator(epochs=9, learning_rate=1e8).fit(ccds, flux)
+    monkeypatch.setattr(refine, '_validate', lambda *arguments: math.nan)
+    with pytest.raises(ValueError, match=r'failed in epoch 1: loss \d.*, validation_loss nan; '):
+        CNNFluxEstimator(epochs=1, validation_fraction=0.2).fit(ccds, flux)
+
+
+def test_history_without_validation(lesson):
+    ccds, flux = lesson
+    estimator = CNNFluxEstimator(epochs=4, learning_rate=1e-3).fit(ccds, flux)
+    history = estimator.history_
+    assert history['epoch'].tolist() == [1, 2, 3, 4]
+    assert history['loss'][-1] < history['loss'][0]
+    assert history['learning_rate'][-1] < history['learning_rate'][0]
+    assert np.isnan(history['validation_loss']).all()
+    assert history['kept'].tolist() == [False, False, False, True]
+    assert history.meta == {'n_fitted': 12, 'n_validated': 0}
+
+
+def test_best_epoch_of_a_validation_is_kept(lesson, tmp_path, monkeypatch):
+    ccds, flux = lesson
+    trained, validated, seen, losses = set(), set(), [], iter([3.0, 1.0, 2.0])
+
+    def step(network, stamps, rows, optimiser):
+        trained.update(rows)
+        return one_step(network, stamps, rows, optimiser)
+
+    def validate(network, stamps, rows, batch_size):
+        validated.update(rows)
+        seen.append(copy.deepcopy(network.state_dict()))
+        return next(losses)
+
+    one_step = refine._one_step
+    monkeypatch.setattr(refine, '_one_step', step)
+    monkeypatch.setattr(refine, '_validate', validate)
+    estimator = CNNFluxEstimator(epochs=3, validation_fraction=0.3).fit(ccds, flux)
+    history = estimator.history_
+    assert history['validation_loss'].tolist() == [3, 1, 2]
+    assert history['kept'].tolist() == [False, True, False]
+    assert history.meta == {'n_fitted': 8, 'n_validated': 4}
+    assert len(validated) == 4
+    assert trained == {*range(12)} - validated
+    path = tmp_path / 'kept.safetensors'
+    estimator.save(path)
+    kept = load_weights(path)
+    assert kept.metadata['n_validated'] == 4
+    name = 'join.first.weight'
+    changed = [not torch.equal(kept.network.state_dict()[name], epoch[name]) for epoch in seen]
+    assert changed == [True, False, True]
+
+
+def test_loss_and_epoch_are_told(lesson):
+    ccds, flux = lesson
+    estimator = CNNFluxEstimator(epochs=2, validation_fraction=0.25)
+    with redirect_stderr(io.StringIO()) as stream:
+        estimator.fit(ccds, flux, progress=True)
+    (line,) = [text for text in stream.getvalue().splitlines() if text.startswith('fit: ')]
+    last = estimator.history_[-1]
+    assert line.startswith('fit: 18/18')
+    assert (
+        f'epoch=2, loss={last["loss"]:.3g}, validation_loss={last["validation_loss"]:.3g}' in line
+    )

@@ -21,8 +21,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 import astroflux
-from astroflux import decode_flags, estimators
-from astroflux.estimators import FluxEstimator, base
+from astroflux import _progress, decode_flags, estimators
+from astroflux.estimators import FluxEstimator
 from astroflux.estimators._options import CUTOUT_OPTIONS
 from astroflux.estimators.methods import ESTIMATOR_MODULES, KNOWN_METHODS
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
@@ -344,8 +344,10 @@ def test_all_bad(estimator):
     table = estimator.measure([bad, bad])
     assert np.all(np.isnan(table['flux']))
     assert table['flux'].unit == u.nJy
-    assert np.isnan(estimator.predict(bad))
-    assert estimator.predict(bad).isscalar
+    with pytest.warns(AstropyUserWarning, match='1 of 1 cutouts was not measured: '):
+        flux = estimator.predict(bad)
+    assert np.isnan(flux)
+    assert flux.isscalar
 
 
 def test_nan_if_and_only_if_fatal(estimator, many, make_ccd):
@@ -436,10 +438,10 @@ def test_progress(estimator, make_ccd, monkeypatch):
     with redirect_stderr(io.StringIO()) as stream:
         estimator.measure(stack, progress=True)
     assert '3/3' in stream.getvalue()
-    # without a wish, the bar appears only if the call takes long
+    # without a wish, it is told only if the call takes long
     cases = ((True, 1e6, '3/3'), (False, 0, ''), (None, 1e6, ''), (None, 0, '3/3'))
     for progress, delay, expected in cases:
-        monkeypatch.setattr(base, '_PROGRESS_DELAY', delay)
+        monkeypatch.setattr(_progress, 'LOG_INTERVAL', delay)
         with redirect_stderr(io.StringIO()) as stream:
             estimator.measure(ccds, progress=progress)
         assert expected in stream.getvalue()
@@ -530,6 +532,45 @@ def test_flux_must_match(estimator, many, method):
         call(many, truth[:-1] * u.nJy)
     with pytest.raises(ValueError, match='positive and finite'):
         call(many, -truth * u.nJy)
+
+
+def test_every_long_call_tells_its_progress(estimator, many):
+    if hasattr(estimator, 'epochs'):
+        estimator.set_params(epochs=1)
+    n = 6 if type(estimator).__name__ != 'RegressionFluxEstimator' else 24
+    cutouts, truth = many * (n // 6), np.tile(1500.0 * 1.5 ** np.arange(6), n // 6) * u.nJy
+    for call in (estimator.predict, estimator.score, estimator.fit):
+        arguments = [cutouts] if call == estimator.predict else [cutouts, truth]
+        with redirect_stderr(io.StringIO()) as stream:
+            call(*arguments, progress=True)
+        assert f'{n}/{n}' in stream.getvalue()
+    with redirect_stderr(io.StringIO()) as stream:
+        estimator.fit(cutouts, truth, progress=False)
+    assert stream.getvalue() == ''
+
+
+def test_predict_says_what_is_missing(estimator, make_ccd, tmp_path):
+    cutouts = [make_ccd(), tmp_path / 'no_such_file.fits', np.zeros((61, 3))]
+    with pytest.warns(
+        AstropyUserWarning,
+        match=r'^2 of 3 cutouts were not measured: 1 UNREADABLE, 1 BAD_INPUT; measure\(\) says',
+    ) as record:
+        flux = estimator.predict(cutouts)
+    # once a call, and of the line that called
+    assert [warning.filename for warning in record] == [__file__]
+    np.testing.assert_array_equal(np.isnan(flux), [False, True, True])
+    # the table says it itself
+    assert len(estimator.measure(cutouts).meta['messages']) == 2
+
+
+def test_save_replaces_only_if_told(estimator, tmp_path):
+    path = tmp_path / 'estimator'
+    path.write_text('of another')
+    with pytest.raises(OSError, match=r"/estimator' exists; overwrite=True replaces it"):
+        estimator.save(path)
+    assert path.read_text() == 'of another'
+    estimator.save(path, overwrite=True)
+    assert type(type(estimator).load(path)) is type(estimator)
 
 
 def test_save_and_load(estimator, many, tmp_path):

@@ -9,6 +9,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from photutils.aperture import CircularAperture, aperture_photometry
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 
 from astroflux import RegressionFluxEstimator, decode_flags
@@ -20,7 +21,7 @@ from astroflux.estimators.regression._features import (
     design,
     measure_features,
 )
-from astroflux.estimators.regression._models import MODELS, train
+from astroflux.estimators.regression._models import MODELS, _bin_edges, _Boosting, train
 from astroflux.estimators.regression._training_table import (
     TrainingTable,
     achievable_scatter,
@@ -184,6 +185,31 @@ def test_intervals_hold_their_share(table):
     covered = np.abs(ln_ratio - unseen.target) < half_width
     # 68 % of 200 are 137 +- 7
     assert 0.55 < covered.mean() < 0.82
+
+
+def test_boosting_is_that_of_scikit_learn():
+    rng = np.random.default_rng(3)
+    # so few values that scikit-learn bins them without weights, some not known, and a constant
+    columns = rng.integers(0, 200, (600, 3)).astype(float)
+    columns[::7, 0], columns[:, 2] = np.nan, 1
+    target = np.nan_to_num(columns[:, 0]) + columns[:, 1] ** 2
+    weight = rng.uniform(0.1, 3, len(target))
+    options = {'max_iter': 20, 'max_features': 0.5, 'random_state': 0}
+    ours, theirs = (
+        kind(**options).fit(columns, target, weight).predict(columns)
+        for kind in (_Boosting, HistGradientBoostingRegressor)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_bins_have_equal_weight():
+    rng = np.random.default_rng(4)
+    column, weight = rng.normal(size=20_000), rng.uniform(0.1, 3, 20_000)
+    column[:100] = np.nan
+    numbers = np.searchsorted(_bin_edges(column, weight), column[100:])
+    of_bins = np.bincount(numbers, weights=weight[100:])
+    assert len(of_bins) == 255
+    np.testing.assert_allclose(of_bins, of_bins.mean(), rtol=0.05)
 
 
 def test_training_is_repeatable(table):

@@ -20,7 +20,7 @@ from astroflux.evaluation import (
     summarize_by,
 )
 from astroflux.flags import FATAL_FLAGS
-from astroflux.simulation import CutoutSimulation
+from astroflux.simulation import CutoutSimulation, GalaxyPopulation, SceneSimulation
 
 
 class RoundGalaxies(CutoutSource):
@@ -299,8 +299,11 @@ def test_labels(comparison):
 
 
 def test_progress(capsys):
-    compare_methods(RoundGalaxies(4), METHODS, chunk_size=2)
+    compare_methods(RoundGalaxies(4), METHODS, chunk_size=2, progress=True)
     assert '4/4' in capsys.readouterr().err
+    # by itself it is told where the work takes long
+    compare_methods(RoundGalaxies(4), METHODS, chunk_size=2)
+    assert capsys.readouterr().err == ''
 
 
 def test_nothing_to_compare():
@@ -393,6 +396,42 @@ def test_dataset(tmp_path):
     np.testing.assert_array_equal(comparison.truth['flux'], truth['flux'])
     rows = comparison.of_method('aperture')
     assert np.all(np.isfinite(rows['ln_error'][truth['snr'] > 50]))
+
+
+@pytest.mark.parametrize('kind', [CutoutSimulation, SceneSimulation])
+def test_dataset_has_the_bounds_of_its_simulation(kind, tmp_path):
+    pytest.importorskip('galsim')
+    from astroflux.simulation import write_dataset
+
+    simulation = kind(shape=(41, 41), galaxies=GalaxyPopulation(snr=(20, 200)), sky_residual=0.1)
+    write_dataset(tmp_path, 3, simulation, seed=5, progress=False)
+    expected = SimulatedSource(3, simulation, seed=5).load(0, 2)[1]
+    (tmp_path / '000002.fits').write_text('not FITS')
+    source = DatasetSource(tmp_path)
+    assert source.no_bound == ''
+    truth = source.load(0, 3)[1]
+    for name in ('bound', 'bound_without_prior'):
+        np.testing.assert_allclose(truth[name][:2], expected[name], rtol=1e-5)
+        assert np.isnan(truth[name][2])
+
+
+def test_dataset_without_a_bound(tmp_path, monkeypatch):
+    QTable({'file_name': ['a.fits'], 'flux': [1.0]}).write(tmp_path / 'truth.ecsv')
+    source = DatasetSource(tmp_path)
+    assert source.no_bound == 'they come without the simulation that drew them'
+    assert 'bound' not in source.load(0, 1)[1].colnames
+    monkeypatch.setattr('astroflux.evaluation.sources.find_spec', lambda name: None)
+    assert 'GalSim' in DatasetSource(tmp_path).no_bound
+    assert 'not asked for' in DatasetSource(tmp_path, with_bound=False).no_bound
+
+
+def test_titles_of_files(tmp_path):
+    for names, title in (
+        (['a/x.fits'], 'x.fits'),
+        (['a/x.fits', 'a/y.fits'], '2 files of a'),
+        (['a/x.fits', 'b/x.fits'], '2 files of 2 folders'),
+    ):
+        assert FileSource([tmp_path / name for name in names]).title == title
 
 
 def test_not_a_dataset(tmp_path):

@@ -315,7 +315,7 @@ def test_page_with_truth(path, comparison):
     # S/N, seven other parameters, calibration, speed, and four cases of four methods
     assert len(page.images) == 10 + 16
     text = ' '.join(page.text)
-    assert 'Made-up galaxies' in text
+    assert 'Comparison of 4 methods on Made-up galaxies' in text
     assert comparison.meta['call'] in text
     assert 'versions: photutils' in text
     assert 'Too few errors to show, or none: Aperture 3 FWHM.' in text
@@ -396,6 +396,42 @@ def test_one_method_one_cutout(make, tmp_path, comparison):
     one.meta = {}
     page = check_page(write_report(one, tmp_path / 'none'))
     assert 'nothing to compare it with' in ' '.join(page.text)
+
+
+def test_few_cutouts_are_told_one_by_one(make, tmp_path):
+    labels = {'cnn': 'CNN', 'kron': 'Kron'}
+    few = make(labels, n=4, n_of={'kron': 3}, n_worst=1)
+    few.meta['no_bound'] = 'GalSim is not installed'
+    few.truth['snr'] = [10.0, 50, 50, 50]
+    few.truth['bound'] = np.nan
+    path = write_report(few, tmp_path / 'truth')
+    page = check_page(path)
+    text = ' '.join(page.text)
+    # no figures but that of the speed and a case of each method
+    assert len(page.images) == 3
+    assert 'No bin of S/N has 5 measured galaxies' in text
+    assert 'No method gave enough errors to show' in text
+    assert 'not known for these galaxies: GalSim is not installed' in text
+    (fluxes,) = [t for t in page.tables if t['caption'].startswith('Fluxes and')]
+    heads, *rows = ([cell[0] for cell in row] for row in fluxes['rows'])
+    assert heads[-2:] == ['CNN', 'Kron']
+    assert len(rows) == 4
+    assert float(fluxes['rows'][2][-2][1]) == few.of_method('cnn')['flux'][1].value
+    # the slow method was not given the last one
+    assert rows[3][-1] == '\N{EN DASH}'
+    (summary,) = [t for t in page.tables if t['caption'].startswith('Errors of')]
+    assert {row[1][0] for row in summary['rows'][1:]} == {
+        '5\N{EN DASH}20',
+        '20\N{EN DASH}100',
+    }
+    few.truth = None
+    page = check_page(write_report(few, tmp_path / 'none'))
+    assert 'too few for a figure' in ' '.join(page.text)
+    assert not (tmp_path / 'none' / 'figures' / 'differences.png').exists()
+
+
+def test_many_cutouts_are_not_told_one_by_one(path):
+    assert not [t for t in check_page(path).tables if t['caption'].startswith('Fluxes and')]
 
 
 def fail(comparison, method):

@@ -41,6 +41,7 @@ window.addEventListener('load', () => {
     ...[...document.querySelectorAll('dd')].map((entry) => entry.clientWidth)
   );
   found.windowWidth = window.innerWidth;
+  found.background = getComputedStyle(document.body).backgroundColor;
   found.resources = performance.getEntriesByType('resource')
     .map((entry) => entry.name).filter((name) => !name.startsWith('data:'));
   found.clicks = [];
@@ -111,7 +112,7 @@ class Found(HTMLParser):
             self.text += data
 
 
-def look(html, folder, *, width=1200):
+def look(html, folder, *, width=1200, options=()):
     """Open the page in a browser, and return what the scripts found."""
     for place, script in (('<head>', EARLY), ('</body>', LATE)):
         assert html.count(place) == 1
@@ -131,6 +132,7 @@ def look(html, folder, *, width=1200):
         '--disable-sync',
         f'--user-data-dir={folder / "profile"}',
         f'--window-size={width},900',
+        *options,
         '--virtual-time-budget=5000',
         '--dump-dom',
         page.as_uri(),
@@ -194,6 +196,13 @@ def test_page(request, tmp_path, fixture, width, n_images):
         check_sorting(click)
     # not all of them were sorted before
     assert any(click['before'] != click['first'] for click in found['clicks'] if click['isNumber'])
+
+
+def test_dark(truthless, tmp_path):
+    html = write_report(truthless, tmp_path / 'report').read_text(encoding='utf-8')
+    assert look(html, tmp_path)['background'] == 'rgb(255, 255, 255)'
+    dark = look(html, tmp_path, options=['--blink-settings=preferredColorScheme=0'])
+    assert dark['background'] == 'rgb(22, 24, 27)'
 
 
 def test_faults_are_noticed(truthless, tmp_path):

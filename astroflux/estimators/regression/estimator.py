@@ -19,7 +19,7 @@ from astroflux.estimators._pretrained import (
     messages_of_missed,
 )
 from astroflux.estimators._save import refuse_to_replace
-from astroflux.estimators.base import check_flux, count_cutouts, true_flux
+from astroflux.estimators.base import check_flux, true_flux
 from astroflux.estimators.regression._features import (
     centroid_offset,
     join_features,
@@ -184,8 +184,8 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
         self._check_model()
         check_values({'batch_size': POSITIVE_INTEGER}, self)
         flux = true_flux(flux, y)
-        counts = {'total': count_cutouts(cutouts), 'unit': ' cutouts'}
         stream = iter_cutouts(cutouts, **options)
+        counts = {'total': stream.n, 'unit': ' cutouts'}
         stream = iter(progress_bar(stream, desc='fit', progress=progress, **counts))
         parts, scales, usable, unit = [], [], [], None
         while batch := list(islice(stream, self.batch_size)):
