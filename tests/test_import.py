@@ -45,6 +45,18 @@ def test_no_network_is_loaded_without_need(module, name):
     assert run(code) == '[]'
 
 
+def test_network_loads_what_it_needs_when_it_measures():
+    # an import costs less than that of torch alone; scikit-learn and pandas never measure
+    heavy = ('torch', 'sklearn', 'pandas', 'photutils', 'scipy.optimize', 'scipy.signal')
+    begin = 'import sys; from astroflux import CNNFluxEstimator; estimator = CNNFluxEstimator(); '
+    loaded = f'print([n for n in {heavy} if n in sys.modules])'
+    assert run(begin + loaded) == '[]'
+    measure = (
+        'import numpy as np; estimator.predict(np.random.default_rng(0).normal(size=(40, 40)));'
+    )
+    assert run(begin + measure + loaded) == "['torch']"
+
+
 def test_names():
     assert set(astroflux.__all__) <= set(dir(astroflux))
     for name in astroflux.__all__:

@@ -5,10 +5,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts load at first use
 from astropy import units as u
-from scipy.ndimage import maximum_filter, uniform_filter
-from scipy.optimize import brentq
-from scipy.signal import convolve
 
 from astroflux.cutouts._noise import clipped_scatter
 
@@ -70,7 +68,7 @@ class NoiseCorrelation:
             line = _line(extent)[None]
             return _growth_of_sum(np.ones((1, _BLOCK)), line) ** 2 - growth
 
-        line = _line(brentq(excess, *_EXTENTS))
+        line = _line(scipy.optimize.brentq(excess, *_EXTENTS))
         return cls(np.outer(line, line), growth)
 
     def sum_growth(self, weights):
@@ -85,7 +83,7 @@ class NoiseCorrelation:
 def _growth_of_sum(weights, kernel):
     """Return the scatter of a weighted sum of correlated noise over that of white noise."""
     # what each pixel of the white noise adds to the sum
-    shares = convolve(weights, kernel[::-1, ::-1])
+    shares = scipy.signal.convolve(weights, kernel[::-1, ::-1])
     power = np.sum(np.square(weights)) * np.sum(np.square(kernel))
     return math.sqrt(np.sum(np.square(shares)) / power)
 
@@ -212,7 +210,7 @@ def noise_growth(image, mask=None):
         if sums.are_few:
             return math.nan
         detected = sums.values > np.median(sums.blank) + _SOURCE * clipped_scatter(sums.blank)
-        found = good & ~maximum_filter(detected, _BLOCK)
+        found = good & ~scipy.ndimage.maximum_filter(detected, _BLOCK)
         if np.array_equal(found, blank):
             break
         blank = found
@@ -252,4 +250,4 @@ class _Sums:
 
 
 def _block_sums(values):
-    return uniform_filter(values.astype(float), _BLOCK, mode='constant') * _BLOCK**2
+    return scipy.ndimage.uniform_filter(values.astype(float), _BLOCK, mode='constant') * _BLOCK**2

@@ -22,8 +22,8 @@ from astroflux.flags import MeasurementFlag
 __all__ = ['ItemFault', 'RawItem', 'is_single', 'is_stack', 'unpack', 'unpack_stack']
 
 _ACCEPTED = (
-    'CCDData, NDData, Cutout2D, Quantity, 2-d array or path of a FITS file, an iterable of these, '
-    'or a 3-d stack'
+    'CCDData, NDData, Cutout2D, Quantity, 2-d array, path of a FITS file or CutoutFile, an '
+    'iterable of these, or a 3-d stack'
 )
 _LABEL_KEYS = ('id', 'name', 'OBJECT')
 

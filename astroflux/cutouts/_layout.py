@@ -3,8 +3,6 @@
 
 import re
 
-import numpy as np
-
 from astroflux.cutouts._planes import role_of
 
 __all__ = ['ContentError', 'find_image', 'pixels_of', 'plane_index', 'roles_of']
@@ -117,7 +115,7 @@ def plane_index(cube, plane):
 
 def pixels_of(hdu, index=None):
     """
-    Return the image of an HDU in native byte order, axes of length 1 dropped.
+    Return the image of an HDU as it is in the file, axes of length 1 dropped.
 
     Of a cube, the plane of that index.
     """
@@ -127,6 +125,4 @@ def pixels_of(hdu, index=None):
         # So numpy says that the file has fewer pixels than its header.
         raise EOFError from exc
     data = data.reshape(_axes(hdu))
-    if data.ndim == 3 and index is not None and index < len(data):
-        data = data[index]
-    return np.array(data, dtype=data.dtype.newbyteorder('='))
+    return data[index] if data.ndim == 3 and index is not None and index < len(data) else data

@@ -108,9 +108,9 @@ def iter_cutouts(
     ----------
     cutouts : object
         One cutout (`~astropy.nddata.CCDData`, `~astropy.nddata.NDData`,
-        `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, 2-d array, or
-        the path of a FITS file), any iterable of them, or a 3-d stack of shape
-        ``(n, ny, nx)``. Sides of 8 pixels or more; never modified.
+        `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, 2-d array, the
+        path of a FITS file, or a `~astroflux.cutouts.CutoutFile`), any iterable
+        of them, or a 3-d stack of shape ``(n, ny, nx)``. Sides of 8 pixels or more; never modified.
     psf : 2-d array, or one for each cutout, optional
         PSF image; instead of the cutout's own ``psf``.
     psf_fwhm : float, `~astropy.units.Quantity`, or one for each cutout, optional

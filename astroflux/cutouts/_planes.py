@@ -6,7 +6,7 @@ import re
 import numpy as np
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-__all__ = ['MaskPlaneError', 'is_noise', 'mask_of', 'role_of', 'std_of']
+__all__ = ['MaskPlaneError', 'is_noise', 'mask_of', 'native', 'role_of', 'std_of']
 
 # Planes whose pixel values cannot be used. The planes CR and INTRP are not
 # among them: in a coadd they say that one of the exposures was repaired, and
@@ -60,14 +60,19 @@ class MaskPlaneError(ValueError):
 
 def role_of(hdu):
     """Return what an HDU says that it is; `None` if it does not."""
-    header = hdu.header
-    name = header.get('EXTTYPE') or hdu.name
-    role = _ROLES.get(str(name).strip().upper())
+    role = _ROLES.get(hdu.name.upper())
+    if role is None:
+        role = _ROLES.get(str(hdu.header.get('EXTTYPE')).strip().upper())
     if role in _POWERS or role == 'weight':
         for key, roles in _STATED.items():
-            if key in header:
-                role = roles.get(header[key], role)
+            if key in hdu.header:
+                role = roles.get(hdu.header[key], role)
     return role
+
+
+def native(array):
+    """Return a copy of pixels, in the byte order of the machine rather than the file's."""
+    return np.array(array, dtype=array.dtype.newbyteorder('='))
 
 
 def is_noise(role, weight):
@@ -79,7 +84,7 @@ def std_of(array, role):
     """Return a noise plane as standard deviations, of float64 if it is of another kind."""
     power = _POWERS.get(role, -2)
     if power == 1:
-        return array
+        return native(array)
     with np.errstate(invalid='ignore', divide='ignore'):
         root = np.sqrt(array, dtype=float)
         return root if power == 2 else np.divide(1, root, out=root)
@@ -99,8 +104,15 @@ def mask_of(array, role, header, telescope, asked):
         undefined = ~np.isfinite(array)
         array = np.where(undefined, 0, array)
     bits = _bits(array, role, header, telescope, asked)
-    bad = array != 0 if bits is None else array.astype(np.int64) & bits != 0
+    bad = array != 0 if bits is None else _has_bits(array, bits)
     return bad if undefined is None else bad | undefined
+
+
+def _has_bits(array, bits):
+    # Unsigned, as the highest bit is one like the others.
+    array = array.astype(np.int64) if array.dtype.kind == 'f' else array
+    unsigned = array.dtype.str.replace('i', 'u')
+    return array.view(unsigned) & (bits & np.iinfo(unsigned).max) != 0
 
 
 def _bits(array, role, header, telescope, asked):

@@ -5,7 +5,7 @@ import math
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.optimize import least_squares
+import scipy  # its parts load at first use
 
 __all__ = ['PSFImage', 'fwhm_of_image', 'known_psf']
 
@@ -122,6 +122,8 @@ def _moffat_fwhm(psf, guess):
     start = [1.2, 0.0, 0.0, math.log(guess), math.log(2.0)]
     if values.size < len(start):
         return math.nan
-    fit = least_squares(residual, start, method='lm', max_nfev=200, xtol=1e-5, ftol=1e-6)
+    fit = scipy.optimize.least_squares(
+        residual, start, method='lm', max_nfev=200, xtol=1e-5, ftol=1e-6
+    )
     fwhm = math.exp(min(fit.x[3], 5.0))
     return fwhm if fit.success and 0.1 < fwhm < 4 * half else math.nan

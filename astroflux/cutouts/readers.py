@@ -22,7 +22,7 @@ from astroflux.cutouts._layout import (
     plane_index,
     roles_of,
 )
-from astroflux.cutouts._planes import MaskPlaneError, is_noise, mask_of, std_of
+from astroflux.cutouts._planes import MaskPlaneError, is_noise, mask_of, native, std_of
 from astroflux.cutouts._wcs import wcs_of
 
 __all__ = ['CutoutFile', 'CutoutReadError', 'read_cutout']
@@ -234,7 +234,7 @@ def _parse(file, hdus, stream):
     image = find_image(hdus, roles, file.hdu, file.plane)
     index = None if file.plane is None else plane_index(image, file.plane)
     header = image.header
-    data = _linear(pixels_of(image, index), header)
+    data = _linear(native(pixels_of(image, index)), header)
     unit = _unit(header) if file.unit is None else file.unit
     meta = descriptive_header(header, hdus[0].header)
     beside = [
@@ -256,7 +256,7 @@ def _parse(file, hdus, stream):
         unit=unit,
         mask=_mask(beside, meta, file.mask_planes),
         uncertainty=None if std is None else StdDevUncertainty(std, copy=False),
-        psf=next((array for role, _, array in beside if role == 'psf'), None),
+        psf=next((native(array) for role, _, array in beside if role == 'psf'), None),
         wcs=wcs,
         meta=meta,
     )

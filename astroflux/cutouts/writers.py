@@ -17,7 +17,7 @@ def write_cutout(cutout, path, *, overwrite=False):
 
     The primary header has ``FLUXMAG0`` if ``meta`` has a ``zeropoint``; the
     mask is the plane ``MP_BAD``. `~astroflux.cutouts.read_cutout` reads it back
-    equal, with the noise as `~astropy.nddata.VarianceUncertainty`. A table in ``meta`` becomes
+    equal, with the noise as `~astropy.nddata.StdDevUncertainty`. A table in ``meta`` becomes
     an HDU of its name, which `~astropy.table.QTable.read` reads back.
 
     Parameters

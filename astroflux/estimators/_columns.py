@@ -4,8 +4,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # its parts load at first use
 from astropy import units as u
-from scipy.special import ndtr, ndtri
 
 from astroflux.estimators._pretrained import (
     DETECTION_FLAGS,
@@ -140,8 +140,9 @@ def rise_by_uniform_prior(below, above):
     """
     # a half of width s, times exp(x), has the mass exp(s**2 / 2) ndtr(s) above 0, and with -s below
     below, above = np.minimum(below, LARGEST_WIDTH), np.minimum(above, LARGEST_WIDTH)
+    ndtr = scipy.special.ndtr
     mass = np.exp(below**2 / 2) * ndtr(-below) + np.exp(above**2 / 2) * ndtr(above)
-    return above * (above - ndtri(np.exp(-(above**2) / 2) * mass / 2))
+    return above * (above - scipy.special.ndtri(np.exp(-(above**2) / 2) * mass / 2))
 
 
 def _value(answer, name):

@@ -11,8 +11,9 @@ _TEXTS = {
 cutouts : image or iterable of images
     One cutout (`~astropy.nddata.CCDData`, `~astropy.nddata.NDData`,
     `~astropy.nddata.Cutout2D`, `~astropy.units.Quantity`, a 2-d array, the path of a
-    FITS file), a 3-d stack ``(n, ny, nx)`` of them, or an iterable of cutouts, which
-    may differ in shape. An iterator is read one batch at a time.""",
+    FITS file, or a `~astroflux.cutouts.CutoutFile`), a 3-d stack ``(n, ny, nx)`` of them,
+    or an iterable of cutouts, which may differ in shape. An iterator is read one batch at
+    a time.""",
     'flux': """\
 flux : `~astropy.units.Quantity` or array_like, shape (n,)
     True total flux of each cutout, positive; without a unit only if the cutouts have

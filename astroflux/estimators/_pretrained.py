@@ -6,7 +6,6 @@ from abc import abstractmethod
 
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
-from sklearn.exceptions import NotFittedError
 
 from astroflux.estimators.base import FluxEstimator
 from astroflux.flags import MeasurementFlag
@@ -72,6 +71,8 @@ class PretrainedFluxEstimator(FluxEstimator):
         if self._is_fitted:
             return self.fitted_
         if getattr(self, self._source) is None:
+            from sklearn.exceptions import NotFittedError
+
             msg = (
                 f'{type(self).__name__}({self._source}=None) is untrained: call fit first, or '
                 f'name {self._source}'

@@ -9,17 +9,15 @@ from itertools import islice
 import numpy as np
 from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import r2_score
 
 from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
 from astroflux.cutouts._catalog import is_catalog
-from astroflux.cutouts._items import is_single
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._magnitudes import Calibration
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
+from astroflux.estimators._parameters import HasParameters
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import with_sky_error
 from astroflux.flags import FATAL_FLAGS, decode_flags
@@ -28,7 +26,7 @@ from astroflux.tables import build_meta, build_table
 __all__ = ['FluxEstimator']
 
 
-class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
+class FluxEstimator(HasParameters, metaclass=ABCMeta):
     """
     Base class of the estimators of total flux.
 
@@ -94,14 +92,18 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
         return True
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        # cutouts, or a stack of them; their bad pixels may be NaN
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
-        tags.target_tags.positive_only = True
-        tags.requires_fit = not self.__sklearn_is_fitted__()
-        return tags
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type='regressor',
+            target_tags=TargetTags(required=True, positive_only=True),
+            transformer_tags=None,
+            regressor_tags=RegressorTags(),
+            classifier_tags=None,
+            # cutouts, or a stack of them; their bad pixels may be NaN
+            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
+            requires_fit=not self.__sklearn_is_fitted__(),
+        )
 
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != '_loaded'}
@@ -263,6 +265,8 @@ class FluxEstimator(RegressorMixin, BaseEstimator, metaclass=ABCMeta):
             If fewer than two cutouts were measured, or the number of fluxes differs from that of
             cutouts.
         """
+        from sklearn.metrics import r2_score
+
         flux = true_flux(flux, y)
         rows = self._collect(cutouts, progress=progress, **options)
         measured = rows.column('flux')

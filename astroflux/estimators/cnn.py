@@ -2,21 +2,19 @@
 """The neural network as an estimator of total flux."""
 
 import math
+from importlib import import_module
 
 import numpy as np
 from astropy.table import Table
 
 from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
-from astroflux.estimators._canvas import Canvases
 from astroflux.estimators._checks import POSITIVE, POSITIVE_INTEGER, check_values
 from astroflux.estimators._columns import COLUMNS, FLAGS_SET
 from astroflux.estimators._docs import share_docs
-from astroflux.estimators._measurement import ProfileMethod
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import PretrainedFluxEstimator, count_usable
 from astroflux.estimators._save import refuse_to_replace
-from astroflux.estimators._study_network import StudyMethod
 from astroflux.estimators.base import check_flux, true_flux
 from astroflux.flags import FATAL_FLAGS
 from astroflux.networks.registry import default_weights
@@ -25,8 +23,11 @@ __all__ = ['CNNFluxEstimator']
 
 DEFAULT_WEIGHTS = default_weights()
 
-# How a network is used, by its architecture.
-METHODS_OF_NETWORKS = {'ProfileNet': ProfileMethod, 'StudyNet': StudyMethod}
+# How a network is used, by its architecture: module and name, loaded with torch at first use.
+METHODS_OF_NETWORKS = {
+    'ProfileNet': ('astroflux.estimators._measurement', 'ProfileMethod'),
+    'StudyNet': ('astroflux.estimators._study_network', 'StudyMethod'),
+}
 
 MINIMUM_FIT = 2
 
@@ -170,7 +171,8 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
 
     def _method(self, weights):
         """Return how weights are used."""
-        return METHODS_OF_NETWORKS[type(weights.network).__name__](weights, self._torch_device())
+        module, name = METHODS_OF_NETWORKS[type(weights.network).__name__]
+        return getattr(import_module(module), name)(weights, self._torch_device())
 
     def _measure_batch(self, cutouts):
         return self._method(self._in_use()).measure(cutouts)
@@ -242,6 +244,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         `~astropy.units.UnitsError`
             If the units of fluxes and cutouts do not agree.
         """
+        from astroflux.estimators._canvas import Canvases
         from astroflux.networks import Weights
         from astroflux.networks.refine import new_network
         from astroflux.networks.store import hash_of_tensors, tensors_of

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 __all__ = ['FIRST_OUTPUTS', 'QUANTILES', 'SHAPE', 'ShapeOutput']
 
@@ -86,7 +85,7 @@ SHAPE = (
         name='bulge_to_total',
         column='bulge_to_total',
         description='flux of the bulge over the total flux',
-        value=lambda raw, ln_radius: torch.sigmoid(raw),
+        value=lambda raw, ln_radius: raw.sigmoid(),
         floor=0.1,
         gain=3.0,
     ),
