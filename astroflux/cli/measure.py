@@ -82,8 +82,8 @@ _cutout_options = options(
         '--zeropoint',
         type=float,
         metavar='MAG',
-        help='AB magnitude of a source of 1 in the unit of the images, for magnitudes in the table. '
-        'By default that of each file, if its header states one.',
+        help='AB magnitude of a source of 1 in the unit of the images, for magnitudes in the '
+        'table. By default that of each file, if its header states one.',
     ),
 )
 
