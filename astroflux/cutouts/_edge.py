@@ -137,7 +137,10 @@ def _wings(levels):
     """Return how much light of the galaxy reaches the first frame, as the next ones tell it."""
     first, second, third = levels
     rise, next_rise = second - first, third - second
-    if not rise > 0:
+    if math.isnan(rise):
+        # in a stamp that small all may be light of the galaxy
+        return math.inf
+    if rise <= 0:
         return 0.0
     # An exponential profile falls by the same factor from frame to frame.
     fall = rise / next_rise if next_rise > 0 else 1.0

@@ -146,12 +146,6 @@ FAULTS = {
         'there is no uncertainty, and the pixels vary too little to estimate one',
         None,
     ),
-    'large psf': (
-        lambda d: NDData(d, psf=np.ones((35, 21))),
-        Flag.BAD_PSF,
-        r'the PSF image of shape \(35, 21\) is larger than the cutout of shape \(33, 41\)',
-        None,
-    ),
     'psf of zero sum': (
         lambda d: NDData(d, psf=np.zeros((9, 9))),
         Flag.BAD_PSF,
@@ -264,10 +258,15 @@ def test_bad_layer_of_a_stack(stamp):
     assert flags == [0, Flag.NO_PIXELS, 0]
 
 
-def test_large_psf_keyword_fails_only_where_it_is_too_large(stamp):
-    small, large = iter_cutouts([stamp[:20, :20], stamp], psf=np.eye(25) + 1)
-    assert small.flags == Flag.BAD_PSF
-    assert not large.is_failed
+def test_large_psf_is_cut_to_the_stamp(stamp):
+    """Its wings beyond the stamp matter little; sides stay odd, so that the middle stays."""
+    y, x = np.mgrid[:25, :25] - 12
+    psf = np.exp(-(x**2 + y**2) / 10)
+    small, large = iter_cutouts([stamp[:20, :21], stamp], psf=psf)
+    assert (small.psf.shape, large.psf.shape) == ((19, 21), (25, 25))
+    assert small.psf == pytest.approx(large.psf[3:-3, 2:-2], rel=1e-3)
+    assert small.psf.sum() == pytest.approx(1)
+    assert small.psf_fwhm == pytest.approx(large.psf_fwhm, rel=1e-3)
 
 
 def test_bad_psf_in_a_list_fails_its_row(stamp):

@@ -294,11 +294,6 @@ def bad_items():
             'BAD_PSF',
             id='zero PSF',
         ),
-        pytest.param(
-            NDData(good, unit='nJy', uncertainty=flat, psf=np.ones((51, 51))),
-            'BAD_PSF',
-            id='large PSF',
-        ),
     ]
 
 
