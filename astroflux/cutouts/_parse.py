@@ -406,7 +406,7 @@ class _Batch:
         """Return the pixel scale at a position: found once for those that share WCS and place."""
         if raw.wcs is None:
             return math.nan
-        xy = tuple(np.add(xy, raw.wcs_origin))
+        xy = (xy[0] + raw.wcs_origin[0], xy[1] + raw.wcs_origin[1])
         wcs, place, scale = self._scale
         if raw.wcs is not wcs or xy != place:
             scale = pixel_scale(raw.wcs, xy)

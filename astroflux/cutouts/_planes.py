@@ -124,7 +124,8 @@ def _bits(array, role, header, telescope, asked):
     if planes:
         return _bits_of([name for name in _DEFAULT_PLANES if name in planes], planes)
     # No other telescope's DQ planes are unsigned numbers of 32 bits.
-    if role == 'dq' and may_be_jwst and (telescope or array.dtype == np.uint32):
+    is_jwst = telescope or array.dtype.name == 'uint32'
+    if role == 'dq' and may_be_jwst and is_jwst:
         return _bits_of(['DO_NOT_USE'], _JWST)
     return None
 

@@ -116,7 +116,7 @@ def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weig
 
     References
     ----------
-    .. [1] Waters, C. Z. et al. 2020, ApJS, 251, 4, section 6:
+    .. [1] Waters, C. Z. et al. 2020, ApJS, 251, 4:
            ``linear = BOFFSET + BSOFTEN (exp(x / a) - exp(-x / a))`` with ``a = 2.5 log10(e)``.
     """
     file = CutoutFile(path, hdu=hdu, plane=plane, unit=unit, mask_planes=mask_planes, weight=weight)

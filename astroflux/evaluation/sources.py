@@ -11,7 +11,7 @@ import numpy as np
 from astropy.nddata import StdDevUncertainty
 from astropy.table import QTable, Table
 
-from astroflux.cutouts import CutoutReadError, read_cutout
+from astroflux.cutouts import CutoutFile, CutoutReadError, read_cutout
 from astroflux.evaluation.information import ImageModel, ln_flux_bound
 from astroflux.evaluation.neighbors import scene_bounds
 from astroflux.evaluation.parameters import derive_parameters
@@ -108,6 +108,8 @@ class ListSource(CutoutSource):
         for cutout in self.cutouts:
             if isinstance(cutout, str | Path):
                 digest.update(f'{cutout}\n'.encode())
+            elif isinstance(cutout, CutoutFile):
+                digest.update(f'{cutout!r}\n'.encode())
             else:
                 digest.update(np.asarray(getattr(cutout, 'data', cutout)).tobytes())
         return {**super().settings, 'sha256': digest.hexdigest()}
@@ -126,13 +128,13 @@ class FileSource(ListSource):
 
     Parameters
     ----------
-    paths : sequence of path-like
+    paths : sequence of path-like or `~astroflux.cutouts.CutoutFile`
         The files.
     """
 
     def __init__(self, paths):
-        paths = [Path(path) for path in paths]
-        super().__init__(paths, title=_title_of(paths))
+        files = [path if isinstance(path, CutoutFile) else Path(path) for path in paths]
+        super().__init__(files, title=_title_of([Path(str(file)) for file in files]))
 
 
 def _title_of(paths):

@@ -308,7 +308,7 @@ class TestCutoutFile:
         file = CutoutFile('a.fits', unit='nJy', mask_planes=['BAD', 4])
         assert file == CutoutFile('a.fits', unit=u.nJy, mask_planes=('BAD', 4))
         assert pickle.loads(pickle.dumps(file)) == file
-        assert len({file, file}) == 1
+        assert len({file, CutoutFile('a.fits', unit='nJy', mask_planes=['BAD', 4])}) == 1
         with pytest.raises(ValueError, match='furlongs'):
             CutoutFile('a.fits', unit='furlongs')
 

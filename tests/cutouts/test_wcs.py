@@ -73,6 +73,12 @@ def test_wcs_of_a_file_is_that_of_astropy(header, suffix, tmp_path):
     assert found.array_shape == (SIDE, SIDE + 3)
 
 
+def test_wcs_of_a_compressed_image(tmp_path):
+    path = tmp_path / 'image.fits.fz'
+    fits.CompImageHDU(np.ones((SIDE, SIDE)), header_of()).writeto(path)
+    assert pixel_scale(read_cutout(path).wcs, MIDDLE) == pytest.approx(0.2, rel=1e-6)
+
+
 def test_image_without_a_sky_has_no_wcs(tmp_path):
     for header in ({}, {'CTYPE1': 'LINEAR', 'CTYPE2': 'LINEAR'}):
         path = tmp_path / 'image.fits'

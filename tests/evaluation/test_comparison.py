@@ -8,6 +8,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import QTable
 
 from astroflux import ApertureFluxEstimator, KronFluxEstimator
+from astroflux.cutouts import CutoutFile
 from astroflux.evaluation import (
     CutoutSource,
     DatasetSource,
@@ -269,6 +270,7 @@ def test_sources_tell_themselves_apart(tmp_path):
         )
     sources = [
         *(FileSource([name]) for name in ('a.fits', 'b.fits')),
+        *(FileSource([CutoutFile('a.fits', hdu=hdu)]) for hdu in (None, 1)),
         *(ListSource([np.full((9, 9), value)]) for value in (0.0, 1.0)),
         *(ListSource([CCDData(np.full((9, 9), value), unit='adu')]) for value in (2.0, 3.0)),
         *(DatasetSource(tmp_path / name) for name in ('a', 'b')),
