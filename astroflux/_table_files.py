@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from astroflux._work import write_whole
+from astroflux._work import check_writable, write_whole
 
-__all__ = ['TABLE_FORMATS', 'check_table_path', 'write_table']
+__all__ = ['TABLE_FORMATS', 'check_table_path', 'read_table', 'write_table']
 
 # suffix -> astropy's name of the format
 TABLE_FORMATS = {
@@ -36,6 +36,7 @@ def check_table_path(path, *, overwrite=False):
     if not path.parent.is_dir():
         msg = f'the folder {path.parent} does not exist'
         raise FileNotFoundError(msg)
+    check_writable(path.parent)
     if path.exists() and not overwrite:
         msg = f'{path} exists and overwrite is not set'
         raise FileExistsError(msg)
@@ -57,6 +58,22 @@ def write_table(table, path, *, overwrite=False):
         table = _with_all_digits(table)
     with write_whole(path) as part:
         table.write(part, format=table_format, overwrite=True)
+
+
+def read_table(path):
+    """
+    Read a table that `write_table` wrote, with its metadata; from CSV with what it has.
+
+    Those letters of names that FITS cannot hold stay escapes.
+    """
+    from astropy.table import QTable
+
+    if TABLE_FORMATS.get(Path(path).suffix.lower()) != 'fits':
+        return QTable.read(path)
+    # neither NaN nor an empty text stands for a missing value
+    table = QTable.read(path, format='fits', mask_invalid=False)
+    table.meta = json.loads(table.meta.get('METADATA', '{}'))
+    return table
 
 
 def _with_all_digits(table):

@@ -3,11 +3,23 @@
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
-__all__ = ['refuse_other_settings', 'spawn_pool', 'write_whole']
+from threadpoolctl import threadpool_limits
+
+__all__ = [
+    'call_in_processes',
+    'check_writable',
+    'refuse_other_settings',
+    'spawn_pool',
+    'use_one_thread',
+    'write_whole',
+]
 
 PART_SUFFIX = '.part'
 
@@ -35,6 +47,26 @@ def write_whole(path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(folder):
+    """
+    Raise `OSError` if no file can be written to a folder, or it cannot be made.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder; one that is not there is not made.
+    """
+    folder = Path(folder)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        # the only answer that is right for every kind of file system
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as exc:
+        msg = f'no file can be written to the folder {folder}: {exc.strerror}'
+        raise type(exc)(msg) from exc
 
 
 def refuse_other_settings(what, begun, now):
@@ -82,3 +114,70 @@ def spawn_pool(workers, initializer=None, initargs=()):
     """
     context = multiprocessing.get_context('spawn')
     return ProcessPoolExecutor(workers, context, initializer, initargs)
+
+
+def call_in_processes(function, arguments, *, workers, initializer=None, initargs=()):
+    """
+    Call a function in a pool of processes.
+
+    Parameters
+    ----------
+    function : callable
+        A function of a module, so that it can be sent to other processes.
+    arguments : list of tuple
+        Those of each call.
+    workers : int
+        How many processes.
+    initializer, initargs : callable, tuple, optional
+        Called once in each of them.
+
+    Yields
+    ------
+    number, result : int, object
+        Of each call, as they come to an end. An interruption from the keyboard is left to this
+        process: what has begun comes to its end and is yielded, the rest is not called, and
+        `KeyboardInterrupt` is raised.
+    """
+    pool = spawn_pool(workers, initializer, initargs)
+    futures = {}
+    try:
+        with _inherit_no_interrupts():
+            for number, given in enumerate(arguments):
+                futures[pool.submit(function, *given)] = number
+        for future in as_completed(list(futures)):
+            result = future.result()
+            yield futures.pop(future), result
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        for future, number in futures.items():
+            if not future.cancelled() and future.exception() is None:
+                yield number, future.result()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _inherit_no_interrupts():
+    """Let processes that are started in the block ignore interruptions from the keyboard."""
+    if threading.current_thread() is not threading.main_thread():
+        # only that one has handlers
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def use_one_thread():
+    """
+    Prepare a process of a pool to compute with one thread.
+
+    There is a process for each core; more threads would only wait for each other.
+    """
+    if 'OMP_NUM_THREADS' not in os.environ:
+        # libraries that are loaded already, and those that will look at the environment
+        os.environ['OMP_NUM_THREADS'] = '1'
+        threadpool_limits(1)

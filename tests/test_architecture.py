@@ -22,6 +22,7 @@ ROOMS = (
     'study',
     'demo',
     'cli',
+    '__main__',
 )
 # Small helpers that any room may use, and that use none but those before them.
 HELPERS = (

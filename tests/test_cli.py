@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose
 
 import astroflux
 from astroflux.cli import expand_paths, main
+from astroflux.estimators import FluxEstimator
 from astroflux.simulation import CutoutSimulation
-from astroflux.tables import build_meta, build_table
 
 SHAPE = (41, 41)
 FLUX = 500.0
@@ -59,27 +59,38 @@ def measure(*args, exit_code=0):
     return run('measure', '--method', 'aperture', *args, exit_code=exit_code)
 
 
-class FakeEstimator:
+class FakeEstimator(FluxEstimator):
     """Stands for the network: records its arguments, measures 1 adu."""
 
     calls = []
-    correlations = []
+    given = []
 
     def __init__(self, **options):
         self.options = options
 
-    def measure(self, cutouts, *, psf_fwhm=None, noise_correlation=None):
+    def get_params(self, deep=True):
+        return self.options
+
+    def _measure_batch(self, cutouts):
+        ones = np.ones(len(cutouts))
+        return {'flux': ones, 'flux_err': ones}
+
+    def _collect(self, cutouts, *, psf_fwhm=None, **keywords):
         type(self).calls.append((self.options, cutouts, psf_fwhm))
-        type(self).correlations.append(noise_correlation)
-        n = len(cutouts)
-        columns = {'flux': np.ones(n), 'flux_err': np.ones(n), 'flags': np.zeros(n, dtype=int)}
-        return build_table(columns, u.adu, build_meta('fake'))
+        del keywords['progress']
+        type(self).given.append(keywords)
+        return super()._collect(cutouts, progress=False)
+
+    def fit(self, cutouts, flux=None, **options):
+        raise NotImplementedError
+
+    save = load = fit
 
 
 @pytest.fixture
 def fake_network(monkeypatch):
     monkeypatch.setattr(FakeEstimator, 'calls', [])
-    monkeypatch.setattr(FakeEstimator, 'correlations', [])
+    monkeypatch.setattr(FakeEstimator, 'given', [])
     # into the namespace itself: the real one need not load
     monkeypatch.setitem(vars(astroflux), 'CNNFluxEstimator', FakeEstimator)
     return FakeEstimator
@@ -184,6 +195,7 @@ def test_output_is_not_overwritten(galaxies, tmp_path):
     output.write_text('precious')
     result = measure(galaxies[0], '-o', output, exit_code=1)
     assert 'fluxes.ecsv exists and overwrite is not set' in result.stderr
+    assert 'replace it with --overwrite' in result.stderr
     assert output.read_text() == 'precious'
     measure(galaxies[0], '-o', output, '--overwrite')
     assert len(QTable.read(output)) == 1
@@ -197,7 +209,7 @@ def test_output_is_not_overwritten(galaxies, tmp_path):
     ],
 )
 def test_output_that_cannot_be_written(fake_network, galaxies, tmp_path, name, text):
-    result = run('measure', galaxies[0], '-o', tmp_path / name, exit_code=1)
+    result = run('measure', galaxies[0], '-o', tmp_path / name, exit_code=2)
     assert text in result.stderr
     # told before the work is done
     assert not fake_network.calls
@@ -229,7 +241,8 @@ def test_psf_fwhm(fake_network, galaxies, text, fwhm):
     ('text', 'message'),
     [
         ('4', 'lacks its unit: want 0.7arcsec or 4pix'),
-        ('4m', 'lacks its unit: want 0.7arcsec or 4pix'),
+        ('4m', "'4m' is in meter, neither an angle nor pixels: want 0.7arcsec or 4pix"),
+        ('0.7as', "'0.7as' is in attosecond, neither an angle nor pixels"),
         ('wide', 'is not a length such as 0.7arcsec or 4pix'),
         ('-1pix', 'is not a positive length'),
         ('nan pix', 'is not a positive length'),
@@ -245,14 +258,15 @@ def test_noise_correlation(fake_network, galaxies):
     run('measure', *galaxies)
     run('measure', '--noise-correlation', '1.2', *galaxies)
     run('measure', '--noise-correlation', 'estimate', *galaxies)
-    assert fake_network.correlations == [None, 1.2, 'estimate']
+    correlations = [given.get('noise_correlation') for given in fake_network.given]
+    assert correlations == [None, 1.2, 'estimate']
 
 
 @pytest.mark.parametrize(
     ('text', 'exit_code', 'message'),
     [
         ('white', 2, "'white' is neither a number such as 1.2 nor estimate"),
-        ('9', 1, "a number from 0.5 to 5 or 'estimate', got 9"),
+        ('9', 2, "a number from 0.5 to 5 or 'estimate', got 9"),
     ],
 )
 def test_bad_noise_correlation(galaxies, text, exit_code, message):
@@ -265,13 +279,13 @@ def test_bad_noise_correlation(galaxies, text, exit_code, message):
 
 
 def test_options_of_network(fake_network, galaxies):
-    run('measure', '--weights', 'some-name', '--batch-size', '7', *galaxies)
-    assert fake_network.calls[0][0] == {'weights': 'some-name', 'batch_size': 7}
+    run('measure', '--weights', 'study-2024', '--batch-size', '7', *galaxies)
+    assert fake_network.calls[0][0] == {'weights': 'study-2024', 'batch_size': 7}
 
 
 def test_options_of_network_elsewhere(galaxies):
-    result = measure('--weights', 'x', '--batch-size', '7', galaxies[0], exit_code=2)
-    assert '--weights and --batch-size is for --method cnn only' in result.stderr
+    result = measure('--weights', 'study-2024', '--batch-size', '7', galaxies[0], exit_code=2)
+    assert '--weights and --batch-size are for --method cnn only' in result.stderr
 
 
 @pytest.fixture
@@ -306,3 +320,41 @@ def test_demo(monkeypatch, tmp_path):
     assert '1.2346' in result.stdout
     assert 'figure.png' in result.stderr
     assert (tmp_path / 'new').is_dir()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--survey', 'nope'), "unknown survey 'nope': want 'hsc-wide'"),
+        (('--neighbours', 3, 1), 'want MIN MAX with MIN <= MAX, got 3 1'),
+    ],
+)
+def test_bad_simulation_leaves_nothing(tmp_path, options, message):
+    for command in (('simulate',), ('compare', '--simulate', 2, '-o')):
+        result = run(*command, tmp_path / 'new', *options, exit_code=2)
+        assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        ('simulate',),
+        ('demo', '-o'),
+        ('compare', 'a.fits', '-o'),
+        ('study', 'run', '--preset', 'smoke', '-o'),
+    ],
+)
+def test_folder_that_cannot_be_written(tmp_path, monkeypatch, command):
+    def refuse(dir):
+        raise PermissionError(13, 'Permission denied', str(dir))
+
+    monkeypatch.setattr('astroflux._work.TemporaryFile', refuse)
+    result = run(*command, tmp_path / 'new' / 'folder', exit_code=2)
+    assert 'no file can be written to the folder' in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_in_a_file(galaxies):
+    result = run('simulate', galaxies[0] / 'new', exit_code=2)
+    assert 'no file can be written to the folder' in result.stderr

@@ -103,7 +103,7 @@ def test_report_is_not_replaced_by_accident(files, tmp_path):
     arguments = *files, '--methods', 'aperture', '-o', tmp_path / 'report'
     compare(*arguments)
     result = compare(*arguments, exit_code=1)
-    assert 'exists and overwrite is not set' in result.output
+    assert 'exists and overwrite is not set: replace it with --overwrite' in result.output
     compare(*arguments, '--overwrite')
 
 
@@ -136,3 +136,10 @@ def test_incompatible_units(files, tmp_path):
     result = compare(*files, '--methods', 'aperture', '-o', tmp_path / 'report', exit_code=1)
     assert 'nJy' in result.output
     assert not (tmp_path / 'report' / 'report.html').exists()
+
+
+def test_nothing_measured(tmp_path):
+    folder = tmp_path / 'report'
+    result = compare(tmp_path / 'no.fits', '--methods', 'aperture', '-o', folder, exit_code=1)
+    assert 'no cutout was measured by any method' in result.output
+    assert (folder / 'report.html').exists()

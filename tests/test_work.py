@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from astroflux._work import refuse_other_settings, spawn_pool, write_whole
+from astroflux._work import call_in_processes, refuse_other_settings, spawn_pool, write_whole
 
 
 def test_file_is_written_at_the_end(tmp_path):
@@ -53,3 +53,10 @@ def test_other_settings_are_named_with_both_values():
 def test_pool_spawns():
     with spawn_pool(1, initializer=os.putenv, initargs=('UNUSED', '1')) as pool:
         assert pool.submit(os.getpid).result() != os.getpid()
+
+
+def test_calls_in_processes():
+    results = call_in_processes(divmod, [(7, 3), (9, 2), (5, 5)], workers=2)
+    assert dict(results) == {0: (2, 1), 1: (4, 1), 2: (1, 0)}
+    with pytest.raises(ZeroDivisionError):
+        list(call_in_processes(divmod, [(1, 0), (1, 1)], workers=1))

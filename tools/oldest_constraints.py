@@ -17,11 +17,11 @@ HEADER = """\
 # Made by tools/oldest_constraints.py from the floors in pyproject.toml; do not edit.
 """
 
-# torch stays at the version of constraints.txt: for its older releases pip downloads gigabytes
-# of CUDA libraries.
+# torch stays at the version of constraints.txt, so that a CPU build of it that is at hand is taken:
+# that of PyPI for Linux brings gigabytes of CUDA libraries, whatever its version.
 EXCEPTIONS = {'torch'}
 
-EXTRAS = ('simulate', 'compare', 'survey', 'test')
+EXTRAS = ('simulate', 'compare', 'test')
 
 REQUIREMENT = re.compile(
     r'(?P<name>[\w.-]+)(\[.*\])?>=(?P<floor>[\w.]+)(,<[\w.]+)?\s*(?P<marker>;.*)?$'

@@ -1,21 +1,19 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""What commands have in common: types of options, files, errors, tables as text."""
+"""What commands have in common: options, files, errors."""
 
 import glob
-import re
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from astroflux.cli._types import NoiseCorrelation
 from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [
-    'AngleOrPixels',
-    'NoiseCorrelation',
     'check_available',
     'expand_paths',
-    'format_table',
     'friendly_errors',
     'make_simulation',
     'noise_correlation_option',
@@ -24,43 +22,6 @@ __all__ = [
 ]
 
 FITS_SUFFIXES = ('.fits', '.fits.gz', '.fits.fz')
-
-
-class AngleOrPixels(click.ParamType):
-    """A length in an image: ``0.7arcsec``, ``4pix`` or ``4px``."""
-
-    name = 'length'
-
-    def convert(self, value, param, ctx):
-        """Parse the text as a positive `~astropy.units.Quantity`."""
-        from astropy import units as u
-
-        if isinstance(value, u.Quantity):
-            return value
-        try:
-            length = u.Quantity(re.sub(r'px$', 'pix', value.strip()))
-        except (TypeError, ValueError):
-            self.fail(f'{value!r} is not a length such as 0.7arcsec or 4pix', param, ctx)
-        if not (length.unit.is_equivalent(u.arcsec) or length.unit.is_equivalent(u.pix)):
-            self.fail(f'{value!r} lacks its unit: want 0.7arcsec or 4pix', param, ctx)
-        if not (length.isscalar and 0 < length.value < float('inf')):
-            self.fail(f'{value!r} is not a positive length', param, ctx)
-        return length
-
-
-class NoiseCorrelation(click.ParamType):
-    """How noise is correlated: a number, or ``estimate``."""
-
-    name = 'correlation'
-
-    def convert(self, value, param, ctx):
-        """Parse the text as a number if it is none of the words."""
-        if isinstance(value, float) or value == 'estimate':
-            return value
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f'{value!r} is neither a number such as 1.2 nor estimate', param, ctx)
 
 
 noise_correlation_option = click.option(
@@ -112,7 +73,15 @@ def make_simulation(survey, neighbors, **options):
     """Return the simulation that the options tell of."""
     from astroflux.simulation import CutoutSimulation, get_survey
 
-    return CutoutSimulation(survey=get_survey(survey), neighbors=neighbors, **options)
+    fewest, most = neighbors
+    if fewest > most:
+        msg = f'want MIN MAX with MIN <= MAX, got {fewest} {most}'
+        raise click.BadParameter(msg, param_hint='--neighbors')
+    try:
+        survey = get_survey(survey)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint='--survey') from exc
+    return CutoutSimulation(survey=survey, neighbors=neighbors, **options)
 
 
 def check_available(methods):
@@ -152,27 +121,21 @@ def expand_paths(files):
 
 
 @contextmanager
-def friendly_errors():
-    """Turn what a user can mend into one line of text, without a traceback."""
+def friendly_errors(*, if_exists=''):
+    """
+    Turn what a user can mend into one line of text, without a traceback.
+
+    What the options offer if the output exists already is said after that it does.
+    """
     from astropy.units import UnitsError
 
     try:
         yield
+    except FileExistsError as exc:
+        msg = f'{exc}: {if_exists}' if if_exists else str(exc)
+        raise click.ClickException(msg) from exc
+    except BrokenExecutor as exc:
+        msg = 'a process came to an end by itself, perhaps for want of memory'
+        raise click.ClickException(msg) from exc
     except (ImportError, OSError, TypeError, UnitsError, ValueError) as exc:
         raise click.ClickException(str(exc)) from exc
-
-
-def format_table(table):
-    """Lines of a table for the terminal, with the flags by name."""
-    from astropy.table import QTable
-
-    from astroflux.flags import decode_flags
-
-    table = QTable(table, copy=True)
-    for name in table.colnames:
-        if table[name].dtype.kind == 'f':
-            table[name].info.format = '.5g'
-    if 'flags' in table.colnames:
-        names = decode_flags(table['flags'])
-        table['flags'] = [' '.join(row) or '-' for row in names]
-    return table.pformat(max_lines=-1, max_width=-1)

@@ -1,12 +1,12 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """``astroflux compare``."""
 
+from math import isfinite
 from pathlib import Path
 
 import click
 
 from astroflux.cli._shared import (
-    AngleOrPixels,
     check_available,
     expand_paths,
     friendly_errors,
@@ -14,6 +14,7 @@ from astroflux.cli._shared import (
     noise_correlation_option,
     simulation_options,
 )
+from astroflux.cli._types import AngleOrPixels, OutputFolder
 from astroflux.estimators.methods import KNOWN_METHODS, available_methods, make_estimator
 
 __all__ = ['compare']
@@ -42,7 +43,7 @@ class MethodNames(click.ParamType):
 @click.option(
     '-o',
     '--output-dir',
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     required=True,
     help='Folder of the report, its tables and figures.',
 )
@@ -81,7 +82,7 @@ class MethodNames(click.ParamType):
 )
 @click.option(
     '--resume',
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     help='Folder in which measurements are kept as they are made: a comparison that was stopped '
     'goes on from it.',
 )
@@ -114,7 +115,7 @@ def compare(
         raise click.UsageError(msg)
     methods = available_methods() if methods is None else methods
     check_available(methods)
-    with friendly_errors():
+    with friendly_errors(if_exists='replace it with --overwrite'):
         from astroflux.evaluation import compare_methods
         from astroflux.evaluation.report import check_report_directory, write_report
 
@@ -135,6 +136,9 @@ def compare(
         page = write_report(comparison, output_dir, overwrite=overwrite)
     click.echo('\n'.join(_format_summary(comparison)))
     click.echo(f'report: {page}', err=True)
+    if not any(isfinite(flux) for flux in comparison.measurements['flux'].value):
+        click.echo('no cutout was measured by any method: the report says why', err=True)
+        raise click.exceptions.Exit(1)
 
 
 def _simulated(number, survey, seed, neighbors):

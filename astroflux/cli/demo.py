@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._shared import format_table, friendly_errors
+from astroflux.cli._shared import friendly_errors
+from astroflux.cli._terminal import format_table
+from astroflux.cli._types import OutputFolder
 
 __all__ = ['demo']
 
@@ -14,7 +16,7 @@ __all__ = ['demo']
 @click.option(
     '-o',
     '--output-dir',
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     default=Path(),
     help='Folder of the figure.  [default: the current one]',
 )

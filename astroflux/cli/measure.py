@@ -1,18 +1,27 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """``astroflux measure``."""
 
+import time
 from collections import Counter
-from pathlib import Path
 
 import click
 
 from astroflux.cli._shared import (
-    AngleOrPixels,
     check_available,
     expand_paths,
-    format_table,
     friendly_errors,
     noise_correlation_option,
+    options,
+)
+from astroflux.cli._terminal import format_essentials, format_table
+from astroflux.cli._types import (
+    AngleOrPixels,
+    Background,
+    DeviceName,
+    ImageUnit,
+    NumberOrName,
+    TablePath,
+    WeightsName,
 )
 from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
 
@@ -21,15 +30,108 @@ __all__ = ['measure']
 # how many failed cutouts are named one by one
 MAX_NAMED_FAILURES = 10
 
+# Seconds between two writings of the table while files are measured.
+SAVE_INTERVAL = 300.0
+
+# Methods that take seconds measure so few files at a time that an interruption loses little.
+SLOW_CHUNK_SIZE = 2
+
+# Tables that tell how they were made.
+RESUMABLE = ('.ecsv', '.parquet', '.fits')
+
+# The exit status of programs that are interrupted from the keyboard.
+INTERRUPTED = 130
+
+# What of a file is read, and as what.
+_reading_options = options(
+    click.option(
+        '--hdu',
+        type=NumberOrName(),
+        help='HDU of the image: its number, counted from 0, or its name. By default IMAGE, SCI or '
+        'DATA, else the first with an image.',
+    ),
+    click.option(
+        '--plane',
+        type=NumberOrName(),
+        help='Plane of an image that is a cube, such as a stack of bands: its number, counted '
+        'from 0, or its name if the header has one.',
+    ),
+    click.option(
+        '--unit',
+        type=ImageUnit(),
+        help="Unit of the images, such as nJy, 'electron / s' or nmgy, instead of their BUNIT.",
+    ),
+)
+
+# What is known of the cutouts.
+_cutout_options = options(
+    click.option(
+        '--psf-fwhm',
+        type=AngleOrPixels(),
+        help='FWHM of the PSF of all cutouts, such as 0.7arcsec (the files need a WCS) or 4pix. '
+        'By default that of the PSF image in each file, if there is one.',
+    ),
+    noise_correlation_option,
+    click.option(
+        '--background',
+        type=Background(),
+        help="The sky that is subtracted: 'none' (the default), 'local' (measured in each "
+        'cutout), or a value in the unit of the images.',
+    ),
+    click.option(
+        '--zeropoint',
+        type=float,
+        metavar='MAG',
+        help='AB magnitude of a source of 1 in the unit of the images, for magnitudes in the '
+        'table. By default that of each file, if its header states one.',
+    ),
+)
+
+_network_options = options(
+    click.option(
+        '--weights',
+        type=WeightsName(),
+        help='Weights of the network: a name or a file. For cnn only.',
+    ),
+    click.option(
+        '--batch-size',
+        type=click.IntRange(min=1),
+        help='How many cutouts the network measures at a time. For cnn only.',
+    ),
+    click.option(
+        '--device',
+        type=DeviceName(),
+        help='Where the network computes: cpu, cuda, or auto. For cnn only.',
+    ),
+)
+
+_run_options = options(
+    click.option(
+        '--workers',
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help='How many processes read and measure files.',
+    ),
+    click.option(
+        '--resume',
+        is_flag=True,
+        help='Go on with the output: files that have a row in it are not measured again.',
+    ),
+    click.option('--overwrite', is_flag=True, help='Replace the output if it exists.'),
+    click.option('--all-columns', is_flag=True, help='Print all columns. Files have them always.'),
+    click.option('--quiet', is_flag=True, help='No progress bar and no summary; errors are told.'),
+)
+
 
 @click.command()
 @click.argument('files', metavar='FILE...', nargs=-1, required=True)
 @click.option(
     '-o',
     '--output',
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=TablePath(),
     help='Table to write: .ecsv, .parquet, .fits or .csv (without units). '
-    'Without it the table is printed.',
+    'Without it the essential columns are printed.',
 )
 @click.option(
     '--method',
@@ -38,65 +140,119 @@ MAX_NAMED_FAILURES = 10
     show_default=True,
     help='How to measure.',
 )
-@click.option(
-    '--psf-fwhm',
-    type=AngleOrPixels(),
-    help='FWHM of the PSF of all cutouts, such as 0.7arcsec (the files need a WCS) or 4pix. '
-    'By default that of the PSF image in each file, if there is one.',
-)
-@noise_correlation_option
-@click.option('--weights', help='Weights of the network: a name or a file. For cnn only.')
-@click.option(
-    '--batch-size',
-    type=click.IntRange(min=1),
-    help='How many cutouts the network measures at a time. For cnn only.',
-)
-@click.option('--overwrite', is_flag=True, help='Replace the output if it exists.')
-def measure(files, output, method, psf_fwhm, noise_correlation, weights, batch_size, overwrite):
+@_reading_options
+@_cutout_options
+@_network_options
+@_run_options
+def measure(files, output, method, workers, resume, overwrite, all_columns, quiet, **given):
     """
     Measure the galaxy in the centre of each FILE.
 
     A FILE is a FITS image or survey cutout, a folder (all its .fits, .fits.gz
     and .fits.fz), or a pattern in quotes. A file that cannot be measured has a
     row of NaN with flags that say why. The exit status is 1 when nothing could
-    be measured.
+    be measured. An interruption from the keyboard keeps what was measured.
     """
-    from astroflux._table_files import check_table_path, write_table
+    given = {name: value for name, value in given.items() if value is not None}
+    reading = {name: given.pop(name) for name in ('hdu', 'plane', 'unit') if name in given}
+    of_network = ('weights', 'batch_size', 'device')
+    of_network = {name: given.pop(name) for name in of_network if name in given}
+    _check_together(method, of_network, output, resume=resume, overwrite=overwrite)
+    if_exists = 'replace it with --overwrite, or go on with --resume'
+    try:
+        with friendly_errors(if_exists=if_exists):
+            from astroflux._table_files import check_table_path
 
-    options = {'weights': weights, 'batch_size': batch_size}
-    options = {name: value for name, value in options.items() if value is not None}
-    if options and method != 'cnn':
-        given = ' and '.join(f'--{name.replace("_", "-")}' for name in options)
-        msg = f'{given} is for --method cnn only'
-        raise click.UsageError(msg)
-
-    with friendly_errors():
-        if output is not None:
-            check_table_path(output, overwrite=overwrite)
-        paths = expand_paths(files)
-        check_available([method])
-        estimator = make_estimator(method, **options)
-        table = estimator.measure(paths, psf_fwhm=psf_fwhm, noise_correlation=noise_correlation)
-        if output is None:
-            click.echo('\n'.join(format_table(table)))
-        else:
-            write_table(table, output, overwrite=overwrite)
-
-    n_measured = _report(table, paths)
-    if not n_measured:
+            if output is not None:
+                check_table_path(output, overwrite=overwrite or resume)
+            paths = expand_paths(files)
+            check_available([method])
+            estimator = make_estimator(method, **of_network)
+            job = _prepare(paths, estimator, given, reading, method)
+            if resume and output.exists():
+                job.go_on_with(output)
+            try:
+                _measure(job, output, workers=workers, quiet=quiet)
+            finally:
+                # whatever has ended it
+                table = _put_out(job, output, all_columns=all_columns)
+    except KeyboardInterrupt:
+        click.echo('interrupted', err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    if not _report(table, quiet=quiet):
         raise click.exceptions.Exit(1)
 
 
-def _report(table, paths):
+def _check_together(method, of_network, output, *, resume, overwrite):
+    """Refuse options that exclude each other."""
+    if of_network and method != 'cnn':
+        given = ' and '.join(f'--{name.replace("_", "-")}' for name in of_network)
+        msg = f'{given} {"is" if len(of_network) == 1 else "are"} for --method cnn only'
+        raise click.UsageError(msg)
+    if resume and overwrite:
+        msg = '--overwrite and --resume exclude each other'
+        raise click.UsageError(msg)
+    if resume and (output is None or output.suffix.lower() not in RESUMABLE):
+        msg = f'--resume needs an output that tells how it was made: {", ".join(RESUMABLE)}'
+        raise click.UsageError(msg)
+
+
+def _prepare(paths, estimator, given, reading, method):
+    from astroflux.cli._measuring import CHUNK_SIZE, FileMeasurement
+
+    chunk_size = max(CHUNK_SIZE, getattr(estimator, 'batch_size', 1))
+    if KNOWN_METHODS[method].is_slow:
+        chunk_size = SLOW_CHUNK_SIZE
+    return FileMeasurement(paths, estimator, given, reading, chunk_size=chunk_size)
+
+
+def _measure(job, output, *, workers, quiet):
+    from astroflux._progress import progress_bar
+    from astroflux._table_files import write_table
+
+    saved = time.monotonic()
+    counts = {'total': job.n_missing, 'unit': ' files'}
+    with progress_bar(desc='measure', progress=False if quiet else None, **counts) as bar:
+        for n_files in job.run(workers=workers):
+            bar.update(n_files)
+            if output is not None and time.monotonic() - saved > SAVE_INTERVAL:
+                write_table(job.table(), output, overwrite=True)
+                saved = time.monotonic()
+
+
+def _put_out(job, output, *, all_columns):
+    """Write or print what has been measured, and tell if that is not all; return the table."""
+    from astroflux._table_files import write_table
+
+    table = job.table()
+    if table is None:
+        return None
+    if output is None:
+        lines = format_table(table) if all_columns else format_essentials(table)
+        click.echo('\n'.join(lines))
+    else:
+        write_table(table, output, overwrite=True)
+    if n_missing := job.n_missing:
+        n_files = len(job.paths)
+        text = f'{n_files - n_missing} of {n_files} files were measured'
+        if output is not None:
+            text += f' and are in {output}'
+            if output.suffix.lower() in RESUMABLE:
+                text += '; --resume (without --overwrite) goes on with it'
+        click.echo(text, err=True)
+    return table
+
+
+def _report(table, *, quiet):
     """Say on the standard error stream how many were measured; return how many."""
     import numpy as np
 
     from astroflux.flags import FATAL_FLAGS, decode_flags
 
     failed = np.flatnonzero(np.asarray(table['flags']) & FATAL_FLAGS)
-    messages = table.meta.get('messages', {})
+    messages = {int(row): text for row, text in table.meta['messages'].items()}
     for row in failed[:MAX_NAMED_FAILURES]:
-        click.echo(f'{paths[row]}: {messages.get(int(row), "not measured")}', err=True)
+        click.echo(f'{table["name"][row]}: {messages.get(int(row), "not measured")}', err=True)
     if len(failed) > MAX_NAMED_FAILURES:
         click.echo(f'... and {len(failed) - MAX_NAMED_FAILURES} more', err=True)
 
@@ -106,5 +262,6 @@ def _report(table, paths):
         fatal = np.asarray(table['flags'])[failed] & FATAL_FLAGS
         counts = Counter(name for row in decode_flags(fatal) for name in row)
         summary += ' (' + ', '.join(f'{name} {n}' for name, n in counts.most_common()) + ')'
-    click.echo(summary, err=True)
+    if not quiet:
+        click.echo(summary, err=True)
     return n_measured

@@ -1,17 +1,16 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """``astroflux simulate``."""
 
-from pathlib import Path
-
 import click
 
 from astroflux.cli._shared import friendly_errors, make_simulation, simulation_options
+from astroflux.cli._types import OutputFolder
 
 __all__ = ['simulate']
 
 
 @click.command()
-@click.argument('directory', type=click.Path(file_okay=False, path_type=Path))
+@click.argument('directory', type=OutputFolder())
 @click.option(
     '-n',
     '--number',
@@ -40,7 +39,7 @@ def simulate(directory, number, survey, seed, stamp_size, neighbors, overwrite, 
     if overwrite and resume:
         msg = '--overwrite and --resume exclude each other'
         raise click.UsageError(msg)
-    with friendly_errors():
+    with friendly_errors(if_exists='use --resume or --overwrite'):
         from astroflux.simulation.dataset import write_dataset
 
         write_dataset(

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from astroflux.cli._shared import friendly_errors, options
+from astroflux.cli._types import OutputFolder
 
 __all__ = ['PRESET_NAMES', 'study']
 
@@ -24,7 +25,7 @@ _size_options = options(
     click.option(
         '-o',
         '--output-dir',
-        type=click.Path(file_okay=False, path_type=Path),
+        type=OutputFolder(),
         required=True,
         help='Folder to write to.',
     ),
@@ -67,7 +68,7 @@ def run(preset, output_dir, resume, workers, data):
     goes on with --resume: stages that are done are not run again.
     """
     try:
-        with friendly_errors():
+        with friendly_errors(if_exists='use --resume'):
             from astroflux.study.page import write_page
             from astroflux.study.run import run_study
 
@@ -83,7 +84,7 @@ def run(preset, output_dir, resume, workers, data):
 @_size_options
 def data(preset, output_dir, resume, workers):
     """Write the data set alone: FITS images and two tables."""
-    with friendly_errors():
+    with friendly_errors(if_exists='use --resume'):
         from astroflux.study.dataset import write_study_dataset
         from astroflux.study.run import PRESETS
 

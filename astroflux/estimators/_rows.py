@@ -4,6 +4,8 @@
 import numpy as np
 from astropy import units as u
 
+from astroflux.cutouts._units import conversion_factor
+from astroflux.cutouts._zeropoint import in_other_unit
 from astroflux.estimators._sky_positions import SkyPositions
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 from astroflux.tables import FLUX_COLUMNS
@@ -73,6 +75,11 @@ class RowCollector:
         unit = self._unit if self._unit is not None else self._first_unit
         return u.dimensionless_unscaled if unit is None else unit
 
+    @property
+    def has_unit(self):
+        """Whether any row was measured, so that the unit is known for sure."""
+        return self._unit is not None
+
     def add(self, cutouts, measurable, results):
         """
         Append one row per cutout of a batch, failed ones included.
@@ -137,6 +144,50 @@ class RowCollector:
                 msg = f'{name} has {len(values)} values for {len(measurable)} cutouts'
                 raise ValueError(msg)
             columns[name][measurable] = values
+
+    def extend(self, other):
+        """
+        Append the rows of another collector of the same method, in the unit of this one.
+
+        Raises as `factor_from`.
+        """
+        factor = self.factor_from(other)
+        if self._unit is None:
+            self._unit = other._unit
+        if self._first_unit is None:
+            self._first_unit = other._first_unit
+        if self._has_limits is None:
+            self._has_limits = other._has_limits
+        for name, batches in other._batches.items():
+            if name in FLUX_COLUMNS or _is_flux(self._extra_units.get(name)):
+                batches = [batch * factor for batch in batches]
+            elif name == 'zeropoint':
+                batches = [in_other_unit(batch, factor) for batch in batches]
+            self._batches[name] += batches
+        self._sky.extend(other._sky)
+        self._labels += other._labels
+        self._identifiers += other._identifiers
+        self.catalog_column = other.catalog_column
+        self.messages |= {self.n_rows + row: text for row, text in other.messages.items()}
+        self.n_rows += other.n_rows
+
+    def factor_from(self, other):
+        """
+        Return what the fluxes of another collector are to be multiplied by.
+
+        `~astropy.units.UnitsError` if their units do not convert.
+        """
+        if self._unit is None or other._unit is None or other._unit == self._unit:
+            return 1.0
+        factor = conversion_factor(other._unit, self._unit)
+        if factor is None:
+            measured = np.flatnonzero(other.column('flags') & FATAL_FLAGS == 0)
+            msg = (
+                f'{other._labels[measured[0]]}: its unit {str(other._unit)!r} does not convert to '
+                f'{str(self._unit)!r}, the unit of others'
+            )
+            raise u.UnitsError(msg)
+        return factor
 
     def column(self, name):
         """One column as an array of shape ``(n_rows,)``, without unit."""

@@ -62,6 +62,12 @@ class SkyPositions:
             self._frames[key] = wcs_to_celestial_frame(celestial)
         return world[lng], world[lat], self._frames[key]
 
+    def extend(self, other):
+        """Take the positions of another, whose rows come after those that are here."""
+        for rows, lon, lat, frame in other._parts:
+            self._parts.append(([self._n_rows + row for row in rows], lon, lat, frame))
+        self._n_rows += other._n_rows
+
     def columns(self):
         """Return ``ra`` and ``dec`` in degrees (ICRS), NaN where unknown; empty if all are."""
         ra, dec = np.full((2, self._n_rows), np.nan)

@@ -178,27 +178,39 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             As for `predict`, and if ``zeropoint`` is no magnitude, or is given for a calibrated
             unit.
         """
-        rows = self._collect(cutouts, progress=progress, zeropoint=zeropoint, **options)
+        options['zeropoint'] = zeropoint
+        rows = self._collect(cutouts, progress=progress, **options)
+        return self._table(rows, options)
+
+    def _table(self, rows, options):
+        """Make the table of the rows that were measured with some options."""
         columns = rows.columns()
-        calibration = Calibration(
-            rows.unit, rows.column('zeropoint'), is_told=zeropoint is not None
-        )
+        is_told = options.get('zeropoint') is not None
+        calibration = Calibration(rows.unit, rows.column('zeropoint'), is_told=is_told)
         columns |= calibration.magnitudes(columns)
-        meta = build_meta(
-            type(self).__name__,
-            parameters={name: _plain(value) for name, value in self.get_params().items()},
-            arguments={name: _describe(options.get(name)) for name in CUTOUT_OPTIONS},
-            messages=rows.messages,
-            packages=self._packages,
-        )
         return build_table(
             columns,
             rows.unit,
-            meta | calibration.meta() | self._more_meta(),
+            self._record(options, rows.messages) | calibration.meta(),
             self._descriptions,
             rows.catalog_column,
             self._formats,
         )
+
+    def _record(self, options, messages=None):
+        """Return the metadata of a table: how it is made, with which options."""
+        arguments = dict.fromkeys(CUTOUT_OPTIONS) | options
+        if arguments.get('zeropoint') is None:
+            # the fluxes do not depend on it
+            arguments.pop('zeropoint', None)
+        meta = build_meta(
+            type(self).__name__,
+            parameters={name: _plain(value) for name, value in self.get_params().items()},
+            arguments={name: _describe(value) for name, value in arguments.items()},
+            messages=messages,
+            packages=self._packages,
+        )
+        return meta | self._more_meta()
 
     @abstractmethod
     @share_docs

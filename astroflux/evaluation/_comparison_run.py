@@ -5,16 +5,14 @@ import heapq
 import os
 import sys
 import time
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
-from threadpoolctl import threadpool_limits
 
 from astroflux._progress import progress_bar
-from astroflux._work import spawn_pool
+from astroflux._work import call_in_processes, use_one_thread
 from astroflux.cutouts import iter_cutouts
 from astroflux.evaluation._comparison_data import ExtremeCase
 from astroflux.evaluation.metrics import flux_errors
@@ -68,11 +66,7 @@ def _set_plan(plan):
 
 def _start_worker(plan):
     """Prepare a process that has been started for this."""
-    # There is a process for each core; more threads would only wait for each other. The
-    # libraries that came with the plan are loaded already, others will look at the environment.
-    if 'OMP_NUM_THREADS' not in os.environ:
-        os.environ['OMP_NUM_THREADS'] = '1'
-        threadpool_limits(1)
+    use_one_thread()
     _set_plan(plan)
 
 
@@ -121,10 +115,11 @@ def _measured(plan, chunks, workers):
         finally:
             _set_plan(None)
         return
-    with spawn_pool(workers, _start_worker, (plan,)) as pool:
-        futures = {pool.submit(_measure_chunk, *chunk): chunk for chunk in chunks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    results = call_in_processes(
+        _measure_chunk, chunks, workers=workers, initializer=_start_worker, initargs=(plan,)
+    )
+    for number, part in results:
+        yield chunks[number], part
 
 
 def _measure_chunk(start, stop):

@@ -4,8 +4,11 @@
 import json
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 __all__ = ['available_weights', 'default_weights']
+
+SUFFIX = '.safetensors'
 
 
 def weights_folder():
@@ -40,3 +43,25 @@ def default_weights():
     name : str
     """
     return available_weights()[0]
+
+
+def check_weights_name(weights):
+    """
+    Raise `ValueError` if there are no weights of a name or path.
+
+    Parameters
+    ----------
+    weights : str or path-like
+        A name from `available_weights`, or the path of a file.
+    """
+    if weights in available_weights() or Path(weights).is_file():
+        return
+    path = Path(weights)
+    if path.suffix == SUFFIX or len(path.parts) > 1:
+        msg = f'there is no file {str(weights)!r} of weights'
+    else:
+        known = ', '.join(map(repr, available_weights()))
+        msg = (
+            f'unknown weights {str(weights)!r}: want one of {known}, or the path of a {SUFFIX} file'
+        )
+    raise ValueError(msg)

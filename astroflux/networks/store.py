@@ -12,7 +12,13 @@ from safetensors.torch import save_file
 
 from astroflux._work import write_whole
 from astroflux.networks.profile_net import ProfileNet
-from astroflux.networks.registry import default_weights, known_hashes, weights_folder
+from astroflux.networks.registry import (
+    SUFFIX,
+    check_weights_name,
+    default_weights,
+    known_hashes,
+    weights_folder,
+)
 from astroflux.networks.study_net import StudyNet
 
 __all__ = [
@@ -26,7 +32,6 @@ __all__ = [
 
 ARCHITECTURES = {'ProfileNet': ProfileNet, 'StudyNet': StudyNet}
 
-SUFFIX = '.safetensors'
 
 # Tensors of the network for blocks of pixels begin with this; what it shares with the other
 # network is stored once.
@@ -139,12 +144,11 @@ def _locate(weights):
     registry = known_hashes()
     if isinstance(weights, str) and weights in registry:
         return weights_folder() / f'{weights}{SUFFIX}', registry[weights]
-    path = Path(weights)
-    if path.is_file():
-        return path, None
-    known = ', '.join(repr(name) for name in registry)
-    msg = f'unknown weights {str(weights)!r}: want one of {known}, or the path of a {SUFFIX} file'
-    raise WeightsError(msg)
+    try:
+        check_weights_name(weights)
+    except ValueError as exc:
+        raise WeightsError(str(exc)) from None
+    return Path(weights), None
 
 
 def _read(path):
