@@ -16,7 +16,8 @@ class HasParameters:
 
     @classmethod
     def _get_param_names(cls):
-        return sorted(name for name in signature(cls.__init__).parameters if name != 'self')
+        # without a constructor it has that of all objects, which takes anything and keeps nothing
+        return [] if cls.__init__ is object.__init__ else sorted(signature(cls).parameters)
 
     def get_params(self, deep=True):
         """
@@ -62,8 +63,11 @@ class HasParameters:
         return BaseEstimator.set_params(self, **params)
 
     def __repr__(self):
-        params = signature(type(self)).parameters.values()
-        changed = [p.name for p in params if repr(getattr(self, p.name)) != repr(p.default)]
+        params = signature(type(self)).parameters
+        names = [name for name in params if name in self._get_param_names()]
+        changed = [
+            name for name in names if repr(getattr(self, name)) != repr(params[name].default)
+        ]
         text = ', '.join(f'{name}={getattr(self, name)!r}' for name in changed)
         return f'{type(self).__name__}({text})'
 
