@@ -11,6 +11,9 @@ __all__ = ['has_contradicting_noise', 'is_fill', 'is_no_data']
 _BLOCK = 5
 _BEYOND = 2
 
+# If all but so little is of one value, that is an image without noise, not one with a fill.
+_LEAST_REST = 0.1
+
 # In counts of few photons, or pixels digitized more coarsely than the noise, neighbors are equal
 # in a larger part of the image than this, and equal values say nothing.
 _MOST_EQUAL = 0.3
@@ -42,7 +45,7 @@ def is_fill(data, valid=None):
     Returns
     -------
     fill : `~numpy.ndarray` or None
-        Bool. `None` as well if no valid pixel would be left.
+        Bool. `None` as well if hardly a valid pixel would be left.
     """
     equal = data[:, 1:] == data[:, :-1]
     if np.count_nonzero(equal) < _BLOCK * (_BLOCK - 1 - _BEYOND):
@@ -55,7 +58,7 @@ def is_fill(data, valid=None):
     centers[inside, inside] = flat[inside, inside]
     fill = maximum_filter(centers, _BLOCK)[_BEYOND:-_BEYOND, _BEYOND:-_BEYOND]
     rest = ~fill if valid is None else valid & ~fill
-    if not fill.any() or not rest.any():
+    if not fill.any() or np.count_nonzero(rest) < _LEAST_REST * data.size:
         return None
     pairs = rest[:, 1:] & rest[:, :-1]
     if np.count_nonzero(equal & pairs) > _MOST_EQUAL * np.count_nonzero(pairs):

@@ -103,5 +103,7 @@ def test_saturated_core(data):
 
 
 def test_nothing_but_a_fill_stays_as_it_is():
-    assert is_fill(np.ones(SHAPE)) is None
+    star = np.zeros(SHAPE)
+    star[30, 30] = 1.0
+    assert is_fill(np.ones(SHAPE)) is is_fill(star) is None
     assert not mask_of(np.ones(SHAPE), uncertainty=white()).any()

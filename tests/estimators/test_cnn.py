@@ -299,7 +299,7 @@ def test_columns_and_flags_of_neighbors():
     names += ('concentration_error', 'bulge_to_total', 'bulge_to_total_error')
     values = {name: np.zeros(n) for name in names}
     values |= {
-        'quantiles': np.zeros((n, 7)),
+        'quantiles': np.tile(np.linspace(-1.5, 1.5, 7), (n, 1)),
         'detection_snr': np.full(n, 50.0),
         'n_neighbors': np.array([0.0, 1.0, 2.0]),
         'neighbor_distance': np.array([np.inf, 8.0, 3.0]),
@@ -322,8 +322,11 @@ def test_a_value_that_fills_up_a_number_loses_no_other_row(estimator, make_ccd):
     table = estimator.measure([good, bad], psf_fwhm=4.0)
     alone = estimator.predict(good, psf_fwhm=4.0)
     assert table['flux'][0].value == pytest.approx(alone.value, rel=1e-5)
-    assert np.isnan(table['flux'][1])
-    assert 'FAILED' in decode_flags(table['flags'])[1]
+    # it is taken for no data
+    mask = bad.data == 1e30
+    masked = estimator.predict(make_ccd((61, 61)), psf_fwhm=4.0, mask=mask)
+    assert table['flux'][1].value == pytest.approx(masked.value, rel=1e-5)
+    assert decode_flags(table['flags'])[1] == ('MASKED_PIXELS',)
 
 
 def test_threads_share_an_estimator(many, monkeypatch):
@@ -393,10 +396,6 @@ def _noisier(image, rng):
     return image + 8 * rng.standard_normal(image.shape)
 
 
-def _half_empty(image, rng):
-    return np.where(np.arange(image.shape[1]) < 62, 0, image)
-
-
 def _with_cosmic_rays(image, rng):
     image[[65, 73, 80], [71, 62, 76]] += 2000
     return image
@@ -417,7 +416,7 @@ _MISSED = pytest.mark.xfail(reason='two thirds of such stamps are not noticed', 
 @pytest.mark.parametrize(
     'spoil',
     [
-        *(_noisier, _half_empty, _saturated),
+        *(_noisier, _saturated),
         pytest.param(_with_cosmic_rays, marks=_MISSED),
         pytest.param(_with_trail, marks=_MISSED),
     ],
@@ -821,3 +820,13 @@ def test_error_below_the_noise_of_a_pixel_is_no_measurement():
             error = table['flux_err'].value[0]
             assert error > 0.5 or 'FAILED' in decode_flags(table['flags'])[0]
             assert not error < 0.5
+
+
+def test_an_empty_part_counts_as_masked(estimator, make_ccd):
+    whole, half = make_ccd((143, 143), flux=8000.0), make_ccd((143, 143), flux=8000.0)
+    empty = np.broadcast_to(np.arange(143) < 55, (143, 143))
+    half.data[empty] = 0
+    table = estimator.measure(half, psf_fwhm=3.0)
+    masked = estimator.predict(whole, psf_fwhm=3.0, mask=empty)
+    assert table['flux'].value[0] == pytest.approx(masked.value, rel=1e-5)
+    assert decode_flags(table['flags']) == [('MASKED_PIXELS',)]
