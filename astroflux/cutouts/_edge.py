@@ -2,6 +2,7 @@
 """What the edge of a stamp says of the sky and of the noise, as most of it is blank."""
 
 import math
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,6 @@ _SIGNIFICANT = 5.0
 _FAINT_LIGHT = 0.2
 _MOST_WINGS = 2.0
 _WINGS = 1.5
-_FRAMES = 3
 
 # The noise of coadds is stated well to about a tenth, and the sources of a crowded sky raise the
 # scatter by as much: beyond this factor, and two errors, the noise is wrong.
@@ -54,7 +54,8 @@ class Edge(NamedTuple):
     level, level_err : float
         Level of the sky, and its error in white noise.
     wings : float
-        Light of the galaxy in the frame, extrapolated from two frames within the first.
+        Light of the galaxy in the frame, extrapolated from two frames within the first; 0 where
+        the level is not above zero by more than its error.
     scatter, scatter_err : float
         Noise as the pixels show it, over the stated one, and its error.
     """
@@ -107,18 +108,18 @@ def edge_of(data, noise, mask=None):
         Of NaN if too few pixels are left.
     """
     width = min(max(min(data.shape) // 8, _NARROWEST), _WIDEST)
-    frames = [_frame(data, noise, mask, width, depth) for depth in range(_FRAMES)]
-    scatter, n_differences = _scatter(frames[0])
+    frame = _frame(data, noise, mask, width, 0)
+    scatter, n_differences = _scatter(frame)
     if not scatter > 0:
         return _UNKNOWN
-    levels, n_pixels = zip(*(_level(frame, scatter) for frame in frames), strict=True)
-    return Edge(
-        levels[0],
-        _OF_MEDIAN * scatter / math.sqrt(n_pixels[0]) if n_pixels[0] else math.nan,
-        _wings(levels),
-        scatter,
-        _OF_SCATTER * scatter / math.sqrt(n_differences),
-    )
+    level, n_pixels = _level(frame, scatter)
+    error = _OF_MEDIAN * scatter / math.sqrt(n_pixels) if n_pixels else math.nan
+    wings = 0.0
+    # where nothing is to be explained, they are not looked for
+    if level > _SIGNIFICANT * error:
+        inner = [_frame(data, noise, mask, width, depth) for depth in (1, 2)]
+        wings = _wings(level, *(_level(frame, scatter)[0] for frame in inner))
+    return Edge(level, error, wings, scatter, _OF_SCATTER * scatter / math.sqrt(n_differences))
 
 
 def _frame(data, noise, mask, width, depth):
@@ -133,9 +134,8 @@ def _frame(data, noise, mask, width, depth):
     return sides
 
 
-def _wings(levels):
+def _wings(first, second, third):
     """Return how much light of the galaxy reaches the first frame, as the next ones tell it."""
-    first, second, third = levels
     rise, next_rise = second - first, third - second
     if math.isnan(rise):
         # in a stamp that small all may be light of the galaxy
@@ -171,10 +171,10 @@ def _scatter(sides):
     ]
     if len(found_rows) < _FEWEST_SIDES:
         return math.nan, 0
-    scatter = float(np.median([row[len(row) // 2] for row in found_rows])) / _NORMAL_MEDIAN
+    scatter = median([row[len(row) // 2] for row in found_rows]) / _NORMAL_MEDIAN
     if scatter == 0:
         # of few photons most pixels have none
-        scatter = math.sqrt(np.median([np.mean(np.square(row)) for row in found_rows]))
+        scatter = math.sqrt(median([np.mean(np.square(row)) for row in found_rows]))
     return scatter / 2, int(found.sum())
 
 
@@ -196,4 +196,4 @@ def _level(sides, scatter):
                 break
         levels.append(row[(first + last) // 2])
         used += last - first
-    return (float(np.median(levels)), used) if len(levels) >= _FEWEST_SIDES else (math.nan, 0)
+    return (median(levels), used) if len(levels) >= _FEWEST_SIDES else (math.nan, 0)
