@@ -56,7 +56,7 @@ def galaxies(name, n):
     """Return cutouts like those of a test set, but of S/N 30 to 300."""
     simulation = SETS[name].source(1).simulation
     simulation = replace(simulation, galaxies=replace(simulation.galaxies, snr=(30.0, 300.0)))
-    return SimulatedSource(n, simulation, seed=SEED).load(0, n)[0]
+    return SimulatedSource(n, simulation, seed=SEED, with_bound=False).load(0, n)[0]
 
 
 def spoilt(cutout, side, factor, sky):

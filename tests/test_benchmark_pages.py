@@ -171,3 +171,28 @@ def test_what_is_said_of_faint_galaxies():
     assert all(uniform > as_it_is for as_it_is, uniform in everything)
     is_better = [abs(uniform) < abs(as_it_is) for as_it_is, uniform in everything]
     assert is_better == [True, False, False, False]
+
+
+def test_what_is_said_of_wrong_skies_and_noises():
+    """Wrong noise is noticed, and right noise hardly ever suspect."""
+    for _, fault, *sides in rows_of('sky-and-noise-faults'):
+        of_noise = [float(side.split(' / ')[1]) for side in sides]
+        if 'noise' in fault:
+            assert min(of_noise[1:]) >= 99
+            assert of_noise[0] >= 95
+        else:
+            assert max(of_noise) < 1
+        if fault == 'none':
+            assert all(float(side.split(' / ')[0]) < 10 for side in sides)
+
+
+def test_what_is_said_of_photons():
+    rows = {(float(row[0]), row[1]): row for row in rows_of('sky-and-noise-photons')}
+    for (sky, gain), row in rows.items():
+        coverage = float(row[-1])
+        if gain == 'yes':
+            assert float(row[4]) > 1.3 * float(row[3])
+        elif sky >= 100:
+            assert 68 < coverage < 84
+        elif sky <= 1:
+            assert coverage < 68

@@ -35,9 +35,9 @@ _MOST_WINGS = 2.0
 _WINGS = 1.5
 
 # The noise of coadds is stated well to about a tenth, and the sources of a crowded sky raise the
-# scatter by as much: beyond this factor, and two errors, the noise is wrong.
+# scatter by as much: beyond this factor, and 1.5 errors, the noise is wrong.
 _NOISE_FACTOR = 1.35
-_ERRORS = 2.0
+_ERRORS = 1.5
 
 # 1-sigma errors of a median and of a scatter from the median difference, times the square root of
 # the number of pixels. Mixed differences of neighboring places have pixels in common.

@@ -248,8 +248,9 @@ class Canvases:
             source, target = each.windows
             image, scale = self.image[row][target], self.scale[row]
             # In double precision until here: any unit fits into the network's
-            # floats. Ignored pixels are zero already.
-            np.multiply(each.data[source], 1 / scale, out=image, casting='same_kind')
+            # floats. Ignored pixels are zero already. What is too large even so is no image.
+            with np.errstate(over='ignore', invalid='ignore'):
+                np.multiply(each.data[source], 1 / scale, out=image, casting='same_kind')
             self.cropped[row] = image.size < each.data.size
             if not shared:
                 self.weight[row][target] = each.weight(scale)

@@ -62,6 +62,7 @@ def draw(field, catalog, truth):
             textcoords='offset points',
             color='tab:orange',
             fontsize=8,
+            clip_on=True,
         )
     flux = true_flux(catalog, truth)
     kept = (flux > 0) & (catalog['snr'] > FAINTEST)

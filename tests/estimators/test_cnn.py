@@ -830,3 +830,27 @@ def test_an_empty_part_counts_as_masked(estimator, make_ccd):
     masked = estimator.predict(whole, psf_fwhm=3.0, mask=empty)
     assert table['flux'].value[0] == pytest.approx(masked.value, rel=1e-5)
     assert decode_flags(table['flags']) == [('MASKED_PIXELS',)]
+
+
+def _tiny(ccd):
+    ccd.data *= 1e-310
+    ccd.uncertainty.array[:] = 1e-310
+
+
+def _sentinel(ccd):
+    ccd.data[:, :5] = -3.4e38
+
+
+def _tiny_noise(ccd):
+    ccd.uncertainty.array[:] = 1e-300
+    ccd.uncertainty.array[20:40, 20:40] = 1.0
+
+
+@pytest.mark.parametrize('spoil', [_tiny, _sentinel, _tiny_noise])
+def test_numbers_at_the_end_of_their_range_harm_no_other_row(estimator, make_ccd, spoil):
+    good, bad = make_ccd(), make_ccd(seed=1)
+    spoil(bad)
+    table = estimator.measure([good, bad, good], psf_fwhm=4.0)
+    flux = table['flux'].value
+    assert flux[[0, 2]] == pytest.approx(estimator.predict(good, psf_fwhm=4.0).value, rel=1e-6)
+    assert table['flags'][1] != 0

@@ -3,7 +3,7 @@
 
 import inspect
 import re
-import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -16,25 +16,23 @@ from astroflux.flags import FLAGS, MeasurementFlag
 NAMES = {flag.name for flag in FLAGS}
 # what every method sets: that a row is faint, or without a finite flux
 OF_ALL = {'LOW_SNR'}
+SHARED = ('astroflux.estimators.base', 'astroflux.estimators._rows')
 
 
-def modules_of(module, seen=None):
-    """Return the modules of methods that a module is made of, with those that they import."""
-    seen = {module.__name__: module} if seen is None else seen
-    for value in list(vars(module).values()):
-        name = value.__name__ if inspect.ismodule(value) else getattr(value, '__module__', '')
-        shared = ('astroflux.estimators.base', 'astroflux.estimators._rows')
-        is_method = str(name).startswith('astroflux.estimators.') and name not in shared
-        if is_method and name not in seen:
-            seen[name] = sys.modules[name]
-            modules_of(sys.modules[name], seen)
+def modules_of(name, seen=None):
+    """Return the modules that a module of methods is made of, with those that they import."""
+    seen = {} if seen is None else seen
+    seen[name] = inspect.getsource(import_module(name))
+    for other in re.findall(r'from (astroflux\.estimators\.[\w.]+) import', seen[name]):
+        if other not in seen and other not in SHARED:
+            modules_of(other, seen)
     return seen
 
 
 @pytest.mark.parametrize('name', ESTIMATOR_MODULES)
 def test_flags_are_those_of_the_code(name):
     cls = getattr(astroflux, name)
-    source = '\n'.join(map(inspect.getsource, modules_of(sys.modules[cls.__module__]).values()))
+    source = '\n'.join(modules_of(cls.__module__).values())
     named = set(re.findall(r'Flag\.([A-Z_]+)', source)) & NAMES
     assert set(cls._flags_set) == named - OF_ALL
     assert all(cls._flags_set.values())

@@ -136,7 +136,7 @@ def test_flux_is_that_of_imfit(is_disc):
 )
 def test_recovered(index, radius):
     image = render(sersic(index, radius), centre=(30.2, 29.9))
-    table = SersicFluxEstimator().measure(to_ccd(1e4 * image, 0.02))
+    table = SersicFluxEstimator().measure(to_ccd(1e4 * image, 0.02, seed=0))
     np.testing.assert_allclose(table['flux'][0].value, 1e4, rtol=5e-3)
     np.testing.assert_allclose(table['sersic_index'][0], index, rtol=0.05)
     circular = radius * np.sqrt(0.6)
@@ -442,7 +442,7 @@ def test_nothing_there():
 
 
 def test_limits_are_flagged(disc):
-    ccd = to_ccd(1e4 * disc)
+    ccd = to_ccd(1e4 * disc, seed=0)
     for limits in ({'sersic_index_bounds': (2.0, 8.0)}, {'max_radius': 3.0}):
         table = SersicFluxEstimator(**limits).measure(ccd)
         assert 'OUT_OF_RANGE' in decode_flags(table['flags'])[0]

@@ -425,3 +425,14 @@ def test_shipped_table():
     assert np.isfinite(table.target).all()
     assert (table.scatter > 0).all()
     assert table.metadata['library']['seed'] == 31250
+
+
+def test_light_that_is_elsewhere_is_flagged():
+    """As with an astrometric offset: what is at the position is the wing of a galaxy beside it."""
+    y, x = np.mgrid[:121, :121] - 60.0
+    noise = np.random.default_rng(0).normal(size=x.shape)
+    estimator = RegressionFluxEstimator('boosting')
+    for offset in (0, 2, 10, 20):
+        image = 8e3 * np.exp(-((x - offset) ** 2 + y**2) / 18) / (18 * np.pi)
+        table = estimator.measure(image + noise, error=1.0, psf_fwhm=4.0)
+        assert ('OFF_CENTRE' in decode_flags(table['flags'])[0]) is (offset >= 10)
