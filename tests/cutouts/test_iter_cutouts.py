@@ -227,7 +227,7 @@ def test_float32_variance_does_not_overflow(stamp):
 
 def test_masked_and_bad_pixels(stamp, rng):
     data = stamp.copy()
-    sigma = np.full(stamp.shape, 2.0)
+    sigma = np.ones(stamp.shape)
     mask = np.zeros(stamp.shape, bool)
     mask[0, 1] = True
     data[2, 3], data[4, 5], data[6, 7] = np.nan, np.inf, -np.inf
@@ -238,7 +238,7 @@ def test_masked_and_bad_pixels(stamp, rng):
     expected[bad] = True
     assert_array_equal(cutout.mask, expected)
     assert_array_equal(cutout.data, np.where(expected, 0, stamp))
-    assert_array_equal(cutout.noise, 2.0)
+    assert_array_equal(cutout.noise, 1.0)
     assert cutout.flags == Flag.PSF_UNKNOWN | Flag.MASKED_PIXELS
     # The input is as it was.
     assert np.isnan(data[2, 3])
