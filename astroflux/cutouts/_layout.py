@@ -3,13 +3,9 @@
 
 import re
 
-from astroflux.cutouts._planes import role_of
+from astroflux.cutouts._planes import ContentError, role_of
 
-__all__ = ['ContentError', 'find_image', 'pixels_of', 'plane_index', 'roles_of']
-
-
-class ContentError(Exception):
-    """A file does not hold what is wanted of it: why, in words."""
+__all__ = ['find_image', 'pixels_of', 'plane_index', 'roles_of']
 
 
 def _axes(hdu):

@@ -6,7 +6,7 @@ import re
 import numpy as np
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-__all__ = ['MaskPlaneError', 'is_noise', 'mask_of', 'native', 'role_of', 'std_of']
+__all__ = ['ContentError', 'MaskPlaneError', 'is_noise', 'mask_of', 'native', 'role_of', 'std_of']
 
 # Planes whose pixel values cannot be used. The planes CR and INTRP are not
 # among them: in a coadd they say that one of the exposures was repaired, and
@@ -52,6 +52,13 @@ _JWST_PLANES = (
 )
 _JWST = {name: bit for bit, name in enumerate(_JWST_PLANES.split())}
 _JWST_TELESCOPES = ('JWST', 'ROMAN')
+
+# Masks have no more bits than that.
+_LAST_PLANE = 63
+
+
+class ContentError(Exception):
+    """A file does not hold what is wanted of it: why, in words."""
 
 
 class MaskPlaneError(ValueError):
@@ -117,7 +124,7 @@ def _has_bits(array, bits):
 
 def _bits(array, role, header, telescope, asked):
     """Return the bits that mark a pixel as unusable; `None` for any."""
-    planes = {key[3:].upper(): header[key] for key in header if key.startswith('MP_')}
+    planes = _planes_of(header)
     may_be_jwst = not planes and (not telescope or telescope in _JWST_TELESCOPES)
     if asked is not None:
         return _bits_of(asked, _JWST if may_be_jwst else planes, sorted(planes))
@@ -128,6 +135,20 @@ def _bits(array, role, header, telescope, asked):
     if role == 'dq' and may_be_jwst and is_jwst:
         return _bits_of(['DO_NOT_USE'], _JWST)
     return None
+
+
+def _planes_of(header):
+    """Return the numbers of the planes that a header names."""
+    planes = {}
+    for key in header:
+        if key.startswith('MP_'):
+            number = header[key]
+            # before 2 to this power is taken
+            if type(number) is not int or not 0 <= number <= _LAST_PLANE:
+                msg = f'the mask plane {key} has the number {number!r}, want 0 to {_LAST_PLANE}'
+                raise ContentError(msg)
+            planes[key[3:].upper()] = number
+    return planes
 
 
 def _bits_of(asked, planes, names=()):

@@ -15,14 +15,15 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
 from astroflux.cutouts._headers import descriptive_header, unit_of, zeropoint_of
-from astroflux.cutouts._layout import (
+from astroflux.cutouts._layout import find_image, pixels_of, plane_index, roles_of
+from astroflux.cutouts._planes import (
     ContentError,
-    find_image,
-    pixels_of,
-    plane_index,
-    roles_of,
+    MaskPlaneError,
+    is_noise,
+    mask_of,
+    native,
+    std_of,
 )
-from astroflux.cutouts._planes import MaskPlaneError, is_noise, mask_of, native, std_of
 from astroflux.cutouts._wcs import wcs_of
 
 __all__ = ['CutoutFile', 'CutoutReadError', 'read_cutout']
@@ -33,19 +34,6 @@ WEIGHTS = ('mask', 'ivar')
 # Pan-STARRS scales its pixels by asinh magnitudes: the factor of ln in a magnitude.
 _POGSON = 2.5 / math.log(10)
 
-# What astropy raises for headers and pixels that contradict each other.
-_FAULTS = (
-    OSError,
-    EOFError,
-    zlib.error,
-    fits.VerifyError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
-)
 _DAMAGE = re.compile('truncated|corrupt', re.IGNORECASE)
 
 
@@ -189,7 +177,7 @@ class CutoutFile:
         except FileNotFoundError as exc:
             msg = f'cannot read {str(path)!r}: there is no such file'
             raise CutoutReadError(msg) from exc
-        except _FAULTS as exc:
+        except Exception as exc:  # a damaged file brings any error of any library
             msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
             raise CutoutReadError(msg) from exc
         if fault is not None:

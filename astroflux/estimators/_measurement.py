@@ -136,6 +136,9 @@ class ProfileMethod:
     def __init__(self, weights, device):
         self.weights, self.device = weights, device
 
+    def check(self):
+        """Raise nothing: these weights measure any cutout."""
+
     def measure(self, cutouts):
         """Return what `~astroflux.estimators.base.FluxEstimator` wants to know of a batch."""
         answer = measure_stamps(self.weights, cutouts, self.device)

@@ -34,13 +34,8 @@ class StudyMethod:
     def __init__(self, weights, device):
         self.weights, self.device = weights, device
 
-    def measure(self, cutouts):
-        """
-        Return what `~astroflux.estimators.base.FluxEstimator` wants to know of a batch.
-
-        What the network does not know is NaN. `~astropy.units.UnitsError` if the cutouts are not in
-        ADU, `ValueError` if the network needs more than an image.
-        """
+    def check(self):
+        """Raise `ValueError` if the network needs more than an image."""
         weights = self.weights
         if n_columns := weights.network.settings['n_columns']:
             msg = (
@@ -48,6 +43,15 @@ class StudyMethod:
                 'its image: they measure no cutouts'
             )
             raise ValueError(msg)
+
+    def measure(self, cutouts):
+        """
+        Return what `~astroflux.estimators.base.FluxEstimator` wants to know of a batch.
+
+        What the network does not know is NaN. `~astropy.units.UnitsError` if the cutouts are not in
+        ADU.
+        """
+        weights = self.weights
         _check_unit(weights, cutouts[0].unit)
         image, cropped = _stack(cutouts)
         with torch.inference_mode():

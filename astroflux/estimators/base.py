@@ -4,6 +4,7 @@
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections import Counter
+from copy import copy
 from itertools import islice
 
 import numpy as np
@@ -20,10 +21,13 @@ from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._parameters import HasParameters
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import with_sky_error
-from astroflux.flags import FATAL_FLAGS, decode_flags
+from astroflux.flags import FATAL_FLAGS, MeasurementFlag, decode_flags
 from astroflux.tables import build_meta, build_table
 
 __all__ = ['FluxEstimator']
+
+# Errors that say that the call is wrong, and not one of its cutouts.
+_OF_THE_CALL = (ImportError, u.UnitsError)
 
 
 class FluxEstimator(HasParameters, metaclass=ABCMeta):
@@ -300,22 +304,49 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         counts = {'total': stream.n, 'unit': ' cutouts'}
         with progress_bar(desc='measure', progress=progress, **counts) as bar:
             while batch := list(islice(stream, batch_size)):
-                measurable = [
-                    index
-                    for index, cutout in enumerate(batch)
-                    if cutout.data is not None and not cutout.flags & FATAL_FLAGS
-                ]
-                results = None
-                if measurable:
-                    usable = [batch[index] for index in measurable]
-                    results = self._measure_batch(usable)
-                    results = with_sky_error(self._measure_batch, usable, results)
-                rows.add(batch, measurable, results)
+                for part in self._measure_or_fail(batch):
+                    rows.add(*part)
                 bar.update(len(batch))
         if not rows.n_rows:
             msg = 'there are no cutouts to measure'
             raise ValueError(msg)
         return rows
+
+    def _measure_or_fail(self, batch):
+        """
+        Yield a batch, which of its cutouts were measured, and what came of these.
+
+        If the method raises an error, each cutout is measured by itself, so that an odd one loses
+        no other.
+        """
+        measurable = [
+            index
+            for index, cutout in enumerate(batch)
+            if cutout.data is not None and not cutout.flags & FATAL_FLAGS
+        ]
+        try:
+            results = None
+            if measurable:
+                usable = [batch[index] for index in measurable]
+                results = self._measure_batch(usable)
+                results = with_sky_error(self._measure_batch, usable, results)
+        except _OF_THE_CALL:
+            raise
+        except Exception as exc:  # of any library
+            if len(batch) == 1:
+                yield [_failed_by(batch[0], exc)], [], None
+            for cutout in batch if len(batch) > 1 else ():
+                yield from self._measure_or_fail([cutout])
+        else:
+            yield batch, measurable, results
+
+
+def _failed_by(cutout, exc):
+    """Return a cutout that a method could not measure, with the reason."""
+    failed = copy(cutout)
+    failed.flags |= int(MeasurementFlag.FAILED)
+    failed.message = f'the method failed: {type(exc).__name__}: {exc}'
+    return failed
 
 
 def true_flux(flux, y):

@@ -168,6 +168,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         # first, as weights are read to a device
         self._torch_device()
         super()._check_params()
+        self._method(self._in_use()).check()
 
     def _method(self, weights):
         """Return how weights are used."""

@@ -3,6 +3,7 @@
 
 import gzip
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from numpy.testing import assert_allclose, assert_array_equal
 
-from astroflux.cutouts import CutoutFile, CutoutReadError, iter_cutouts, read_cutout
+from astroflux.cutouts import CutoutFile, CutoutReadError, iter_cutouts, read_cutout, readers
 from astroflux.cutouts._headers import unit_of
 from astroflux.flags import MeasurementFlag as Flag
 
@@ -545,3 +546,28 @@ class TestDamage:
         assert first.label == str(bad)
         assert_array_equal(second.data, stamp)
         assert third.is_failed
+
+
+@pytest.mark.parametrize('number', [40_000_000_000, 64, -1, 'three', 2.5])
+def test_number_of_a_mask_plane(tmp_path, number):
+    mask = fits.ImageHDU(np.zeros((20, 20), 'i4'), name='MASK')
+    mask.header['MP_BAD'] = number
+    path = tmp_path / 'a.fits'
+    image = fits.ImageHDU(np.zeros((20, 20), 'f4'), name='IMAGE')
+    fits.HDUList([fits.PrimaryHDU(), image, mask]).writeto(path)
+    with pytest.raises(CutoutReadError, match=f'MP_BAD has the number {number!r}, want 0 to 63'):
+        read_cutout(path)
+
+
+def test_any_error_of_a_library_is_one_of_reading(tmp_path, monkeypatch):
+    """Damaged files bring errors of many kinds, each of which must fail its row alone."""
+    path = tmp_path / 'a.fits'
+    fits.PrimaryHDU(np.zeros((20, 20), 'f4')).writeto(path)
+
+    def fail(*arguments):
+        msg = 'unbalanced parenthesis'
+        raise re.error(msg)
+
+    monkeypatch.setattr(readers, '_parse', fail)
+    with pytest.raises(CutoutReadError, match='its headers are damaged'):
+        read_cutout(path)

@@ -585,3 +585,33 @@ def test_load_missing_file(estimator, make_ccd, tmp_path):
 def test_flags_are_integers_of_the_registry(estimator, many):
     for value in estimator.measure(many)['flags']:
         assert MeasurementFlag(int(value)) == value
+
+
+def test_an_error_of_a_library_loses_no_other_row(estimator, make_ccd, monkeypatch):
+    """Whatever it is: each cutout is measured by itself then, and the odd one has failed."""
+    measure_batch = type(estimator)._measure_batch
+
+    def fail_for_the_odd(self, cutouts):
+        if any(cutout.label == 'odd' for cutout in cutouts):
+            msg = 'no factor of the matrix'
+            raise RuntimeError(msg)
+        return measure_batch(self, cutouts)
+
+    ccds = [make_ccd(seed=seed) for seed in range(3)]
+    alone = estimator.measure(ccds[::2])
+    ccds[1].meta['id'] = 'odd'
+    monkeypatch.setattr(type(estimator), '_measure_batch', fail_for_the_odd)
+    table = estimator.measure(ccds)
+    np.testing.assert_allclose(table['flux'][::2].value, alone['flux'].value, rtol=1e-5)
+    assert 'FAILED' in decode_flags(table['flags'])[1]
+    assert table.meta['messages'] == {1: 'the method failed: RuntimeError: no factor of the matrix'}
+
+
+def test_an_error_of_the_call_is_raised(estimator, make_ccd, monkeypatch):
+    def fail(self, cutouts):
+        msg = 'a library is missing'
+        raise ImportError(msg)
+
+    monkeypatch.setattr(type(estimator), '_measure_batch', fail)
+    with pytest.raises(ImportError, match='a library is missing'):
+        estimator.measure(make_ccd())
