@@ -18,6 +18,9 @@ TABLE_FORMATS = {
     '.csv': 'ascii.csv',
 }
 
+# How a cell of a spreadsheet begins that is a formula.
+_FORMULA = ('=', '+', '-', '@', '\t', '\r')
+
 
 def check_table_path(path, *, overwrite=False):
     """
@@ -55,7 +58,7 @@ def write_table(table, path, *, overwrite=False):
     if table_format == 'fits':
         table = _for_fits(table)
     if table_format == 'ascii.csv':
-        table = _with_all_digits(table)
+        table = _for_csv(table)
     with write_whole(path) as part:
         table.write(part, format=table_format, overwrite=True)
 
@@ -76,11 +79,18 @@ def read_table(path):
     return table
 
 
-def _with_all_digits(table):
-    """A copy without formats: numbers in CSV would be as they are printed."""
+def _for_csv(table):
+    """
+    A copy that CSV can hold: without formats, or numbers would be as they are printed.
+
+    Texts that a spreadsheet would take for a formula get an apostrophe in front of them.
+    """
     table = table.copy()
-    for column in table.itercols():
-        column.info.format = None
+    for name in table.colnames:
+        table[name].info.format = None
+        if table[name].dtype.kind == 'U':
+            texts = [f"'{text}" if text[:1] in _FORMULA else text for text in table[name]]
+            table[name] = np.array(texts)
     return table
 
 

@@ -353,3 +353,15 @@ def test_ctrl_c(tmp_path, workers):
     assert err.endswith('interrupted\n')
     # whole chunks, and with two processes also those that were begun
     assert len(QTable.read(output)) >= 64 if workers == 2 else 64
+
+
+@pytest.mark.parametrize('linked', [False, True])
+def test_output_is_no_input(galaxies, tmp_path, linked):
+    output = galaxies[0]
+    if linked:
+        output = tmp_path / 'link.fits'
+        output.symlink_to(galaxies[0])
+    before = galaxies[0].read_bytes()
+    result = measure(*galaxies, '-o', output, '--overwrite', exit_code=2)
+    assert 'is one of the files to measure' in result.output
+    assert galaxies[0].read_bytes() == before

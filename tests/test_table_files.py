@@ -97,3 +97,11 @@ def test_failure_leaves_the_old_table(table, tmp_path, monkeypatch):
         write_table(table[:1], path, overwrite=True)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ['fluxes.ecsv']
+
+
+@pytest.mark.parametrize('name', ['=1+1', '+a', '-a', '@a', '\ta'])
+def test_csv_has_no_formulas(table, tmp_path, name):
+    table['name'] = name
+    path = tmp_path / 'table.csv'
+    write_table(table, path)
+    assert set(QTable.read(path)['name']) == {f"'{name}"}

@@ -166,6 +166,7 @@ def measure(files, output, method, workers, resume, overwrite, all_columns, quie
             if output is not None:
                 check_table_path(output, overwrite=overwrite or resume)
             paths = expand_paths(files)
+            _refuse_to_replace_input(output, paths)
             check_available([method])
             estimator = make_estimator(method, **of_network)
             job = _prepare(paths, estimator, given, reading, method)
@@ -181,6 +182,16 @@ def measure(files, output, method, workers, resume, overwrite, all_columns, quie
         raise click.exceptions.Exit(INTERRUPTED) from None
     if not _report(table, quiet=quiet):
         raise click.exceptions.Exit(1)
+
+
+def _refuse_to_replace_input(output, paths):
+    """Raise an error if the table would take the place of a file that is measured."""
+    if output is None or not output.exists():
+        return
+    for path in paths:
+        if path.exists() and path.samefile(output):
+            msg = f'the output {output} is one of the files to measure'
+            raise click.UsageError(msg)
 
 
 def _check_together(method, of_network, output, *, resume, overwrite):

@@ -1,11 +1,16 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Which HDU of a file is the image, what the others are, and the planes of a cube."""
 
+import math
 import re
 
 from astroflux.cutouts._planes import ContentError, role_of
 
 __all__ = ['find_image', 'pixels_of', 'plane_index', 'roles_of']
+
+# A damaged or malicious header may claim any size, and a compressed file may hold it. This is 16384
+# a side.
+_MOST_PIXELS = 2**28
 
 
 def _axes(hdu):
@@ -115,6 +120,9 @@ def pixels_of(hdu, index=None):
 
     Of a cube, the plane of that index.
     """
+    if (n_pixels := math.prod(hdu.shape)) > _MOST_PIXELS:
+        msg = f'an HDU has {n_pixels} pixels, more than {_MOST_PIXELS} are not read'
+        raise ContentError(msg)
     try:
         data = hdu.data
     except (TypeError, ValueError) as exc:

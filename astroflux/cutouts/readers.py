@@ -1,8 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Read a cutout from a FITS file: a plain image, or an image with mask, noise and PSF."""
 
+import errno
 import math
 import re
+import stat
+import threading
 import warnings
 import zlib
 from dataclasses import KW_ONLY, dataclass
@@ -35,6 +38,8 @@ WEIGHTS = ('mask', 'ivar')
 _POGSON = 2.5 / math.log(10)
 
 _DAMAGE = re.compile('truncated|corrupt', re.IGNORECASE)
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 class CutoutReadError(OSError):
@@ -171,6 +176,7 @@ class CutoutFile:
         """
         path = Path(self.path)
         try:
+            _check_regular(path)
             cutout, fault = self._open(path)
         except (CutoutReadError, MaskPlaneError):
             raise
@@ -186,7 +192,8 @@ class CutoutFile:
         return cutout
 
     def _open(self, path):
-        with warnings.catch_warnings(record=True) as caught:
+        # The filters of warnings are those of all threads.
+        with _ONE_AT_A_TIME, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
             # Opened here: astropy leaves a file open that it fails to parse.
             with path.open('rb') as stream, fits.open(stream, memmap=False) as hdus:
@@ -201,9 +208,22 @@ class CutoutFile:
                     raise CutoutReadError(msg) from None
 
 
+def _check_regular(path):
+    """Raise `OSError` for what is no file, such as a pipe, which would be waited for."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        msg = 'it is a directory'
+        raise IsADirectoryError(msg)
+    if not stat.S_ISREG(mode):
+        msg = f'cannot read {str(path)!r}: it is not a file, but a pipe or a device'
+        raise CutoutReadError(msg)
+
+
 def _reason(path, exc):
     """Say in words why astropy could not read a file."""
-    if path.is_dir():
+    if getattr(exc, 'errno', None) == errno.ELOOP:
+        return 'it is a link to itself'
+    if isinstance(exc, IsADirectoryError):
         return 'it is a directory'
     if isinstance(exc, PermissionError):
         return 'permission denied'

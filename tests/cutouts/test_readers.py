@@ -2,8 +2,10 @@
 """Cutouts from FITS files of several makers, good and damaged."""
 
 import gzip
+import os
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -571,3 +573,49 @@ def test_any_error_of_a_library_is_one_of_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(readers, '_parse', fail)
     with pytest.raises(CutoutReadError, match='its headers are damaged'):
         read_cutout(path)
+
+
+@pytest.mark.parametrize(
+    ('make', 'reason'),
+    [
+        (lambda path: os.mkfifo(path), 'it is not a file, but a pipe or a device'),
+        (lambda path: path.symlink_to(path), 'it is a link to itself'),
+        (lambda path: path.mkdir(), 'it is a directory'),
+    ],
+    ids=['pipe', 'link to itself', 'folder'],
+)
+def test_what_is_no_file(tmp_path, make, reason):
+    path = tmp_path / 'a.fits'
+    make(path)
+    with pytest.raises(CutoutReadError, match=reason):
+        read_cutout(path)
+
+
+def test_more_pixels_than_are_read(tmp_path):
+    header = fits.PrimaryHDU(np.zeros((8, 8), 'f4')).header
+    header['NAXIS1'] = header['NAXIS2'] = 16385
+    path = tmp_path / 'a.fits.gz'
+    with gzip.open(path, 'wb', compresslevel=1) as stream:
+        stream.write(header.tostring().encode())
+        for _ in range(-(-(16385**2 * 4) // 2**22)):
+            stream.write(bytes(2**22))
+    with pytest.raises(CutoutReadError, match='268468225 pixels, more than 268435456 are not read'):
+        read_cutout(path)
+
+
+def test_threads_read(tmp_path):
+    """Warnings, which tell that a file is truncated, are those of all threads."""
+    good, short = tmp_path / 'good.fits', tmp_path / 'short.fits'
+    hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(np.ones((64, 64), 'f4')) for _ in range(2))]
+    fits.HDUList(hdus).writeto(good)
+    short.write_bytes(good.read_bytes()[:-8000])
+
+    def read(path):
+        try:
+            return read_cutout(path).shape
+        except CutoutReadError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        shapes = list(pool.map(read, [good, short] * 100))
+    assert shapes == [(64, 64), None] * 100
