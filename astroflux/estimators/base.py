@@ -26,8 +26,12 @@ from astroflux.tables import build_meta, build_table
 
 __all__ = ['FluxEstimator']
 
-# Errors that say that the call is wrong, and not one of its cutouts.
-_OF_THE_CALL = (ImportError, u.UnitsError)
+# Errors that say that the call, the program or the machine is at fault, and not one of the cutouts,
+# which are plain arrays by then.
+_OF_THE_CALL = (
+    *(ImportError, u.UnitsError, MemoryError),
+    *(TypeError, AttributeError, NameError, NotImplementedError),
+)
 
 
 class FluxEstimator(HasParameters, metaclass=ABCMeta):
