@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from report import rst_table
+from report import DOCS, rst_table
 from torch import nn
 
 from astroflux.networks import ProfileNet
@@ -31,8 +31,6 @@ from astroflux.networks.profile_net import FIT_FLUXES
 from astroflux.training.configuration import read_configuration
 from astroflux.training.loop import Stamps, Trainer
 from astroflux.training.run import make_stamps
-
-DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 
 # Steps that tell how many fit into the time; the first ones are slower.
 TRIAL_STEPS, TRIAL_START = 30, 10
@@ -298,7 +296,6 @@ def main():
     table = table_of(run(arguments.run, arguments.minutes, arguments.variants))
     print(f'\n{arguments.minutes:g} minutes of training each\n\n{table}')
     if arguments.write:
-        DOCS.mkdir(parents=True, exist_ok=True)
         caption = f'Each was trained for {arguments.minutes:g} minutes.\n\n'
         (DOCS / 'ablation.rst.inc').write_text(caption + table)
 

@@ -9,18 +9,16 @@ scatter and the root mean square now over those of then, where that differs from
 two standard errors, and in how many cases the 68 % interval holds.
 """
 
-import argparse
 import subprocess
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from report import rst_table
+from report import DOCS, command_line, put_out, rst_table
 from sets import SETS
 from tables import REFERENCE
 
 TOP = Path(__file__).parents[1]
-DOCS = TOP / 'docs' / 'benchmarks'
 CERTAIN = 2.0
 
 
@@ -59,9 +57,8 @@ def rows_of(name, then, now):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
+    parser = command_line(__doc__)
     parser.add_argument('commit', help='of the tables of before')
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
     arguments = parser.parse_args()
     if not is_known(arguments.commit):
         parser.error(f'the history holds no commit {arguments.commit}')
@@ -75,10 +72,7 @@ def main():
         parser.error(f'no table has changed since {arguments.commit}')
     header = ['set', 'S/N', 'scatter / before', 'rms / before']
     header += ['in 68 % interval [%], before', 'now']
-    table = rst_table(header, rows)
-    print(table)
-    if arguments.write:
-        (DOCS / 'changes.rst.inc').write_text(table)
+    put_out(rst_table(header, rows), 'changes', write=arguments.write)
 
 
 if __name__ == '__main__':

@@ -8,11 +8,10 @@ reads what ``python benchmarks/run.py`` has measured. The network's ``flux`` is 
 ln(flux) are equally frequent, as in its training; ``flux_uniform_prior``, if all fluxes are.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from report import rst_table
+from report import command_line, put_out, rst_table
 from scipy.stats import median_abs_deviation
 from tables import REFERENCE
 
@@ -21,7 +20,6 @@ from astroflux.evaluation import read_comparison
 
 TOP = Path(__file__).parents[1]
 RUNS = TOP / '.runs' / 'benchmarks'
-PATH = TOP / 'docs' / 'benchmarks' / 'faint-bias.rst.inc'
 
 NAMES = ('isolated', 'blended', 'cosmos', 'scene')
 SNR = (5.0, 20.0)
@@ -65,17 +63,13 @@ def rows_of(name):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__).parse_args()
     header = [
         *('set', 'half-light radius', 'n'),
         *('bias [%] of flux', 'of flux_uniform_prior'),
     ]
     table = rst_table(header, [row for name in NAMES for row in rows_of(name)])
-    print(table)
-    if arguments.write:
-        PATH.write_text(table)
+    put_out(table, 'faint-bias', write=arguments.write)
 
 
 if __name__ == '__main__':

@@ -9,22 +9,21 @@ in one run: opening each file and taking the pixels of all HDUs, ``read_cutout``
 from files and from memory.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from report import rst_table
+from report import command_line, put_out, rst_table
 from tqdm import tqdm
 
 from astroflux import CNNFluxEstimator
+from astroflux._work import use_one_thread
 from astroflux.cutouts import read_cutout, write_cutout
 from astroflux.evaluation._numbers import grouped_text
 from astroflux.evaluation.comparison import cpu_seconds
 from astroflux.simulation import simulate_cutouts
 
-DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 SEED = 90130
 
 
@@ -57,11 +56,10 @@ def time_in_turns(works, repeats):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
-    parser.add_argument('-n', type=int, default=100, help='files')
-    parser.add_argument('--repeats', type=int, default=5, help='the best time of these counts')
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
-    arguments = parser.parse_args()
+    counts = {'n': (100, 'files'), 'repeats': (5, 'the best time of these counts')}
+    arguments = command_line(__doc__, **counts).parse_args()
+    # others would wait, and that would count as time of the processor
+    use_one_thread()
     estimator = CNNFluxEstimator()
     with tempfile.TemporaryDirectory() as folder:
         paths = write_files(folder, arguments.n)
@@ -84,9 +82,7 @@ def main():
         )
     ]
     table = rst_table(['per file', 'ms of one core', 'time / astropy'], rows)
-    print(table)
-    if arguments.write:
-        (DOCS / 'files.rst.inc').write_text(table)
+    put_out(table, 'files', write=arguments.write)
 
 
 if __name__ == '__main__':

@@ -8,13 +8,11 @@ measures galaxies like those of the test set ``large``, of another seed, without
 residual that all test sets have.
 """
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from report import rst_table
+from report import command_line, put_out, rst_table
 from set_sources import LARGE
 from sets import SETS
 
@@ -22,7 +20,6 @@ from astroflux import CNNFluxEstimator
 from astroflux._progress import progress_bar
 from astroflux.evaluation import flux_errors, summarize_by
 
-DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 SEED = 90110
 
 
@@ -41,10 +38,7 @@ def measure(sky_residual, n):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
-    parser.add_argument('-n', type=int, default=300, help='galaxies')
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__, n=(300, 'galaxies')).parse_args()
     header = ['sky residual', 'S/N', 'n', 'scatter [%]', 'in 68 % interval [%]']
     rows = [
         [
@@ -57,10 +51,7 @@ def main():
         for sky in (0.0, LARGE.sky_residual)
         for row in measure(sky, arguments.n)
     ]
-    table = rst_table(header, rows)
-    print(table)
-    if arguments.write:
-        (DOCS / 'large-sky.rst.inc').write_text(table)
+    put_out(rst_table(header, rows), 'large-sky', write=arguments.write)
 
 
 if __name__ == '__main__':

@@ -9,15 +9,13 @@ prints which part of each has the flag ``UNFAMILIAR``. With ``--write`` it also 
 table and the figure of the documentation.
 """
 
-import argparse
 import textwrap
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 from matplotlib.figure import Figure
-from report import rst_table
+from report import DOCS, command_line, put_out, rst_table
 
 from astroflux import CNNFluxEstimator
 from astroflux._progress import progress_bar
@@ -25,7 +23,6 @@ from astroflux.evaluation.plots import plot_cutout
 from astroflux.flags import MeasurementFlag
 from astroflux.simulation import CutoutSimulation, GalaxyPopulation, PSFPopulation, get_survey
 
-DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 SEED = 90012
 
 GALAXIES = GalaxyPopulation(snr=(30.0, 1000.0))
@@ -164,10 +161,7 @@ def has(table, flag):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
-    parser.add_argument('-n', type=int, default=200, help='cutouts of each kind')
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__, n=(200, 'cutouts of each kind')).parse_args()
     figure = Figure(figsize=(10, 6.4), layout='constrained')
     axes = figure.subplots(3, 5).ravel()
     rows = []
@@ -189,11 +183,8 @@ def main():
     for ax in axes[len(KINDS) :]:
         ax.set_axis_off()
     header = ['cutouts', 'kind', 'UNFAMILIAR [%]', '... or OUT_OF_RANGE [%]', 'median novelty']
-    table = rst_table(header, rows)
-    print(f'{arguments.n} cutouts of each kind\n\n{table}')
+    put_out(rst_table(header, rows), 'novelty', write=arguments.write)
     if arguments.write:
-        DOCS.mkdir(parents=True, exist_ok=True)
-        (DOCS / 'novelty.rst.inc').write_text(table)
         figure.savefig(DOCS / 'novelty.png', dpi=100)
 
 

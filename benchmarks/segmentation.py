@@ -9,16 +9,14 @@ masked and without. One simulation has a neighbor near each galaxy, the other sk
 a coadd.
 """
 
-import argparse
 import warnings
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.utils.exceptions import AstropyWarning
 from photutils.segmentation import SourceCatalog, SourceFinder
-from report import rst_table
+from report import command_line, put_out, rst_table
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
@@ -32,7 +30,6 @@ from astroflux.simulation import (
     SkyPopulation,
 )
 
-DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 SEED = 90120
 SNR_BINS = (10, 30, 100, 1000)
 
@@ -118,10 +115,7 @@ def rows_of(title, simulation, n):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
-    parser.add_argument('-n', type=int, default=300, help='galaxies of each simulation')
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__, n=(300, 'galaxies of each simulation')).parse_args()
     header = ['galaxies', 'method', 'S/N', 'n', 'median bias [%]']
     header += ['scatter [%]', 'in 68 % interval [%]']
     rows = [
@@ -129,10 +123,7 @@ def main():
         for title, simulation in SIMULATIONS.items()
         for row in rows_of(title, simulation, arguments.n)
     ]
-    table = rst_table(header, rows)
-    print(table)
-    if arguments.write:
-        (DOCS / 'segmentation.rst.inc').write_text(table)
+    put_out(rst_table(header, rows), 'segmentation', write=arguments.write)
 
 
 if __name__ == '__main__':

@@ -10,13 +10,11 @@ stated noise is made wrong. Then galaxies are observed with their photons, and m
 noise of the sky alone and with the gain.
 """
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from astropy.nddata import CCDData, StdDevUncertainty
-from report import rst_table
+from report import command_line, put_out, rst_table
 from sets import SETS
 from tqdm.auto import tqdm
 
@@ -32,7 +30,6 @@ from astroflux.simulation import (
     psf_profile,
 )
 
-DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 SEED = 41017
 SIDES = (41, 64, 101, 143)
 
@@ -134,16 +131,10 @@ def photons_table(n):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
-    parser.add_argument('-n', type=int, default=400, help='galaxies')
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__, n=(400, 'galaxies')).parse_args()
     makers = {'faults': faults_table, 'photons': photons_table}
     for name, make in tqdm(makers.items(), desc='sky and noise', unit='table'):
-        table = make(arguments.n)
-        print(table)
-        if arguments.write:
-            (DOCS / f'sky-and-noise-{name}.rst.inc').write_text(table)
+        put_out(make(arguments.n), f'sky-and-noise-{name}', write=arguments.write)
 
 
 if __name__ == '__main__':

@@ -8,19 +8,16 @@ prints the ratio of the information bounds of ln(flux) for some ways to tile a s
 ``--write`` it also rewrites the table of the documentation.
 """
 
-import argparse
 import copy
-from pathlib import Path
 
 import numpy as np
-from report import rst_table
+from report import command_line, put_out, rst_table
 
 from astroflux._progress import progress_bar
 from astroflux.evaluation import ImageModel, ln_flux_bound
 from astroflux.networks.pyramid import BLOCKS, CANVAS_SIZE, EXTENTS, tiles
 from astroflux.simulation import CutoutSimulation, GalaxyPopulation, Survey, get_survey
 
-DOCS = Path(__file__).parents[1] / 'docs' / 'benchmarks'
 SEED = 90015
 
 # Sides of the blocks, and of the squares that they tile.
@@ -91,10 +88,7 @@ def ratios(simulation, n):
 
 def main():
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().split('\n')[0])
-    parser.add_argument('-n', type=int, default=200, help='galaxies of each kind')
-    parser.add_argument('--write', action='store_true', help='rewrite the documents')
-    arguments = parser.parse_args()
+    arguments = command_line(__doc__, n=(200, 'galaxies of each kind')).parse_args()
     rows = []
     for title, simulation in SIMULATIONS.items():
         values, numbers = ratios(simulation, arguments.n)
@@ -102,10 +96,7 @@ def main():
             cells = (f'{value:.4f}' for value in (np.median(of_tiling), of_tiling.max()))
             rows.append([title, name, str(number), *cells])
     table = rst_table(['galaxies', 'tiles', 'number', 'median', 'largest'], rows)
-    print(table)
-    if arguments.write:
-        DOCS.mkdir(parents=True, exist_ok=True)
-        (DOCS / 'tiles.rst.inc').write_text(table)
+    put_out(table, 'tiles', write=arguments.write)
 
 
 if __name__ == '__main__':
