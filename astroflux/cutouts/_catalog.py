@@ -70,6 +70,32 @@ class Sources:
     def __len__(self):
         return len(self.x)
 
+    def chosen(self, labels):
+        """
+        Return some of the sources, in the order of their labels.
+
+        `ValueError` if there are no labels, or not all of these.
+        """
+        if self.identifiers is None:
+            msg = 'labels are for a catalogue that has some, and positions has none'
+            raise ValueError(msg)
+        labels = np.atleast_1d(labels).tolist()
+        rows = {identifier: row for row, identifier in enumerate(self.identifiers)}
+        if unknown := [label for label in labels if label not in rows]:
+            msg = f'labels has {unknown}, which none of the {len(self)} sources has'
+            raise ValueError(msg)
+        if not labels:
+            msg = 'labels is empty: name some, or leave it out to take all sources'
+            raise ValueError(msg)
+        chosen = [rows[label] for label in labels]
+        return replace(
+            self,
+            x=self.x[chosen],
+            y=self.y[chosen],
+            identifiers=labels,
+            extents=None if self.extents is None else self.extents[chosen],
+        )
+
 
 def _of_photutils(positions, name):
     """Return whether this is of a class of photutils, which is not imported for that."""

@@ -72,7 +72,7 @@ def _check_told(whole, told):
     amended(whole.part(*corner), parts['error'], parts['mask'], parts['background'])
 
 
-def stamps_of(whole, positions, stamp_size, told):
+def stamps_of(whole, positions, told, *, labels=None, stamp_size=None):
     """
     Cut the stamps of many sources of one image.
 
@@ -82,10 +82,12 @@ def stamps_of(whole, positions, stamp_size, told):
         The image.
     positions : object
         What `~astroflux.cutouts._catalog.sources_of` takes.
-    stamp_size : int or array_like or None
-        Sides in pixels.
     told : dict
         What the call says of the whole image.
+    labels : int, str or array_like, optional
+        Which of the sources to take.
+    stamp_size : int or array_like, optional
+        Sides in pixels.
 
     Returns
     -------
@@ -97,6 +99,8 @@ def stamps_of(whole, positions, stamp_size, told):
     # here rather than at the first stamp, as there may be none
     unit, _ = check_flux_unit(whole.unit)
     sources = sources_of(positions, whole, told)
+    if labels is not None:
+        sources = sources.chosen(labels)
     return _cut(whole, unit, sources, _sizes(stamp_size, sources)), len(sources)
 
 

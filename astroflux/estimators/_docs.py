@@ -35,6 +35,10 @@ positions : array_like, optional
     `~photutils.segmentation.SegmentationImage`, which also masks the neighbors. See
     :doc:`/fields`.
 
+labels : int, str or array_like, optional
+    Which sources of a catalogue in ``positions`` to take, by their labels or identifiers. By
+    default all.
+
 stamp_size : int or array_like of int, optional
     Side in pixels of the stamps around many positions of one image, or one for each. By
     default three times the box of the source in the catalogue, and at least the 147 pixels

@@ -136,7 +136,8 @@ def test_stamps_are_views_cut_along(field, sky):
     mask = field > 20
     variance = np.random.default_rng(1).uniform(1, 2, SHAPE)
     ccd = CCDData(field, unit='adu', wcs=sky, mask=mask, uncertainty=InverseVariance(1 / variance))
-    stamps, n = stamps_of(whole_image(ccd, NOTHING_TOLD), PLACES, 41, NOTHING_TOLD)
+    whole = whole_image(ccd, NOTHING_TOLD)
+    stamps, n = stamps_of(whole, PLACES, NOTHING_TOLD, stamp_size=41)
     stamps = list(stamps)
     assert n == 4
     for (x, y), stamp in zip(PLACES, stamps, strict=True):
@@ -370,3 +371,38 @@ def test_sky_position_of_a_stamp(field, sky):
     stamps = iter_cutouts(ccd, positions=PLACES, stamp_size=41)
     again = list(iter_cutouts(stamps, positions=target))
     np.testing.assert_allclose(in_image(again), [(105, 62)] * 4, atol=1e-6)
+
+
+# -- labels --------------------------------------------------------------------------------------
+
+
+def test_labels_of_a_catalogue(field, segmentation):
+    whole = list(iter_cutouts(field, positions=segmentation))
+    last, first = whole[-1], whole[0]
+    labels = [last.identifier, first.identifier]
+    chosen = list(iter_cutouts(field, positions=segmentation, labels=labels))
+    assert [cutout.identifier for cutout in chosen] == labels
+    for cutout, other in zip(chosen, (last, first), strict=True):
+        assert cutout.position == other.position
+        np.testing.assert_array_equal(cutout.data, other.data)
+    (one,) = iter_cutouts(field, positions=segmentation, labels=first.identifier)
+    assert one.identifier == first.identifier
+
+
+@pytest.mark.parametrize(
+    ('positions', 'labels', 'match'),
+    [
+        (Table({'id': [3, 5], 'x': [30, 40], 'y': [30, 40]}), [5, 4, 99], r'labels has \[4, 99\]'),
+        (
+            Table({'id': ['a'], 'x': [30], 'y': [30]}),
+            'b',
+            r"labels has \['b'\], which none",
+        ),
+        (Table({'id': [3], 'x': [30], 'y': [30]}), [], 'labels is empty'),
+        (PLACES, [1], 'labels are for a catalogue that has some'),
+        ((30, 40), [1], 'labels is for many positions on one image'),
+    ],
+)
+def test_labels_that_do_not_exist(positions, labels, match, field):
+    with pytest.raises(ValueError, match=match):
+        iter_cutouts(field, positions=positions, labels=labels)

@@ -146,7 +146,7 @@ def test_no_scale():
 def test_scale_is_found_once_for_a_stack(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        'astroflux.cutouts._parse.pixel_scale', lambda wcs, xy: calls.append(xy) or 0.2
+        'astroflux.cutouts._batch.pixel_scale', lambda wcs, xy: calls.append(xy) or 0.2
     )
     stack = NDData(np.ones((5, SIDE, SIDE)) * np.arange(SIDE), wcs=WCS(header_of()), unit='adu')
     assert len(list(iter_cutouts(stack))) == 5
