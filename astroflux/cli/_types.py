@@ -3,20 +3,21 @@
 
 import math
 import re
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 __all__ = [
+    'DEVICE',
+    'WEIGHTS',
     'AngleOrPixels',
     'Background',
-    'DeviceName',
     'ImageUnit',
     'NoiseCorrelation',
     'NumberOrName',
     'OutputFolder',
     'TablePath',
-    'WeightsName',
 ]
 
 
@@ -68,6 +69,36 @@ class NoiseCorrelation(click.ParamType):
         return number
 
 
+class Checked(click.ParamType):
+    """
+    A text that a function of the package checks.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for the help.
+    module, function : str
+        Where the function is, which is imported when there is something to check. It raises
+        `ValueError` for what it refuses.
+    """
+
+    def __init__(self, name, module, function):
+        self.name, self._module, self._function = name, module, function
+
+    def convert(self, value, param, ctx):
+        """Check the text, and return it as it is."""
+        try:
+            getattr(import_module(self._module), self._function)(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+        return value
+
+
+# Where torch computes; and weights of a network, of which it is seen later if they can be read.
+DEVICE = Checked('device', 'astroflux.networks.devices', 'find_device')
+WEIGHTS = Checked('weights', 'astroflux.networks.registry', 'check_weights_name')
+
+
 class Background(click.ParamType):
     """The sky: ``none``, ``local`` or a value."""
 
@@ -84,22 +115,6 @@ class Background(click.ParamType):
         if not math.isfinite(number):
             self.fail(f'{value!r} is none of none, local and a finite number', param, ctx)
         return number
-
-
-class DeviceName(click.ParamType):
-    """Where torch computes."""
-
-    name = 'device'
-
-    def convert(self, value, param, ctx):
-        """Check that there is such a device."""
-        from astroflux.networks.devices import find_device
-
-        try:
-            find_device(value)
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
-        return value
 
 
 class ImageUnit(click.ParamType):
@@ -170,19 +185,3 @@ class TablePath(click.ParamType):
         except (OSError, ValueError) as exc:
             self.fail(str(exc), param, ctx)
         return Path(value)
-
-
-class WeightsName(click.ParamType):
-    """Weights of a network: a name, or a file."""
-
-    name = 'weights'
-
-    def convert(self, value, param, ctx):
-        """Check that there are such weights; whether they can be read is seen when they are."""
-        from astroflux.networks.registry import check_weights_name
-
-        try:
-            check_weights_name(value)
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
-        return value

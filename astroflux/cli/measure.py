@@ -15,13 +15,13 @@ from astroflux.cli._shared import (
 )
 from astroflux.cli._terminal import format_essentials, format_table
 from astroflux.cli._types import (
+    DEVICE,
+    WEIGHTS,
     AngleOrPixels,
     Background,
-    DeviceName,
     ImageUnit,
     NumberOrName,
     TablePath,
-    WeightsName,
 )
 from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
 
@@ -90,7 +90,7 @@ _cutout_options = options(
 _network_options = options(
     click.option(
         '--weights',
-        type=WeightsName(),
+        type=WEIGHTS,
         help='Weights of the network: a name or a file. For cnn only.',
     ),
     click.option(
@@ -100,7 +100,7 @@ _network_options = options(
     ),
     click.option(
         '--device',
-        type=DeviceName(),
+        type=DEVICE,
         help='Where the network computes: cpu, cuda, or auto. For cnn only.',
     ),
 )

@@ -114,10 +114,7 @@ def refine(
     history = []
     judged_by = ['loss', 'validation_loss'] if n_validation else ['loss']
     for epoch in range(1, epochs + 1):
-        network.train()
-        if trained_before:
-            for norm in norms:
-                norm.eval()
+        _set_to_train(network, frozen=norms if trained_before else ())
         total = 0.0
         for chosen in np.array_split(rng.permutation(rows), steps_per_epoch):
             total += len(chosen) * _one_step(network, stamps, chosen, optimiser)
@@ -130,13 +127,7 @@ def refine(
             'validation_loss': _validate(network.eval(), stamps, held_out, batch_size),
             'kept': False,
         }
-        if not all(math.isfinite(row[name]) for name in judged_by):
-            losses = ', '.join(f'{name} {row[name]}' for name in judged_by)
-            msg = (
-                f'the training failed in epoch {epoch}: {losses}; a learning rate below '
-                f'{learning_rate:g} may help'
-            )
-            raise ValueError(msg)
+        _check_losses(row, judged_by, learning_rate)
         history.append(row)
         tell(0, history)
         if row['validation_loss'] <= min(other['validation_loss'] for other in history):
@@ -149,6 +140,24 @@ def refine(
     if network.fit:
         _learn_what_is_familiar(network, stamps, len(image), batch_size, trained_before)
     return network, history
+
+
+def _set_to_train(network, frozen):
+    """Set a network to training, but for parts of it whose statistics stay."""
+    network.train()
+    for part in frozen:
+        part.eval()
+
+
+def _check_losses(row, names, learning_rate):
+    """Raise `ValueError` if a loss of an epoch is not finite."""
+    if not all(math.isfinite(row[name]) for name in names):
+        losses = ', '.join(f'{name} {row[name]}' for name in names)
+        msg = (
+            f'the training failed in epoch {row["epoch"]}: {losses}; a learning rate below '
+            f'{learning_rate:g} may help'
+        )
+        raise ValueError(msg)
 
 
 def _one_step(network, stamps, rows, optimiser):
