@@ -3,6 +3,7 @@
 
 import errno
 import math
+import os
 import re
 import stat
 import threading
@@ -39,7 +40,18 @@ _POGSON = 2.5 / math.log(10)
 
 _DAMAGE = re.compile('truncated|corrupt', re.IGNORECASE)
 
-_ONE_AT_A_TIME = threading.RLock()
+# The filters of warnings are those of all threads, and so one file is opened at a time.
+_opening = threading.Lock()
+
+
+def _renew_lock():
+    """Replace the lock in a forked process: a thread of its parent may have held it."""
+    global _opening
+    _opening = threading.Lock()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class CutoutReadError(OSError):
@@ -192,8 +204,7 @@ class CutoutFile:
         return cutout
 
     def _open(self, path):
-        # The filters of warnings are those of all threads.
-        with _ONE_AT_A_TIME, warnings.catch_warnings(record=True) as caught:
+        with _opening, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
             # Opened here: astropy leaves a file open that it fails to parse.
             with path.open('rb') as stream, fits.open(stream, memmap=False) as hdus:

@@ -2,9 +2,11 @@
 """Cutouts from FITS files of several makers, good and damaged."""
 
 import gzip
+import multiprocessing
 import os
 import pickle
 import re
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -619,3 +621,18 @@ def test_threads_read(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         shapes = list(pool.map(read, [good, short] * 100))
     assert shapes == [(64, 64), None] * 100
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_fork_while_another_thread_reads(tmp_path):
+    path = tmp_path / 'a.fits'
+    fits.PrimaryHDU(np.zeros((20, 20), 'f4')).writeto(path)
+    with readers._opening, warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='.*fork', category=DeprecationWarning)
+        process = multiprocessing.get_context('fork').Process(target=read_cutout, args=(path,))
+        process.start()
+    process.join(timeout=60)
+    alive = process.is_alive()
+    process.kill()
+    assert not alive
+    assert process.exitcode == 0
