@@ -13,14 +13,15 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from astroflux._progress import progress_bar
 from astroflux.cutouts import iter_cutouts
-from astroflux.cutouts._catalog import is_catalog
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
+from astroflux.estimators._described import describe, plain
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._magnitudes import Calibration
 from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._parameters import HasParameters
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import with_sky_error
+from astroflux.estimators._truth import check_flux, true_flux
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag, decode_flags
 from astroflux.tables import build_meta, build_table
 
@@ -213,8 +214,8 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             arguments.pop('zeropoint', None)
         meta = build_meta(
             type(self).__name__,
-            parameters={name: _plain(value) for name, value in self.get_params().items()},
-            arguments={name: _describe(value) for name, value in arguments.items()},
+            parameters={name: plain(value) for name, value in self.get_params().items()},
+            arguments={name: describe(value) for name, value in arguments.items()},
             messages=messages,
             packages=self._packages,
         )
@@ -353,30 +354,6 @@ def _failed_by(cutout, exc):
     return failed
 
 
-def true_flux(flux, y):
-    """Return the true fluxes of a call that has two names for them."""
-    if (flux is None) == (y is None):
-        msg = 'the true fluxes are wanted either as flux or as y'
-        raise TypeError(msg)
-    return y if flux is None else flux
-
-
-def check_flux(flux, unit, n_cutouts):
-    """Return true fluxes as numbers in the unit of the cutouts: one for each, all positive."""
-    flux = u.Quantity(flux)
-    if not flux.unit.is_equivalent(unit):
-        msg = f"flux has the unit '{flux.unit}', but the cutouts have '{unit}'"
-        raise u.UnitsError(msg)
-    values = np.atleast_1d(flux.to_value(unit)).astype(float)
-    if values.shape != (n_cutouts,):
-        msg = f'flux must have one value per cutout: got shape {values.shape}, {n_cutouts} cutouts'
-        raise ValueError(msg)
-    if not (np.isfinite(values) & (values > 0)).all():
-        msg = 'flux must be positive and finite for every cutout'
-        raise ValueError(msg)
-    return values
-
-
 def _warn_of_missing(rows):
     """Warn that some fluxes are NaN, and why, as only `measure` has flags."""
     fatal = [flags & FATAL_FLAGS for flags in rows.column('flags')]
@@ -391,26 +368,3 @@ def _warn_of_missing(rows):
     )
     # the caller of a method with the options of cutouts
     warnings.warn(msg, AstropyUserWarning, stacklevel=4)
-
-
-def _describe(argument):
-    """An argument of a call in a word, as it may be a large array."""
-    if argument is None:
-        return 'none'
-    if is_catalog(argument):
-        return type(argument).__name__
-    if np.ndim(argument) == 0:
-        return _plain(argument)
-    shape = getattr(argument, 'shape', None)
-    return 'given' if shape is None else f'array of shape {tuple(shape)}'
-
-
-def _plain(value):
-    """A parameter as a value that can be written into any table format."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return str(value)

@@ -15,7 +15,7 @@ from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._pretrained import PretrainedFluxEstimator, count_usable
 from astroflux.estimators._save import refuse_to_replace
-from astroflux.estimators.base import check_flux, true_flux
+from astroflux.estimators._truth import check_flux, true_flux
 from astroflux.flags import FATAL_FLAGS
 from astroflux.networks.registry import default_weights
 

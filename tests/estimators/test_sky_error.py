@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from astropy.nddata import NDData, StdDevUncertainty
+from photutils.background import Background2D
 
 from astroflux import ApertureFluxEstimator, CNNFluxEstimator
 from astroflux.cutouts import iter_cutouts
@@ -59,3 +60,10 @@ def test_network():
     assert (local['flux_err'].value > error).all()
     ends = ('flux_lower_95', 'flux_lower', 'flux', 'flux_upper', 'flux_upper_95')
     assert (np.diff(values(local, *ends), axis=0) > 0).all()
+
+
+def test_a_map_of_the_sky_is_named_in_the_metadata():
+    (item,) = stamps(1)
+    sky = Background2D(item.data, 20)
+    meta = ApertureFluxEstimator(radius=10.0).measure(item, background=sky).meta
+    assert meta['arguments']['background'] == 'Background2D'

@@ -11,7 +11,8 @@ from astroflux.estimators._checks import check_values
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._save import read_estimator, refuse_to_replace, write_estimator
-from astroflux.estimators.base import FluxEstimator, check_flux, true_flux
+from astroflux.estimators._truth import check_flux, true_flux
+from astroflux.estimators.base import FluxEstimator
 from astroflux.flags import MeasurementFlag
 
 __all__ = ['MeasurementError', 'PhotometricFluxEstimator']

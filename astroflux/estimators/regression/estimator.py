@@ -19,7 +19,7 @@ from astroflux.estimators._pretrained import (
     messages_of_missed,
 )
 from astroflux.estimators._save import refuse_to_replace
-from astroflux.estimators.base import check_flux, true_flux
+from astroflux.estimators._truth import check_flux, true_flux
 from astroflux.estimators.regression._features import (
     centroid_offset,
     join_features,
