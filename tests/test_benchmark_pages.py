@@ -198,3 +198,32 @@ def test_what_is_said_of_photons():
             assert 68 < coverage < 84
         elif sky <= 1:
             assert coverage < 68
+
+
+def test_what_is_said_of_masks_of_neighbors():
+    def of(text):
+        """Return what is measured with neighbors left and masked."""
+        return [float(part.split()[0]) for part in text.split(' → ')]
+
+    rows = {tuple(row[:3]): row for row in rows_of('segmentation')}
+    beside = rows['with a neighbor', 'CNN', '100-1000']
+    left, masked = of(beside[5])
+    assert masked > 1.9 * left
+    for (_, method, _), row in rows.items():
+        held, held_if_masked = of(row[6])
+        if method == 'CNN':
+            assert held_if_masked < held
+        if method == 'Kron':
+            bias, bias_if_masked = of(row[4])
+            assert bias_if_masked < bias
+    # apertures, beside a near neighbor
+    for snr in ('10-30', '30-100', '100-1000'):
+        row = rows['with a neighbor', 'aperture', snr]
+        assert of(row[5])[1] < of(row[5])[0]
+        assert of(row[4])[1] < of(row[4])[0]
+
+
+def test_what_is_said_of_reading_files():
+    """Reading and unpacking cost less than twice what astropy needs for the bare files."""
+    (row,) = [row for row in rows_of('files') if row[0].startswith('files, without')]
+    assert float(row[2]) < 2
