@@ -13,6 +13,9 @@ __all__ = ['pixel_scale', 'wcs_of']
 _NEEDS_ASTROPY = (b'-SIP', b'-TAB', b'_ORDER', b'PDIS', b'QDIS', b'D2IM', b'AXISCORR', b'PV')
 _CARD = 80
 
+# wcslib crashes on bytes beyond ASCII.
+_ASCII = bytes(value if value < 128 else ord('?') for value in range(256))
+
 # The sides of a pixel are measured between these neighbors.
 _STEPS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)], dtype=float)
 
@@ -43,7 +46,7 @@ def wcs_of(header, shape, content, hdus):
 
 
 def _without_end(content):
-    content = content.rstrip().removesuffix(b'END').rstrip()
+    content = content.translate(_ASCII).rstrip().removesuffix(b'END').rstrip()
     return content.ljust(-(-len(content) // _CARD) * _CARD)
 
 

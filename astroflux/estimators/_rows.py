@@ -108,12 +108,15 @@ class RowCollector:
         # a row holds a measurement or says why it does not: never NaN without a fatal flag
         fatal = flags & FATAL_FLAGS != 0
         unexplained = ~fatal & ~np.isfinite(columns['flux'])
-        flags[unexplained] |= int(MeasurementFlag.FAILED)
-        fatal |= unexplained
+        # NaN is the error of a method that gives none
+        no_error = ~fatal & ((columns['flux_err'] <= 0) | np.isinf(columns['flux_err']))
+        flags[unexplained | no_error] |= int(MeasurementFlag.FAILED)
+        fatal |= unexplained | no_error
         for values in columns.values():
             values[fatal] = np.nan
         for index in np.flatnonzero(fatal):
-            text = messages[index] or 'the method gave no finite flux'
+            lacking = 'finite flux' if unexplained[index] else 'error above zero that is finite'
+            text = messages[index] or f'the method gave no {lacking}'
             self.messages[self.n_rows + int(index)] = text
 
         for name, values in columns.items():
