@@ -75,6 +75,8 @@ def read_table(path):
         return QTable.read(path)
     # neither NaN nor an empty text stands for a missing value
     table = QTable.read(path, format='fits', mask_invalid=False)
+    # now, and not when a text is looked at that is none
+    table.convert_bytestring_to_unicode()
     table.meta = json.loads(table.meta.get('METADATA', '{}'))
     return table
 

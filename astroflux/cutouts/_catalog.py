@@ -291,9 +291,9 @@ def _numbers(column, name='positions', unit=u.pix):
 
 def _plain(column):
     """Return identifiers as plain numbers or texts; `None` where there is none."""
-    values = np.ma.asarray(column)
+    values = np.ma.asarray(getattr(column, 'value', column))
     if values.dtype.kind == 'S':
-        values = np.char.decode(values)
+        values = np.char.decode(values, 'utf-8', 'replace')
     return values.tolist()
 
 

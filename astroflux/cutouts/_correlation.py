@@ -82,6 +82,8 @@ class NoiseCorrelation:
 
 def _growth_of_sum(weights, kernel):
     """Return the scatter of a weighted sum of correlated noise over that of white noise."""
+    # so that no square is beyond the largest number
+    weights = weights / np.abs(weights).max()
     # what each pixel of the white noise adds to the sum
     shares = scipy.signal.convolve(weights, kernel[::-1, ::-1])
     power = np.sum(np.square(weights)) * np.sum(np.square(kernel))
@@ -99,7 +101,8 @@ def parse_noise_correlation(value):
     """
     Parse ``noise_correlation``: a `NoiseCorrelation`, `ESTIMATE` or `None`.
 
-    `TypeError` or `ValueError` if it is no kernel, number or `ESTIMATE`.
+    `TypeError` or `ValueError` if it is no kernel, number or `ESTIMATE`,
+    `~astropy.units.UnitsError` if it has a unit.
     """
     if value is None:
         return None
@@ -109,7 +112,9 @@ def parse_noise_correlation(value):
             raise ValueError(msg)
         return ESTIMATE
     if isinstance(value, u.Quantity):
-        # an error that says so if it has a unit
+        if not value.unit.is_equivalent(u.dimensionless_unscaled):
+            msg = f'noise_correlation has no unit, got the unit {str(value.unit)!r}'
+            raise u.UnitsError(msg)
         value = value.to_value(u.dimensionless_unscaled)
     try:
         array = np.asarray(value)

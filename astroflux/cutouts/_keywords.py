@@ -58,6 +58,14 @@ def _refuse(name, value, wanted):
     raise TypeError(msg)
 
 
+def _is_collection(values):
+    """Return whether this is one value for each cutout, and not one value."""
+    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
+        return False
+    # arrays, quantities and coordinates have a length or not
+    return getattr(values, 'shape', None) != ()
+
+
 def _psf_array(psf, _index=None):
     if isinstance(psf, NDData):
         psf = psf.data
@@ -80,7 +88,7 @@ def parse_psf(psf):
         except ValueError as exc:
             msg = f'psf: {exc}'
             raise ValueError(msg) from None
-    if isinstance(psf, str | bytes | dict) or not isinstance(psf, Iterable):
+    if not _is_collection(psf):
         _refuse('psf', psf, wanted)
     return PerCutout('psf', psf, parse=_psf_array)
 
@@ -103,8 +111,8 @@ def _fwhm_value(value, index=None):
         _refuse(f'psf_fwhm{which}', value, 'a number or Quantity')
     try:
         value = float(value)
-    except (TypeError, ValueError):
-        _refuse(f'psf_fwhm{which}', value, 'a number or Quantity')
+    except (TypeError, ValueError, OverflowError):
+        _refuse(f'psf_fwhm{which}', value, 'a finite number or Quantity')
     # NaN is how a table says unknown.
     if value <= 0 or math.isinf(value):
         msg = f'psf_fwhm{which} must be positive and finite, got {value:g}'
@@ -121,8 +129,7 @@ def parse_psf_fwhm(psf_fwhm):
     if getattr(psf_fwhm, 'shape', None) == (1,):
         # one for all, as scikit-learn's searches take no array without an axis
         psf_fwhm = psf_fwhm[0]
-    one = isinstance(psf_fwhm, str | bytes | dict) or not isinstance(psf_fwhm, Iterable)
-    if one or getattr(psf_fwhm, 'ndim', None) == 0:
+    if not _is_collection(psf_fwhm):
         return PerCutout('psf_fwhm', shared=_fwhm_value(psf_fwhm))
     if not isinstance(psf_fwhm, Sized):
         return PerCutout('psf_fwhm', psf_fwhm, parse=_fwhm_value)
@@ -141,7 +148,7 @@ def _xy(value, index=None):
         value = value.value
     try:
         x, y = (float(v) for v in value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         msg = f'positions{which} must be a pair (x, y) or a SkyCoord, got {value!r}'
         raise ValueError(msg) from None
     return x, y
@@ -163,7 +170,7 @@ def parse_positions(positions):
         if positions.isscalar:
             return PerCutout('positions', shared=positions)
         return PerCutout('positions', positions)
-    if isinstance(positions, str | bytes | dict) or not isinstance(positions, Iterable):
+    if not _is_collection(positions):
         _refuse('positions', positions, 'a pair (x, y), or one for each cutout')
     # Two numbers are a pair; two pairs are one for each of two cutouts.
     if isinstance(positions, Sized) and len(positions) == 2 and all(map(_is_number, positions)):

@@ -100,8 +100,10 @@ def _parse(name, value, of):
     if value is None:
         return PerCutout(name)
     value = value.data if isinstance(value, NDData) else value
-    is_one = isinstance(value, str) or hasattr(value, 'background') or np.ndim(value) in (0, 2)
-    if is_one and not isinstance(value, list | tuple):
+    # a list is one for each, some of which may be none
+    is_many = isinstance(value, list | tuple)
+    is_one = isinstance(value, str) or hasattr(value, 'background')
+    if is_one or (not is_many and np.ndim(value) in (0, 2)):
         return PerCutout(name, shared=of(value))
     if not isinstance(value, Iterable):
         msg = f'{name} cannot be {type(value).__name__}'
@@ -120,7 +122,12 @@ def _numbers(name, value):
             f'{array.shape} of {array.dtype}'
         )
         raise ValueError(msg)
-    return array if unit is None else u.Quantity(array, unit)
+    if unit is None:
+        return array
+    if not isinstance(unit, u.UnitBase):
+        msg = f'{name} must be in a unit of flux, got the unit {str(unit)!r}'
+        raise u.UnitsError(msg)
+    return u.Quantity(array, unit)
 
 
 # -- what they change -----------------------------------------------------------------------------

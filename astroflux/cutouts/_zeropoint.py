@@ -74,7 +74,7 @@ def _one(value, index=None):
         raise TypeError(msg)
     try:
         value = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         msg = f'{name} must be {wanted}; got {value!r}'
         raise TypeError(msg) from None
     if math.isinf(value):

@@ -13,9 +13,17 @@ __all__ = [
     'one_of',
 ]
 
-POSITIVE = (lambda value: value > 0, 'must be positive')
-NOT_NEGATIVE = (lambda value: value >= 0, 'must not be negative')
-FRACTION = (lambda value: 0 <= value <= 1, 'must be between 0 and 1')
+
+def _number(value):
+    """Return a plain number as a float; raise for all else, such as a length in some unit."""
+    if not isinstance(value, Real):
+        raise TypeError
+    return float(value)
+
+
+POSITIVE = (lambda value: _number(value) > 0, 'must be positive')
+NOT_NEGATIVE = (lambda value: _number(value) >= 0, 'must not be negative')
+FRACTION = (lambda value: 0 <= _number(value) <= 1, 'must be between 0 and 1')
 POSITIVE_INTEGER = (
     lambda value: isinstance(value, Integral) and value >= 1,
     'must be a positive integer',
@@ -41,6 +49,10 @@ def check_values(checks, owner):
     """Raise a `ValueError` if an attribute of the owner is no good value."""
     for name, (is_good, wanted) in checks.items():
         value = getattr(owner, name)
-        if not is_good(value):
+        try:
+            good = is_good(value)
+        except Exception:  # of any kind but the one that is wanted, and of any library
+            good = False
+        if not good:
             msg = f'{name} {wanted}, got {value!r}'
             raise ValueError(msg)

@@ -14,7 +14,8 @@ def describe(argument):
         return 'none'
     if is_catalog(argument) or hasattr(argument, 'background'):
         return type(argument).__name__
-    if np.ndim(argument) == 0:
+    # those of a list may differ in shape, or be none
+    if not isinstance(argument, list | tuple) and np.ndim(argument) == 0:
         return plain(argument)
     shape = getattr(argument, 'shape', None)
     return 'given' if shape is None else f'array of shape {tuple(shape)}'

@@ -44,14 +44,18 @@ def read_estimator(cls, path, *, fitted=()):
     text = Path(path).read_bytes()
     try:
         content = json.loads(text, object_hook=_decode)
-    except ValueError as exc:
+    except (ValueError, TypeError, u.UnitsError, RecursionError) as exc:
         msg = f"'{path}' is not a file of a saved {cls.__name__}: {exc}"
         raise ValueError(msg) from exc
     if not isinstance(content, dict) or content.get('estimator') != cls.__name__:
         found = content.get('estimator') if isinstance(content, dict) else type(content).__name__
         msg = f"'{path}' does not hold a {cls.__name__}, but {found!r}"
         raise ValueError(msg)
-    params = {name: _tuples(value) for name, value in content.get('params', {}).items()}
+    params, learned = (content.get(name, {}) for name in ('params', 'fitted'))
+    if not (isinstance(params, dict) and isinstance(learned, dict)):
+        msg = f"'{path}' must have 'params' and 'fitted' by their names"
+        raise ValueError(msg)
+    params = {name: _tuples(value) for name, value in params.items()}
     known = cls._get_param_names()
     if unknown := sorted(name for name in params if name.partition('__')[0] not in known):
         msg = f"'{path}' has parameters that {cls.__name__} does not know: {unknown}"
@@ -60,10 +64,13 @@ def read_estimator(cls, path, *, fitted=()):
         msg = f"'{path}' has parameters that {cls.__name__} takes from no file: {unsaved}"
         raise ValueError(msg)
     parts = {name: params.pop(name) for name in list(params) if '__' in name}
-    estimator = cls(**params).set_params(**parts)
-    for name in fitted:
-        if name in content.get('fitted', {}):
-            setattr(estimator, name, float(content['fitted'][name]))
+    try:
+        estimator = cls(**params).set_params(**parts)
+        for name in learned.keys() & {*fitted}:
+            setattr(estimator, name, float(learned[name]))
+    except (TypeError, ValueError, AttributeError, OverflowError) as exc:
+        msg = f"'{path}' is not a file of a saved {cls.__name__}: {exc}"
+        raise ValueError(msg) from exc
     return estimator
 
 

@@ -163,7 +163,7 @@ class DatasetSource(CutoutSource):
     FileNotFoundError
         If the folder holds no table of truth.
     ValueError
-        If the table lacks the column ``file_name`` or ``flux``.
+        If the table cannot be read, or lacks the column ``file_name`` or ``flux``.
     """
 
     def __init__(self, directory, *, with_bound=True):
@@ -172,7 +172,7 @@ class DatasetSource(CutoutSource):
         if not path.is_file():
             msg = f'{self.directory} holds no data set: {TRUTH_NAME} is missing'
             raise FileNotFoundError(msg)
-        truth = QTable.read(path)
+        truth = _read_truth(path)
         if missing := {'file_name', 'flux'} - {*truth.colnames}:
             msg = f'{path} lacks the columns {sorted(missing)}; it has {truth.colnames}'
             raise ValueError(msg)
@@ -210,6 +210,14 @@ class DatasetSource(CutoutSource):
             for name, values in zip(BOUNDS, np.transpose(bounds), strict=True):
                 rows[name] = values
         return paths, rows
+
+
+def _read_truth(path):
+    try:
+        return QTable.read(path)
+    except Exception as exc:  # a damaged table brings any error of any library
+        msg = f'{path} is no readable table: {type(exc).__name__}: {exc}'
+        raise ValueError(msg) from exc
 
 
 def _bounds_of_file(path, truth, simulation):

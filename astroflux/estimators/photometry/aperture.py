@@ -117,7 +117,11 @@ class ApertureFluxEstimator(PhotometricFluxEstimator):
 
 def _check_length(name, length):
     """Raise unless a length is positive, finite, and in pixels or an angle."""
-    value = u.Quantity(length)
+    try:
+        value = u.Quantity(length)
+    except (TypeError, ValueError, OverflowError):
+        msg = f'{name} must be a number of pixels or a Quantity, got {length!r}'
+        raise TypeError(msg) from None
     known = (u.dimensionless_unscaled, u.pix, u.arcsec)
     if not any(value.unit.is_equivalent(unit) for unit in known):
         msg = f"{name} must be in pixels or an angle, got the unit '{value.unit}'"

@@ -104,7 +104,7 @@ class SourceFinder(BaseEstimator):
         'n_pixels': POSITIVE_INTEGER,
         'n_levels': POSITIVE_INTEGER,
         'contrast': FRACTION,
-        'kernel_fwhm': (lambda value: value is None or value >= 0, 'must not be negative'),
+        'kernel_fwhm': (lambda value: value is None or NOT_NEGATIVE[0](value), NOT_NEGATIVE[1]),
         'match_radius': NOT_NEGATIVE,
     }
 
@@ -169,7 +169,8 @@ class SourceFinder(BaseEstimator):
         if kernel_fwhm is None:
             known = np.isfinite(cutout.psf_fwhm)
             kernel_fwhm = cutout.psf_fwhm if known else DEFAULT_KERNEL_FWHM
-        smooth = _smooth(data, mask, float(kernel_fwhm))
+        # one that is wider than the stamp makes it no smoother
+        smooth = _smooth(data, mask, min(float(kernel_fwhm), *map(float, data.shape)))
         segmentation = detect_segments(smooth, self.n_sigma * noise, self.n_pixels, mask)
         labels = None if segmentation is None else segmentation.data
         label = find_label(labels, cutout.position, self.match_radius)
