@@ -175,7 +175,7 @@ class Trials:
             flux, flags, before = self.intact(method, layout, each.flux)
 
             def seen(item=items[row - len(good)], before=before):  # noqa: B008
-                *_, after = iter_cutouts([galaxy(FLUXES[1]), item])
+                *_, after = iter_cutouts([*good, item])
                 return can_be_seen(before, after)
 
             seen = seen if method == 'cnn' else None
