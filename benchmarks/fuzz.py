@@ -42,7 +42,7 @@ def limit_memory():
 
 
 def work(pipe, number, began, seed, folder):
-    """Try chunks as they are asked for, until there are no more."""
+    """Try chunks as they are asked for."""
     import torch
 
     torch.set_num_threads(1)
@@ -53,10 +53,11 @@ def work(pipe, number, began, seed, folder):
     def tell(now):
         number.value, began.value = now, time.monotonic()
 
-    while (chunk := pipe.recv()) is not None:
-        chunk, without = chunk
+    while True:
+        chunk, without, one_by_one = pipe.recv()
         numbers = [n for n in range(chunk * CHUNK, (chunk + 1) * CHUNK) if n not in without]
-        came = list(trials.chunk(chunk, numbers=numbers, began=tell))
+        options = {'one_by_one': one_by_one, 'began': tell}
+        came = list(trials.chunk(chunk, numbers=numbers, **options))
         began.value = 0.0
         pipe.send(came)
 
@@ -66,7 +67,7 @@ class Worker:
 
     def __init__(self, seed, folder):
         self.seed, self.folder = seed, folder
-        self.chunk, self.lost = None, []
+        self.chunk = None
         self.start()
 
     def start(self):
@@ -81,8 +82,8 @@ class Worker:
 
     def ask(self, chunk):
         """Ask for a chunk."""
-        self.chunk, self.lost = chunk, []
-        self.pipe.send((chunk, []))
+        self.chunk, self.lost, self.one_by_one = chunk, [], False
+        self.pipe.send((chunk, [], False))
 
     @property
     def hangs(self):
@@ -94,10 +95,16 @@ class Worker:
         if self.process.is_alive():
             self.process.kill()
         self.process.join()
-        number = self.number.value
-        self.lost.append((number, 'unknown', 'unknown', outcome, f'exit {self.process.exitcode}'))
+        number, code = self.number.value, self.process.exitcode
+        if number < 0:
+            msg = f'a process ended before it tried anything (exit {code})'
+            raise RuntimeError(msg)
+        # in a batch of many it may have been any
+        if self.one_by_one:
+            self.lost.append((number, 'unknown', 'unknown', outcome, f'exit {code}'))
+        self.one_by_one = True
         self.start()
-        self.pipe.send((self.chunk, [each[0] for each in self.lost]))
+        self.pipe.send((self.chunk, [each[0] for each in self.lost], True))
 
 
 def run(chunks, seed, n_workers, folder):

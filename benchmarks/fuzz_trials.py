@@ -74,7 +74,7 @@ class Trials:
         self._intact = {}
         self._made = {}
 
-    def chunk(self, chunk, *, numbers=None, began=None):
+    def chunk(self, chunk, *, numbers=None, one_by_one=False, began=None):
         """
         Yield what came of the inputs of a chunk: number, family, change, outcome and a text.
 
@@ -84,6 +84,8 @@ class Trials:
             Which chunk.
         numbers : list of int, optional
             Some of its inputs, by default all.
+        one_by_one : bool
+            Whether to measure one in a call, so that the one that ends the process is known.
         began : callable, optional
             Called with a number before this and what follows is tried.
         """
@@ -95,25 +97,25 @@ class Trials:
             numbers = range(chunk * CHUNK, (chunk + 1) * CHUNK)
         with warnings.catch_warnings(), np.errstate(all='ignore'):
             warnings.simplefilter('ignore')
-            yield from self.family(family, numbers, method, is_alone=is_alone, began=began)
+            step = 1 if is_alone or one_by_one else BATCH
+            options = {'is_alone': is_alone, 'step': step, 'began': began}
+            yield from self.family(family, numbers, method, **options)
 
-    def family(self, family, numbers, method='aperture', *, is_alone=False, began=None):
+    def family(self, family, numbers, method='aperture', *, is_alone=False, step=BATCH, began=None):
         """Yield what came of inputs of one family, as `chunk` does."""
-        began = began or (lambda number: None)
+        self._began = began or (lambda number: None)
         trial = FAMILIES[family][1]
         if family in ('arrays', 'FITS files'):
             numbers = list(numbers)
-            step = 1 if is_alone else BATCH
             for first in range(0, len(numbers), step):
                 part = numbers[first : first + step]
-                began(part[0])
                 inputs = [(n, trial(self, seeds_of(self.seed, n), n)) for n in part]
                 for each in self._apart(inputs):
                     for number, change, *came in self._measured(each, method, is_alone=is_alone):
                         yield number, family, change, *came
             return
         for number in numbers:
-            began(number)
+            self._began(number)
             yield number, family, *trial(self, seeds_of(self.seed, number), number)
 
     def warm_up(self):
@@ -149,6 +151,7 @@ class Trials:
 
     def _measured(self, inputs, method, *, is_alone):
         """Yield what came of inputs in one call, after and before an intact one if not alone."""
+        self._began(inputs[0][0])
         good = [] if is_alone else [galaxy(FLUXES[1])]
         items = [_as_given(i.item, i.change) for _, i in inputs]
         given = items[0] if is_alone else [*good, *items, *good]
