@@ -11,23 +11,31 @@ without a warning are worth. The galaxies, and the tables of all measurements, a
 rewritten.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.table import vstack
 from fault_galaxies import read_galaxies
+from fault_tables import (
+    contact_sheet,
+    others_table,
+    padding_table,
+    terminal_lines,
+    verdict_table,
+)
 from faults import CONTROL, KINDS, PADDINGS
-from report import command_line, rst_table
+from report import DOCS, command_line, put_out
 
 from astroflux import decode_flags
 from astroflux._progress import progress_bar
 from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
 from astroflux.evaluation import flux_error_statistics, flux_errors
-from astroflux.evaluation._numbers import MISSING
 from astroflux.flags import MeasurementFlag as Flag
 
 RUNS = Path(__file__).parents[1] / '.runs' / 'science-faults'
+RESULTS = DOCS / 'science-faults.json'
 
 # Flags that tell what was done, and warn of nothing.
 NO_WARNING = (
@@ -42,9 +50,8 @@ NO_WARNING = (
 # off by more than so much, or so few of their intervals hold the truth.
 MOST_UNFLAGGED, LARGEST_BIAS, LEAST_COVERAGE = 0.1, 0.1, 0.5
 
-# Flags that fewer have are not named.
-NAMED = 0.05
-FLAGS_NAMED = 3
+# The galaxy that is shown.
+EXAMPLE = 12
 
 
 def measure(method, stamps):
@@ -89,14 +96,16 @@ def judge(table, control):
 
 def _figures(table):
     """Return bias, scatter, outliers and coverage of the rows that have a truth and a flux."""
-    names = ('bias', 'scatter', 'outliers', 'coverage_68')
+    names = ('bias', 'bias_err', 'scatter', 'outliers', 'coverage_68')
     if len(table) == 0:
         return dict.fromkeys(names)
-    found = flux_error_statistics(flux_errors(table, table['truth']), n_bootstrap=2)
-    figures = {name: found[name] if np.isfinite(found[name]) else None for name in names}
-    if figures['bias'] is not None:
-        figures['bias'] = float(np.expm1(figures['bias']))
-    return figures
+    found = flux_error_statistics(flux_errors(table, table['truth']))
+    # from that of the logarithm
+    found['bias_err'] *= np.exp(found['bias'])
+    found['bias'] = np.expm1(found['bias'])
+    return {
+        name: round(float(found[name]), 5) if np.isfinite(found[name]) else None for name in names
+    }
 
 
 def _verdict(share, silent):
@@ -122,7 +131,7 @@ def changes(table, control):
         'largest_errors': np.max(change / error),
         'error': np.max(np.abs(table['flux_err'].value / error - 1)),
     }
-    return {name: float(value) for name, value in figures.items()}
+    return {name: round(float(value), 5) for name, value in figures.items()}
 
 
 def run(method, galaxies, kinds):
@@ -141,72 +150,16 @@ def run(method, galaxies, kinds):
     return results
 
 
-# -- tables ---------------------------------------------------------------------------------------
-
-
-def _percent(value, form='.0f'):
-    return MISSING if value is None else f'{100 * value:{form}}'
-
-
-def table_of(results):
-    """Return the table of a method."""
-    header = ['fault', 'bias [%]', 'scatter [%]', 'beyond 30 %', 'in 68 % interval', 'flagged']
-    header += ['by', 'unflagged: bias [%]', 'in 68 % interval', 'verdict']
-    rows = []
-    for title, found in results.items():
-        named = [
-            f'{name} {100 * share:.0f}'
-            for name, share in list(found['flags'].items())[:FLAGS_NAMED]
-            if share >= NAMED
-        ]
-        rest = found['unflagged']
-        rows.append(
-            [
-                title,
-                _percent(found['bias'], '+.1f'),
-                _percent(found['scatter'], '.1f'),
-                _percent(found['outliers']),
-                _percent(found['coverage_68']),
-                _percent(found['flagged']),
-                ', '.join(named) or MISSING,
-                _percent(rest['bias'], '+.1f'),
-                _percent(rest['coverage_68']),
-                found['verdict'],
-            ]
-        )
-    return rst_table(header, rows)
-
-
-def padding_table(results):
-    """Return the table of what padding changes."""
-    header = ['stamp', 'flux changes by [%], median', 'at most', 'in errors, median', 'at most']
-    header += ['error changes by [%], at most']
-    rows = []
-    for title in PADDINGS:
-        change = results[title]['change']
-        rows.append(
-            [
-                title,
-                f'{100 * change["median"]:.2f}',
-                f'{100 * change["largest"]:.1f}',
-                f'{change["median_errors"]:.2f}',
-                f'{change["largest_errors"]:.1f}',
-                f'{100 * change["error"]:.0f}',
-            ]
-        )
-    return rst_table(header, rows)
-
-
-def compact(results):
-    """Print what a terminal has room for."""
-    for title, found in results.items():
-        named = ' '.join(f'{name} {100 * share:.0f}' for name, share in found['flags'].items())
-        rest = found['unflagged']
-        print(
-            f'{title:30s} {_percent(found["bias"], "+.1f"):>7s}'
-            f' {_percent(found["coverage_68"]):>3s} | {100 - 100 * found["flagged"]:3.0f} {_percent(rest["bias"], "+.1f"):>7s}'
-            f' {_percent(rest["coverage_68"]):>3s} {found["verdict"]:7s} {named}'
-        )
+def write(methods, galaxies):
+    """Rewrite the documents; what they say of methods that were not measured stays."""
+    if RESULTS.exists():
+        methods = {**json.loads(RESULTS.read_text()), **methods}
+    RESULTS.write_text(json.dumps(methods, indent=1) + '\n')
+    network = methods['cnn']
+    put_out(verdict_table(network), 'science-faults', write=True)
+    put_out(padding_table(network), 'science-faults-padding', write=True)
+    put_out(others_table(methods), 'science-faults-methods', write=True)
+    contact_sheet(galaxies[EXAMPLE]).savefig(DOCS / 'science-faults.png', dpi=100)
 
 
 def main():
@@ -217,12 +170,16 @@ def main():
     arguments = parser.parse_args()
     if arguments.write and arguments.kinds:
         parser.error('--write is of all kinds')
+    if arguments.write and 'cnn' not in arguments.methods and not RESULTS.exists():
+        parser.error('there are no results of cnn yet: name it in --methods')
     kinds = [title for title in KINDS if title in {CONTROL, *(arguments.kinds or KINDS)}]
     galaxies = read_galaxies(arguments.n, RUNS)
+    methods = {}
     for method in arguments.methods:
-        results = run(method, galaxies, kinds)
-        print(f'\n{method}: bias, coverage | % unflagged, their bias, coverage, verdict, flags [%]')
-        compact(results)
+        methods[method] = run(method, galaxies, kinds)
+        print(f'\n{KNOWN_METHODS[method].label}\n{terminal_lines(methods[method])}\n')
+    if arguments.write:
+        write(methods, galaxies)
 
 
 if __name__ == '__main__':
