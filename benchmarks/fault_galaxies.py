@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The galaxies that faults are done to: rendered once and kept, with all that a fault needs."""
 
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from astropy.nddata import CCDData, StdDevUncertainty
@@ -18,7 +20,7 @@ from astroflux.simulation import (
 )
 from astroflux.simulation.scene import draw_source
 
-__all__ = ['NOISE', 'SIDE', 'SMALL', 'Galaxy', 'Stamp', 'read_galaxies']
+__all__ = ['CANVAS', 'NOISE', 'SIDE', 'SMALL', 'Galaxy', 'Stamp', 'read_galaxies']
 
 SEED = 61811
 SURVEY = get_survey()
@@ -26,15 +28,19 @@ NOISE, SCALE = SURVEY.noise, SURVEY.pixel_scale
 
 # Pixels a side of a stamp, of what is drawn around it, and of the stamp of a large galaxy.
 SIDE, CANVAS, SMALL = 143, 263, 41
-LARGE_RADIUS = 18 * SCALE
-SNR = (30.0, 300.0)
-GALAXIES = GalaxyPopulation(snr=SNR, half_light_radius=(0.2, 1.2))
-LARGE = GalaxyPopulation(
-    snr=SNR,
-    half_light_radius=(LARGE_RADIUS, LARGE_RADIUS),
-    sersic_index=(1.0, 4.0),
-    two_component_fraction=0.0,
-)
+
+
+def _of_radius(pixels):
+    """Return galaxies of one component and one half-light radius."""
+    radius = pixels * SCALE
+    return GalaxyPopulation(
+        half_light_radius=(radius, radius), sersic_index=(1.0, 4.0), two_component_fraction=0.0
+    )
+
+
+GALAXIES = GalaxyPopulation(snr=(30.0, 300.0), half_light_radius=(0.2, 1.2))
+# One that fills its stamp, and one that is larger than its small one.
+WIDE, LARGE = _of_radius(14), _of_radius(18)
 # Distances of a second galaxy, in FWHM of the PSF, by the names of what is drawn.
 DOUBLES = {'twin at half': 0.5, 'twin at one': 1.0, 'twin at two': 2.0}
 NEIGHBOR_DISTANCE = 5.0
@@ -93,14 +99,14 @@ class Galaxy:
     ----------
     number : int
         Which one; it seeds the noise and the faults.
-    flux, fwhm, x, y : float
-        Its flux, the width of the PSF in pixels, and its place from the middle of the stamp.
+    fwhm, x, y : float
+        The width of the PSF in pixels, and the place of the galaxy from the middle of the stamp.
     drawn : dict of str to `~numpy.ndarray`
-        The galaxy on its canvas, a star and other galaxies on stamps, and PSFs.
+        The galaxy and a wide one on their canvas, a star and other galaxies on stamps, PSFs, and
+        the fluxes of the sources.
     """
 
     number: int
-    flux: float
     fwhm: float
     x: float
     y: float
@@ -117,27 +123,29 @@ class Galaxy:
         """Randomness for a fault, the same for all."""
         return np.random.default_rng([SEED, self.number, 1])
 
-    def stamp(self, *, side=SIDE, shift=0, light=None):
+    def stamp(self, source='galaxy', *, side=SIDE, shift=0):
         """
         Return a stamp without a fault.
 
         Parameters
         ----------
+        source : str, optional
+            What to show, of ``drawn``.
         side : int, optional
             Its pixels a side.
         shift : int, optional
-            By how many pixels the galaxy is left of the middle.
-        light : 2D `~numpy.ndarray`, optional
-            Instead of the galaxy's, as large as the stamp.
+            By how many pixels the source is left of the middle, if it is on a canvas.
         """
-        rows, columns = (_middle(side, by) for by in (0, shift))
-        light = self.drawn['galaxy'][rows, columns] if light is None else light
-        data = light + NOISE * self.white[rows, columns]
-        return Stamp(data, np.full(data.shape, NOISE), self.drawn['psf'], self.flux)
+        light = self.drawn[source]
+        if light.shape[0] == CANVAS:
+            light = light[_middle(side), _middle(side, shift)]
+        data = light + NOISE * self.white[_middle(side), _middle(side, shift)]
+        truth = float(self.drawn[f'flux of {source}'])
+        return Stamp(data, np.full(data.shape, NOISE), self.drawn['psf'], truth)
 
-    def at(self, dx=0.0, dy=0.0, *, side=SIDE):
+    def at(self, dx=0.0, dy=0.0):
         """Return the column and the row of the pixel so far from the galaxy's center."""
-        middle = (side - 1) / 2
+        middle = (SIDE - 1) / 2
         return round(middle + self.x + dx), round(middle + self.y + dy)
 
     def from_center(self):
@@ -159,6 +167,7 @@ def _draw(number):
         dict(population.draw(1, rng)[0]) for population in (GALAXIES, GALAXIES, LARGE)
     )
     angle = rng.uniform(0, 2 * np.pi)
+    wide = dict(WIDE.draw(1, rng)[0])
     psf = psf_profile(psf_truth)
     fwhm = psf_truth['psf_fwhm'] / SCALE
     place = own['x_offset'], own['y_offset']
@@ -169,26 +178,30 @@ def _draw(number):
     def draw(truth, side, offset=place):
         return draw_galaxy(galaxy_profile(truth), psf, (side, side), SCALE, offset=offset)
 
-    unit = draw(own, CANVAS)
-    flux = own['snr'] * NOISE / np.sqrt(np.square(unit, dtype=float).sum())
-    unit_large = draw(large, SMALL)
-    flux_large = own['snr'] * NOISE / np.sqrt(np.square(unit_large, dtype=float).sum())
     # no farther than the stamp reaches
-    middle = (SIDE - 1) / 2
-    position = middle + place[0], middle + place[1]
-    star, _ = draw_source(psf, position, SIDE, (SIDE, SIDE), SCALE)
-    flux_star = own['snr'] * NOISE / np.sqrt(np.square(star).sum())
+    middle = (SIDE - 1) / 2 + np.array(place)
+    star, _ = draw_source(psf, middle, SIDE, (SIDE, SIDE), SCALE)
+    units = {
+        'galaxy': draw(own, CANVAS),
+        'wide': draw(wide, CANVAS),
+        'large': draw(large, SMALL),
+        'star': star,
+    }
+    # all of the S/N of the galaxy
+    fluxes = {
+        name: own['snr'] * NOISE / np.sqrt(np.square(unit, dtype=float).sum())
+        for name, unit in units.items()
+    }
+    flux = fluxes['galaxy']
     images = {
-        'galaxy': flux * unit,
-        'large': flux_large * unit_large,
-        'star': flux_star * star,
+        **{name: fluxes[name] * unit for name, unit in units.items()},
         'neighbor': 10 * flux * draw(other, SIDE, beside(NEIGHBOR_DISTANCE)),
         **{name: flux * draw(own, SIDE, beside(distance)) for name, distance in DOUBLES.items()},
         **{name: _draw_psf(psf_truth, *how) for name, how in PSFS.items()},
     }
-    numbers = {'flux': flux, 'fwhm': fwhm, 'x': place[0], 'y': place[1]}
-    images = {name: image.astype(np.float32) for name, image in images.items()}
-    return numbers | {'flux of large': flux_large, 'flux of star': flux_star} | images
+    numbers = {'fwhm': fwhm, 'x': place[0], 'y': place[1]}
+    numbers |= {f'flux of {name}': flux for name, flux in fluxes.items()}
+    return numbers | {name: image.astype(np.float32) for name, image in images.items()}
 
 
 def _draw_psf(truth, widening, size, step):
@@ -211,14 +224,16 @@ def read_galaxies(n, folder):
     -------
     galaxies : list of `Galaxy`
     """
-    path = folder / f'galaxies-{SEED}-{n}.npz'
+    # drawn anew if this module has changed
+    version = zlib.crc32(Path(__file__).read_bytes())
+    path = folder / f'galaxies-{n}-{version:08x}.npz'
     if not path.exists():
         rows = [_draw(number) for number in progress_bar(range(n), desc='drawing')]
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(path, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
     with np.load(path) as file:
         columns = dict(file)
-    own = {name: columns.pop(name) for name in ('flux', 'fwhm', 'x', 'y')}
+    own = {name: columns.pop(name) for name in ('fwhm', 'x', 'y')}
     return [
         Galaxy(
             number,

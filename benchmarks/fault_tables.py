@@ -58,6 +58,7 @@ def verdict_table(results):
             found['verdict'],
         ]
         for title, found in results.items()
+        if title not in PADDINGS
     ]
     return rst_table(header, rows)
 
@@ -78,6 +79,7 @@ def others_table(methods):
             ),
         ]
         for title in KINDS
+        if title not in PADDINGS
     ]
     return rst_table(header, rows)
 

@@ -10,12 +10,20 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from fault_galaxies import NOISE, SIDE, SMALL
+from fault_galaxies import CANVAS, NOISE, SIDE, SMALL
 from scipy.signal import fftconvolve
 
 from astroflux.cutouts._correlation import NoiseCorrelation
 
-__all__ = ['CONTROL', 'KINDS', 'PADDINGS']
+__all__ = ['CONTROL', 'KINDS', 'PADDINGS', 'WIDE']
+
+MIDDLE = (slice((CANVAS - SIDE) // 2, (CANVAS + SIDE) // 2),) * 2
+
+
+def _own_light(galaxy):
+    """Return the light of the galaxy in its stamp."""
+    return galaxy.drawn['galaxy'][MIDDLE]
+
 
 # -- what is there instead of the galaxy, or beside it --------------------------------------------
 
@@ -25,15 +33,20 @@ def none(galaxy, rng):
     return galaxy.stamp()
 
 
+def wide(galaxy, rng):
+    """Show a galaxy of a half-light radius of 14 pixels instead."""
+    return galaxy.stamp('wide')
+
+
 def star(galaxy, rng):
     """Show a star instead of the galaxy."""
-    stamp = galaxy.stamp(light=galaxy.drawn['star'])
-    return replace(stamp, truth=float(galaxy.drawn['flux of star']))
+    return galaxy.stamp('star')
 
 
 def blank_sky(galaxy, rng):
     """Show nothing."""
-    return replace(galaxy.stamp(light=0.0), truth=np.nan)
+    stamp = galaxy.stamp()
+    return replace(stamp, data=stamp.data - _own_light(galaxy), truth=np.nan)
 
 
 def beside_another(galaxy, rng, *, other):
@@ -59,20 +72,20 @@ def off_center(galaxy, rng, *, distance):
 
 def too_large(galaxy, rng):
     """Show a galaxy that is larger than its stamp."""
-    stamp = galaxy.stamp(side=SMALL, light=galaxy.drawn['large'])
+    stamp = galaxy.stamp('large', side=SMALL)
     # no larger than the stamp
     psf = stamp.psf[6:-6, 6:-6]
-    return replace(stamp, psf=psf / psf.sum(), truth=float(galaxy.drawn['flux of large']))
+    return replace(stamp, psf=psf / psf.sum())
 
 
-def padded_with_sky(galaxy, rng, *, by):
+def padded_with_sky(galaxy, rng, *, by, source='galaxy'):
     """Cut a larger stamp."""
-    return galaxy.stamp(side=SIDE + 2 * by)
+    return galaxy.stamp(source, side=SIDE + 2 * by)
 
 
-def padded_with_masked(galaxy, rng, *, by):
+def padded_with_masked(galaxy, rng, *, by, source='galaxy'):
     """Put masked pixels around the stamp."""
-    stamp = galaxy.stamp()
+    stamp = galaxy.stamp(source)
     mask = np.pad(np.zeros(stamp.data.shape, bool), by, constant_values=True)
     noise = np.pad(stamp.noise, by, mode='edge')
     return replace(stamp, data=np.pad(stamp.data, by), noise=noise, mask=mask)
@@ -120,7 +133,7 @@ def cosmic_rays_around(galaxy, rng):
 def saturated_core(galaxy, rng):
     """Cut the pixels off at a tenth to four tenths of the peak."""
     stamp = galaxy.stamp()
-    full = rng.uniform(0.1, 0.4) * galaxy.drawn['galaxy'].max()
+    full = rng.uniform(0.1, 0.4) * _own_light(galaxy).max()
     return replace(stamp, data=np.minimum(stamp.data, full))
 
 
@@ -195,7 +208,7 @@ def without_photons(galaxy, rng):
     """Count the galaxy's photons on a sky of one a pixel, and state the noise of the sky alone."""
     stamp = galaxy.stamp()
     # of one photon in the sky the noise is one photon
-    photons = galaxy.drawn['galaxy'][60:-60, 60:-60] / NOISE
+    photons = _own_light(galaxy) / NOISE
     counts = rng.poisson(np.maximum(photons, 0) + 1.0) - 1.0
     return replace(stamp, data=NOISE * counts)
 
@@ -205,8 +218,8 @@ def correlated_noise(galaxy, rng, *, growth):
     kernel = NoiseCorrelation.of_growth(growth).kernel
     kernel = kernel / np.sqrt(np.square(kernel).sum())
     stamp = galaxy.stamp()
-    noise = NOISE * fftconvolve(galaxy.white, kernel, mode='same')[60:-60, 60:-60]
-    return replace(stamp, data=galaxy.drawn['galaxy'][60:-60, 60:-60] + noise)
+    noise = NOISE * fftconvolve(galaxy.white, kernel, mode='same')[MIDDLE]
+    return replace(stamp, data=_own_light(galaxy) + noise)
 
 
 def asinh_scaled(galaxy, rng):
@@ -230,15 +243,10 @@ def psf_on_pedestal(galaxy, rng):
 
 # -- all of them ----------------------------------------------------------------------------------
 
-CONTROL = 'no fault'
-PADDINGS = {
-    'padded by 20 px of sky': partial(padded_with_sky, by=20),
-    'padded by 60 px of sky': partial(padded_with_sky, by=60),
-    'padded by 20 px, masked': partial(padded_with_masked, by=20),
-    'padded by 60 px, masked': partial(padded_with_masked, by=60),
-}
+CONTROL, WIDE = 'no fault', 'half-light radius 14 px'
 KINDS = {
     CONTROL: none,
+    WIDE: wide,
     'star': star,
     'blank sky': blank_sky,
     'twin at 0.5 FWHM': partial(beside_another, other='twin at half'),
@@ -249,7 +257,14 @@ KINDS = {
     '4 px from the edge': partial(at_edge, distance=4),
     'larger than the stamp': too_large,
     '25 px off the center': partial(off_center, distance=25),
-    **PADDINGS,
+    'padded by 20 px of sky': partial(padded_with_sky, by=20),
+    'padded by 60 px of sky': partial(padded_with_sky, by=60),
+    'padded by 20 px, masked': partial(padded_with_masked, by=20),
+    'padded by 60 px, masked': partial(padded_with_masked, by=60),
+    '14 px, padded by 20 of sky': partial(padded_with_sky, by=20, source='wide'),
+    '14 px, padded by 60 of sky': partial(padded_with_sky, by=60, source='wide'),
+    '14 px, padded by 20, masked': partial(padded_with_masked, by=20, source='wide'),
+    '14 px, padded by 60, masked': partial(padded_with_masked, by=60, source='wide'),
     'cosmic ray through the core': cosmic_ray_through_core,
     'cosmic rays around': cosmic_rays_around,
     'hot pixel': hot_pixel,
@@ -271,4 +286,9 @@ KINDS = {
     'PSF 20 % too narrow': partial(other_psf, psf='narrow psf'),
     'PSF with a pedestal of 1 %': psf_on_pedestal,
     'PSF oversampled by 2, unsaid': partial(other_psf, psf='oversampled psf'),
+}
+
+# What is to be compared with the same stamp without padding, and which that is.
+PADDINGS = {
+    title: WIDE if title.startswith('14 px') else CONTROL for title in KINDS if 'padded' in title
 }

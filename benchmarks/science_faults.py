@@ -25,7 +25,7 @@ from fault_tables import (
     terminal_lines,
     verdict_table,
 )
-from faults import CONTROL, KINDS, PADDINGS
+from faults import CONTROL, KINDS, PADDINGS, WIDE
 from report import DOCS, command_line, put_out
 
 from astroflux import decode_flags
@@ -140,9 +140,10 @@ def run(method, galaxies, kinds):
     for title in progress_bar(kinds, desc=KNOWN_METHODS[method].label):
         stamps = [KINDS[title](galaxy, galaxy.rng) for galaxy in galaxies]
         table = tables[title] = measure(method, stamps)
-        results[title] = judge(table, tables[CONTROL])
+        control = tables[PADDINGS.get(title, CONTROL)]
+        results[title] = judge(table, control)
         if title in PADDINGS:
-            results[title]['change'] = changes(table, tables[CONTROL])
+            results[title]['change'] = changes(table, control)
         table.add_column(np.full(len(table), title), name='kind', index=0)
     stacked = vstack(list(tables.values()), metadata_conflicts='silent')
     stacked.meta.clear()
@@ -172,7 +173,7 @@ def main():
         parser.error('--write is of all kinds')
     if arguments.write and 'cnn' not in arguments.methods and not RESULTS.exists():
         parser.error('there are no results of cnn yet: name it in --methods')
-    kinds = [title for title in KINDS if title in {CONTROL, *(arguments.kinds or KINDS)}]
+    kinds = [title for title in KINDS if title in {CONTROL, WIDE, *(arguments.kinds or KINDS)}]
     galaxies = read_galaxies(arguments.n, RUNS)
     methods = {}
     for method in arguments.methods:
