@@ -13,7 +13,14 @@ from astroflux.estimators.methods import KNOWN_METHODS
 from astroflux.evaluation._numbers import MISSING
 from astroflux.evaluation.plots import plot_cutout
 
-__all__ = ['contact_sheet', 'others_table', 'padding_table', 'terminal_lines', 'verdict_table']
+__all__ = [
+    'contact_sheet',
+    'flags_table',
+    'others_table',
+    'padding_table',
+    'terminal_lines',
+    'verdict_table',
+]
 
 # Flags that fewer have are not named.
 NAMED = 0.05
@@ -40,33 +47,46 @@ def _names(flags, at_least):
     return [f'{name} {100 * share:.0f}' for name, share in flags.items() if share >= at_least]
 
 
+def _rows_of(results, cells):
+    """Return the rows of a table, of all faults but padding."""
+    return [[title, *cells(found)] for title, found in results.items() if title not in PADDINGS]
+
+
 def verdict_table(results):
     """Return the table of the network: what each fault does, and whether it is noticed."""
-    header = ['fault', 'bias [%]', 'scatter [%]', 'beyond 30 % [%]', 'in 68 % interval [%]']
-    header += ['flagged [%]', 'by', 'bias of the others [%]', 'in 68 % interval [%]', 'verdict']
-    rows = [
-        [
-            title,
+    header = ['fault', 'bias [%]', 'scatter [%]', 'beyond 30 %', 'in 68 % interval [%]']
+    header += ['flagged [%]', 'verdict']
+
+    def cells(found):
+        return [
             _bias(found),
             _percent(found['scatter'], '.1f'),
             _percent(found['outliers']),
             _percent(found['coverage_68']),
             _percent(found['flagged']),
+            found['verdict'],
+        ]
+
+    return rst_table(header, _rows_of(results, cells))
+
+
+def flags_table(results):
+    """Return the table of what warns, and what rows without a warning are worth."""
+    header = ['fault', 'flags [%]', 'the others: bias [%]', 'in 68 % interval [%]']
+
+    def cells(found):
+        return [
             ', '.join(_names(found['flags'], NAMED)[:FLAGS_NAMED]) or MISSING,
             _bias(found['unflagged']),
             _percent(found['unflagged']['coverage_68']),
-            found['verdict'],
         ]
-        for title, found in results.items()
-        if title not in PADDINGS
-    ]
-    return rst_table(header, rows)
+
+    return rst_table(header, _rows_of(results, cells))
 
 
 def others_table(methods):
-    """Return the table of several methods, by their names: bias, outliers and flagged."""
-    figures = (('bias [%]', 'bias', '+.1f'), ('beyond 30 % [%]', 'outliers', '.0f'))
-    figures += (('flagged [%]', 'flagged', '.0f'),)
+    """Return the table of several methods, by their names: bias, and how many are flagged."""
+    figures = (('bias [%]', 'bias', '+.1f'), ('flagged [%]', 'flagged', '.0f'))
     header = ['fault']
     header += [f'{KNOWN_METHODS[name].label}: {head}' for name in methods for head, _, _ in figures]
     rows = [

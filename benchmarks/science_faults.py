@@ -20,6 +20,7 @@ from astropy.table import vstack
 from fault_galaxies import read_galaxies
 from fault_tables import (
     contact_sheet,
+    flags_table,
     others_table,
     padding_table,
     terminal_lines,
@@ -158,6 +159,7 @@ def write(methods, galaxies):
     RESULTS.write_text(json.dumps(methods, indent=1) + '\n')
     network = methods['cnn']
     put_out(verdict_table(network), 'science-faults', write=True)
+    put_out(flags_table(network), 'science-faults-flags', write=True)
     put_out(padding_table(network), 'science-faults-padding', write=True)
     put_out(others_table(methods), 'science-faults-methods', write=True)
     contact_sheet(galaxies[EXAMPLE]).savefig(DOCS / 'science-faults.png', dpi=100)

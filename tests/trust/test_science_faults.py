@@ -278,6 +278,7 @@ def test_tables_of_the_page(benchmark, measured):
     tables = benchmark['fault_tables']
     for name, table in {
         'science-faults': tables.verdict_table(measured['cnn']),
+        'science-faults-flags': tables.flags_table(measured['cnn']),
         'science-faults-padding': tables.padding_table(measured['cnn']),
         'science-faults-methods': tables.others_table(measured),
     }.items():
