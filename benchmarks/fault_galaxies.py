@@ -102,8 +102,8 @@ class Galaxy:
     fwhm, x, y : float
         The width of the PSF in pixels, and the place of the galaxy from the middle of the stamp.
     drawn : dict of str to `~numpy.ndarray`
-        The galaxy and a wide one on their canvas, a star and other galaxies on stamps, PSFs, and
-        the fluxes of the sources.
+        The galaxy, a wide and a large one on their canvas, a star and other galaxies on stamps,
+        PSFs, and the fluxes of the sources.
     """
 
     number: int
@@ -184,7 +184,7 @@ def _draw(number):
     units = {
         'galaxy': draw(own, CANVAS),
         'wide': draw(wide, CANVAS),
-        'large': draw(large, SMALL),
+        'large': draw(large, CANVAS),
         'star': star,
     }
     # all of the S/N of the galaxy

@@ -5,6 +5,7 @@ import textwrap
 
 import numpy as np
 from fault_galaxies import NOISE, SIDE
+from fault_remedies import REMEDIES
 from faults import CONTROL, KINDS, PADDINGS
 from matplotlib.figure import Figure
 from report import rst_table
@@ -18,6 +19,7 @@ __all__ = [
     'flags_table',
     'others_table',
     'padding_table',
+    'remedies_table',
     'terminal_lines',
     'verdict_table',
 ]
@@ -82,6 +84,22 @@ def flags_table(results):
         ]
 
     return rst_table(header, _rows_of(results, cells))
+
+
+def remedies_table(results):
+    """Return the table of what becomes right if the user does something."""
+    header = ['fault', 'what was done', 'bias [%]', 'scatter [%]', 'beyond 30 %']
+    header += ['in 68 % interval [%]']
+    rows = []
+    for title, remedy in REMEDIES.items():
+        found, remedied = results[title], results[title]['remedied']
+        figures = (('scatter', '.1f'), ('outliers', '.0f'), ('coverage_68', '.0f'))
+        pairs = [(_percent(found['bias'], '+.1f'), _bias(remedied))]
+        pairs += [
+            (_percent(found[key], form), _percent(remedied[key], form)) for key, form in figures
+        ]
+        rows.append([title, remedy.name, *(f'{before} → {after}' for before, after in pairs)])
+    return rst_table(header, rows)
 
 
 def others_table(methods):

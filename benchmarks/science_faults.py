@@ -18,11 +18,13 @@ import numpy as np
 from astropy import units as u
 from astropy.table import vstack
 from fault_galaxies import read_galaxies
+from fault_remedies import REMEDIES
 from fault_tables import (
     contact_sheet,
     flags_table,
     others_table,
     padding_table,
+    remedies_table,
     terminal_lines,
     verdict_table,
 )
@@ -51,18 +53,33 @@ NO_WARNING = (
 # off by more than so much, or so few of their intervals hold the truth.
 MOST_UNFLAGGED, LARGEST_BIAS, LEAST_COVERAGE = 0.1, 0.1, 0.5
 
-# The galaxy that is shown.
+# The method that the page is about, and the galaxy that it shows.
+NETWORK = 'cnn'
 EXAMPLE = 12
 
 
-def measure(method, stamps):
+def measure(method, stamps, **options):
     """Return the table of some stamps, and the truth in a column of it."""
     positions = [stamp.position for stamp in stamps]
-    options = {} if positions[0] is None else {'positions': positions}
+    if positions[0] is not None:
+        options['positions'] = positions
     estimator = make_estimator(method)
     table = estimator.measure([stamp.ccd for stamp in stamps], progress=False, **options)
     table['truth'] = [stamp.truth for stamp in stamps] * u.adu
     return table
+
+
+def measure_remedied(method, remedy, galaxies, stamps):
+    """Return the table of stamps whose fault was remedied."""
+    remedied, options = zip(
+        *(remedy.apply(*pair) for pair in zip(galaxies, stamps, strict=True)), strict=True
+    )
+    # a list of those that are of one stamp
+    shared = {
+        name: value if isinstance(value, str | float) else [own[name] for own in options]
+        for name, value in options[0].items()
+    }
+    return measure(method, remedied, **shared)
 
 
 def judge(table, control):
@@ -145,6 +162,9 @@ def run(method, galaxies, kinds):
         results[title] = judge(table, control)
         if title in PADDINGS:
             results[title]['change'] = changes(table, control)
+        if method == NETWORK and title in REMEDIES:
+            remedied = measure_remedied(method, REMEDIES[title], galaxies, stamps)
+            results[title]['remedied'] = _figures(remedied)
         table.add_column(np.full(len(table), title), name='kind', index=0)
     stacked = vstack(list(tables.values()), metadata_conflicts='silent')
     stacked.meta.clear()
@@ -157,9 +177,10 @@ def write(methods, galaxies):
     if RESULTS.exists():
         methods = {**json.loads(RESULTS.read_text()), **methods}
     RESULTS.write_text(json.dumps(methods, indent=1) + '\n')
-    network = methods['cnn']
+    network = methods[NETWORK]
     put_out(verdict_table(network), 'science-faults', write=True)
     put_out(flags_table(network), 'science-faults-flags', write=True)
+    put_out(remedies_table(network), 'science-faults-remedies', write=True)
     put_out(padding_table(network), 'science-faults-padding', write=True)
     put_out(others_table(methods), 'science-faults-methods', write=True)
     contact_sheet(galaxies[EXAMPLE]).savefig(DOCS / 'science-faults.png', dpi=100)
@@ -168,13 +189,13 @@ def write(methods, galaxies):
 def main():
     """Run from the command line."""
     parser = command_line(__doc__, n=(100, 'galaxies of each kind'))
-    parser.add_argument('--methods', nargs='+', default=['cnn'], choices=KNOWN_METHODS)
+    parser.add_argument('--methods', nargs='+', default=[NETWORK], choices=KNOWN_METHODS)
     parser.add_argument('--kinds', nargs='+', choices=KINDS, metavar='KIND', help='only these')
     arguments = parser.parse_args()
     if arguments.write and arguments.kinds:
         parser.error('--write is of all kinds')
-    if arguments.write and 'cnn' not in arguments.methods and not RESULTS.exists():
-        parser.error('there are no results of cnn yet: name it in --methods')
+    if arguments.write and NETWORK not in arguments.methods and not RESULTS.exists():
+        parser.error(f'there are no results of {NETWORK} yet: name it in --methods')
     kinds = [title for title in KINDS if title in {CONTROL, WIDE, *(arguments.kinds or KINDS)}]
     galaxies = read_galaxies(arguments.n, RUNS)
     methods = {}
