@@ -82,14 +82,14 @@ def measure_remedied(method, remedy, galaxies, stamps):
     return measure(method, remedied, **shared)
 
 
-def judge(table, control):
+def judge(table, control=None):
     """
     Return what a fault does.
 
     Parameters
     ----------
     table, control : `~astropy.table.QTable`
-        Of the same galaxies with the fault and without.
+        Of the same galaxies with the fault and without; none if there is no fault.
 
     Returns
     -------
@@ -97,7 +97,9 @@ def judge(table, control):
         Numbers, which are None where there are none.
     """
     # what a galaxy has without the fault is not for the fault
-    own = np.asarray(table['flags']) & ~np.asarray(control['flags'])
+    own = np.asarray(table['flags'])
+    if control is not None:
+        own = own & ~np.asarray(control['flags'])
     warned = (own & ~int(NO_WARNING)) != 0
     everything, silent = (_figures(rows) for rows in (table, table[~warned]))
     names = [name for names in decode_flags(own) for name in names]
@@ -158,7 +160,7 @@ def run(method, galaxies, kinds):
     for title in progress_bar(kinds, desc=KNOWN_METHODS[method].label):
         stamps = [KINDS[title](galaxy, galaxy.rng) for galaxy in galaxies]
         table = tables[title] = measure(method, stamps)
-        control = tables[PADDINGS.get(title, CONTROL)]
+        control = None if title in (CONTROL, WIDE) else tables[PADDINGS.get(title, CONTROL)]
         results[title] = judge(table, control)
         if title in PADDINGS:
             results[title]['change'] = changes(table, control)
