@@ -39,7 +39,7 @@ SECOND_MAXIMUM = 3.0
 
 # Light that no galaxy has: a pixel that stands out of a star, a line of light that reaches so much
 # farther than those beside it, a row or column without its light; see `networks/artefacts.py`.
-SPIKE, TRAIL, GAP = 12.0, 0.5, 3.4
+SPIKE, TRAIL, GAP = 12.0, 0.42, 3.4
 
 # The galaxy is elsewhere if its profile has its centre farther from the position than a pixel and
 # so much of its radius, and so many times its error, which is about the radius over the S/N.
