@@ -48,11 +48,6 @@ def masked(galaxy, stamp):
     return replace(stamp, mask=binary_dilation(is_wrong)), {}
 
 
-def masked_zeros(galaxy, stamp):
-    """Mask what reads zero, and nothing around."""
-    return replace(stamp, mask=stamp.data == 0), {}
-
-
 def larger_stamp(galaxy, stamp):
     """Cut a stamp of ten half-light radii."""
     return galaxy.stamp('large', side=181), {}
@@ -99,21 +94,20 @@ def binned_psf(galaxy, stamp):
 
 
 MASKED = Remedy('masked with a margin', masked)
-LOCAL_SKY = Remedy("background='local'", local_sky)
-CORRELATION = Remedy("noise_correlation='estimate'", estimated_correlation)
+LOCAL_SKY = Remedy("``background='local'``", local_sky)
+CORRELATION = Remedy("``noise_correlation='estimate'``", estimated_correlation)
 REMEDIES = {
     'larger than the stamp': Remedy('a stamp of 181 pixels', larger_stamp),
-    '25 px off the center': Remedy('positions=', told_where),
+    '25 px off the center': Remedy('``positions=``', told_where),
     'cosmic ray through the core': MASKED,
     'cosmic rays around': MASKED,
     'hot pixel': MASKED,
     'satellite through the core': MASKED,
     'satellite beside': MASKED,
-    'dead columns': Remedy('masked', masked_zeros),
     'sky +0.5 sigma': LOCAL_SKY,
     'sky -0.5 sigma': LOCAL_SKY,
-    'gradient of the sky': Remedy('background=Background2D', mapped_sky),
-    "noise without the galaxy's": Remedy('effective_gain=', told_gain),
+    'gradient of the sky': Remedy('``background=Background2D``', mapped_sky),
+    "noise without the galaxy's": Remedy('``effective_gain=``', told_gain),
     'correlated noise, growth 1.2': CORRELATION,
     'correlated noise, growth 1.8': CORRELATION,
     'PSF with a pedestal of 1 %': Remedy('pedestal subtracted', psf_without_pedestal),
