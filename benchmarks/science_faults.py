@@ -12,6 +12,7 @@ rewritten.
 """
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from fault_tables import (
     verdict_table,
 )
 from faults import CONTROL, KINDS, PADDINGS, WIDE
+from PIL import Image
 from report import DOCS, command_line, put_out
 
 from astroflux import decode_flags
@@ -185,7 +187,11 @@ def write(methods, galaxies):
     put_out(remedies_table(network), 'science-faults-remedies', write=True)
     put_out(padding_table(network), 'science-faults-padding', write=True)
     put_out(others_table(methods), 'science-faults-methods', write=True)
-    contact_sheet(galaxies[EXAMPLE]).savefig(DOCS / 'science-faults.png', dpi=100)
+    sheet = BytesIO()
+    contact_sheet(galaxies[EXAMPLE]).savefig(sheet, dpi=100)
+    # 51 levels of gray, white among them, as noise does not compress
+    gray = Image.open(sheet).convert('L').point(lambda level: level // 5 * 5)
+    gray.save(DOCS / 'science-faults.png', optimize=True)
 
 
 def main():
