@@ -90,7 +90,7 @@ class Trials:
             Called with a number before this and what follows is tried.
         """
         rng = np.random.default_rng([self.seed, chunk, 1])
-        family = rng.choice(list(FAMILIES), p=[share for share, _ in FAMILIES.values()])
+        family = str(rng.choice(list(FAMILIES), p=[share for share, _ in FAMILIES.values()]))
         method = rng.choice(list(METHODS), p=list(METHODS.values()))
         is_alone = rng.random() < 0.1
         if numbers is None:

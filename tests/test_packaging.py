@@ -2,6 +2,7 @@
 """Tests of what is not code: imports, pins, and the commands of the README."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -64,6 +65,33 @@ def test_readme_command_is_missing():
         ValueError, match="want one command in the block 'x' of the README, found 0"
     ):
         load_tool('readme_command').readme_command('no block', 'x')
+
+
+@pytest.mark.parametrize(
+    ('answer', 'faults', 'reason'),
+    [
+        ([{'name': 'a', 'version': '1', 'vulns': []}], [], []),
+        (
+            [{'name': 'a', 'version': '1', 'vulns': [{'id': 'CVE-1', 'fix_versions': ['2']}]}],
+            ['a 1: CVE-1, mended in 2'],
+            [],
+        ),
+        # a mirror of packages knows nothing, which is not that there is nothing
+        ([{'name': 'a', 'skip_reason': 'not found'}], None, ['not found']),
+        (None, None, ['ConnectionError']),
+    ],
+)
+def test_audit(monkeypatch, answer, faults, reason):
+    audit = load_tool('audit')
+
+    class Done:
+        stdout = '' if answer is None else json.dumps({'dependencies': answer})
+        stderr = 'Traceback\nConnectionError'
+
+    monkeypatch.setattr(audit.subprocess, 'run', lambda *_, **__: Done)
+    dependencies, why = audit.audit(['a==1'])
+    assert why == reason
+    assert (None if dependencies is None else audit.report(dependencies)) == faults
 
 
 def test_readme_names_files_that_exist():
