@@ -18,6 +18,9 @@ _LIMITS = FLUX_COLUMNS[2:]
 # what is told of a cutout, whether it was measured or not
 _OF_CUTOUTS = ('pixel_scale', 'x', 'y', 'zeropoint', 'noise_ratio')
 
+# An array of its own for each row takes ten times the memory of its numbers: so many are joined.
+_LOOSE = 1000
+
 # below this signal-to-noise ratio a row is flagged
 LOW_SNR = 5.0
 
@@ -58,6 +61,7 @@ class RowCollector:
         }
         self._names = (*FLUX_COLUMNS, *self._extra_units)
         self._batches = {name: [] for name in (*self._names, 'flags', *_OF_CUTOUTS)}
+        self._n_loose = 0
         self._sky = SkyPositions()
         self._labels = []
         self._identifiers = []
@@ -124,11 +128,20 @@ class RowCollector:
         self._batches['flags'].append(flags.astype(np.int32))
         for name, values in zip(_OF_CUTOUTS, _told_of(cutouts), strict=True):
             self._batches[name].append(values)
+        self._n_loose += 1
+        if self._n_loose == _LOOSE:
+            self._join()
         self._sky.add(cutouts)
         self._labels += [cutout.label for cutout in cutouts]
         self._identifiers += [cutout.identifier for cutout in cutouts]
         self.catalog_column = cutouts[0].catalog_column
         self.n_rows += n_new
+
+    def _join(self):
+        """Make one array of the batches that were added last."""
+        for batches in self._batches.values():
+            batches[-_LOOSE:] = [np.concatenate(batches[-_LOOSE:])]
+        self._n_loose = 0
 
     def _place(self, columns, flags, messages, measurable, results):
         results = dict(results)
@@ -167,6 +180,7 @@ class RowCollector:
             elif name == 'zeropoint':
                 batches = [in_other_unit(batch, factor) for batch in batches]
             self._batches[name] += batches
+        self._n_loose = 0
         self._sky.extend(other._sky)
         self._labels += other._labels
         self._identifiers += other._identifiers

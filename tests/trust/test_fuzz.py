@@ -76,7 +76,7 @@ def test_errors_are_told_apart(outcomes):
     from astroflux import KronFluxEstimator
 
     def outcome_of(call):
-        with pytest.raises(BaseException) as info:  # noqa: PT011
+        with pytest.raises(BaseException) as info:
             call()
         return outcomes.of_error(info.value)[0]
 
