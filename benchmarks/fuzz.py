@@ -144,15 +144,18 @@ def tally_of(path):
         chunks.add(record['chunk'])
         for family, outcome, change, n in record['counts']:
             outcomes[family, outcome] += n
-            if outcome in (UNSEEN, *FORBIDDEN):
+            if change:
                 changes[outcome, change] += n
     return outcomes, changes, chunks
 
 
 def keep(path, chunk, came):
     """Add the counts of a chunk to a file, and the forbidden ones to another."""
-    counts = Counter((family, outcome, change) for _, family, change, outcome, _ in came)
-    # a change matters only where it could not be seen
+    told = (UNSEEN, *FORBIDDEN)
+    counts = Counter(
+        (family, outcome, change if outcome in told else '')
+        for _, family, change, outcome, _ in came
+    )
     counts = [[*key, n] for key, n in counts.items()]
     with path.open('a') as file:
         file.write(json.dumps({'chunk': chunk, 'counts': counts}) + '\n')

@@ -145,3 +145,37 @@ def test_what_can_be_seen(fuzz, outcomes):
 
     assert [seen(change) for change in (scaled, smooth)] == [False, False]
     assert [seen(change) for change in (hot, sky, noisy, moved)] == [True] * 4
+
+
+def test_tallies(fuzz, tmp_path):
+    path = tmp_path / 'tally.jsonl'
+    fuzz.keep(
+        path, 0, [(0, 'arrays', 'mask', 'same number', ''), (1, 'arrays', 'PSF', 'over 20 s', '')]
+    )
+    fuzz.keep(path, 3, [(600, 'tables', 'x', 'same number', '')])
+    outcomes, changes, chunks = fuzz.tally_of(path)
+    assert chunks == {0, 3}
+    assert outcomes == {
+        ('arrays', 'same number'): 1,
+        ('arrays', 'over 20 s'): 1,
+        ('tables', 'same number'): 1,
+    }
+    assert changes == {('over 20 s', 'PSF'): 1}
+    assert path.with_name('forbidden.txt').read_text().startswith('1\tover 20 s\tarrays')
+    last = fuzz.table_of(outcomes).splitlines()[-2].split()
+    assert last == ['all', '3', '0', '0', '2', '0', '0', '0', '1']
+
+
+def test_long_streams_of_single_rows():
+    from astroflux import ApertureFluxEstimator
+
+    noise = np.random.default_rng(0).normal(size=(9, 9))
+    fluxes = np.arange(1, 2102)
+    rows = ApertureFluxEstimator(radius=3.0)._collect(
+        (noise + flux for flux in fluxes), error=1.0, progress=False
+    )
+    # one array of each column for a thousand rows, and the rows as they came
+    assert len(rows._batches['flux']) == 2 + 101
+    steps = np.diff(rows.column('flux'))
+    np.testing.assert_allclose(steps, steps[0])
+    assert rows.n_rows == len(fluxes) == len(rows.column('flags'))
