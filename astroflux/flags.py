@@ -112,6 +112,13 @@ FLAGS = (
         'column noise_ratio; or the noise of counts of electrons or photons lacks that of the '
         'source.',
     ),
+    Flag(
+        8388608,
+        'PSF_SUSPECT',
+        'The PSF image had a pedestal, which was subtracted; or the source at the position is '
+        'sharper than the PSF: it is that of finer pixels or of another image, or what is there is '
+        'no source of the sky.',
+    ),
 )
 
 MeasurementFlag = IntFlag('MeasurementFlag', {flag.name: flag.bit for flag in FLAGS})
