@@ -53,8 +53,9 @@ FLAGS = (
     Flag(
         32,
         'OFF_CENTRE',
-        'The position is within 8 pixels of the edge of the stamp, or outside, or the light has '
-        'its centroid elsewhere.',
+        'The position is within 8 pixels of the edge of the stamp, or outside; or the light has '
+        'its centroid elsewhere; or no position was given, and in the middle of the stamp are at '
+        'best the wings of a source elsewhere.',
     ),
     Flag(64, 'LOW_SNR', 'The column ``snr``, flux over its error, is below 5.'),
     Flag(128, 'NEIGHBOUR', 'Another source affects the answer.'),

@@ -10,6 +10,7 @@ from astropy import units as u
 from astroflux.cutouts._correlation import ESTIMATE, NoiseCorrelation, noise_growth
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._edge import edge_of
+from astroflux.cutouts._elsewhere import is_elsewhere
 from astroflux.cutouts._items import ItemFault, RawItem, unpack
 from astroflux.cutouts._noise import GivenNoise
 from astroflux.cutouts._photons import lacks_photons, photon_noise
@@ -115,7 +116,11 @@ class Batch:
         psf = _psf(image, self.oversampling, raw.data.shape)
         fwhm = _fwhm(told.psf_fwhm, math.nan, psf, scale)
         known = self._known_of(raw, told)
-        return self._place(pixels, xy, psf, fwhm, scale, known, correlation, sky_err)
+        cutout = self._place(pixels, xy, psf, fwhm, scale, known, correlation, sky_err)
+        # the middle of a stamp is a guess
+        if position is None and _is_elsewhere(cutout):
+            cutout.flags |= int(Flag.OFF_CENTRE)
+        return cutout
 
     def _again(self, cutout, told):
         """Return a cutout as it is, but for what the call says of it."""
@@ -135,8 +140,11 @@ class Batch:
         raw = RawItem(cutout.data, cutout.unit, cutout.ignored, noise)
         pixels, correlation, sky_err = self._pixels(raw, told, factor)
         flags = cutout.flags & ~(_OF_PLACE | _OF_EDGE)
+        # what was found before stays true as long as it is the same PSF and position
         if told.psf is not None:
             flags &= ~Flag.PSF_SUSPECT
+        if told.position is None:
+            flags |= cutout.flags & Flag.OFF_CENTRE
         if told.error is not None:
             flags &= ~Flag.NOISE_ESTIMATED
         if self.correlation is None:
@@ -300,6 +308,18 @@ def _place_of(given):
     names = ('position', 'origin', 'identifier', 'catalog_column', 'wcs', 'wcs_origin')
     told = {name: getattr(given, name, None) for name in names}
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _is_elsewhere(cutout):
+    """Return whether the light of a stamp is not at the position that was guessed."""
+    return is_elsewhere(
+        cutout.data,
+        cutout.sigma,
+        cutout.ignored,
+        cutout.position,
+        cutout.psf_fwhm,
+        cutout.noise_growth,
+    )
 
 
 def _is_suspect(psf, fwhm, pixels, xy):

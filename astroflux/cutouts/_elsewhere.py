@@ -1,0 +1,111 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Whether the light of a stamp is elsewhere than at the position."""
+
+import math
+
+import numpy as np
+
+__all__ = ['is_elsewhere']
+
+# The brightest block of pixels is so many errors above zero where a source is, this much brighter
+# than the one at the position, and at least so many sides away. Sides in FWHM of the PSF.
+_SIGNIFICANT = 10.0
+_BRIGHTER = 3.0
+_NEAREST = 1.5
+_SCALES = (1.0, 3.0)
+
+# At the position is a source if a disk is brighter by so many errors than what is on both sides
+# of it, of some radius in PSF FWHM, up to a part of the distance of the other.
+_SOURCE = 3.0
+_RADII = (0.5, 1.0, 2.0, 4.0)
+_PART = 0.5
+
+# The other sides are as wide as the disk and this many times its radius away.
+_OUTER = 1.7
+
+# FWHM of the PSF in pixels if it is unknown
+_TYPICAL_FWHM = 4.0
+
+
+def is_elsewhere(data, noise, mask, xy, fwhm, growth=1.0):
+    """
+    Return whether a position has at best the wings of a brighter source elsewhere.
+
+    Parameters
+    ----------
+    data : 2D `~numpy.ndarray`
+        Stamp; 0 where pixels are ignored.
+    noise : 2D `~numpy.ndarray` or float
+        Noise (1 sigma).
+    mask : 2D `~numpy.ndarray` or None
+        Bool; `True` where a pixel is ignored.
+    xy : tuple of float
+        The position.
+    fwhm : float
+        That of the PSF in pixels; NaN if unknown.
+    growth : float
+        By how much sums of pixels scatter more than in white noise.
+
+    Returns
+    -------
+    is_elsewhere : bool
+    """
+    fwhm = _TYPICAL_FWHM if math.isnan(fwhm) else fwhm
+    snr = data / noise
+    for scale in _SCALES:
+        other = _brighter(snr, xy, max(round(scale * fwhm), 2), growth)
+        if other is None:
+            continue
+        within = _PART * math.dist(other, xy)
+        radii = [factor * fwhm for factor in _RADII if factor * fwhm <= within]
+        if all(_excess(snr, mask, xy, other, radius, growth) < _SOURCE for radius in radii):
+            return True
+    return False
+
+
+def _brighter(snr, xy, side, growth):
+    """Return where the brightest block of pixels is that is brighter than the one at a place."""
+    if side > min(snr.shape) // 3:
+        return None
+    # one of them has the place in its middle
+    first = [math.floor(c - side / 2 + 1) % side for c in xy[::-1]]
+    numbers = [(n - start) // side for n, start in zip(snr.shape, first, strict=True)]
+    (y, x), (ny, nx) = first, numbers
+    rows = np.add.reduceat(snr[y : y + ny * side, x : x + nx * side], side * np.arange(ny))
+    blocks = np.add.reduceat(rows, side * np.arange(nx), axis=1) / (side * growth)
+    brightest = np.unravel_index(np.argmax(blocks), blocks.shape)
+    own = tuple(
+        min(max(int((c - start) // side), 0), n - 1)
+        for c, start, n in zip(xy[::-1], first, numbers, strict=True)
+    )
+    other = tuple(
+        start + (index + 0.5) * side - 0.5
+        for start, index in zip(first[::-1], brightest[::-1], strict=True)
+    )
+    peak = blocks[brightest]
+    is_brighter = peak > max(_SIGNIFICANT, _BRIGHTER * blocks[own])
+    return other if is_brighter and math.dist(other, xy) > _NEAREST * side else None
+
+
+def _excess(snr, mask, xy, other, radius, growth):
+    """Return how many errors a disk is brighter than its sides towards a place and away from it."""
+    reach = _OUTER * radius
+    window = tuple(
+        slice(max(math.ceil(c - reach), 0), max(math.floor(c + reach) + 1, 0)) for c in xy[::-1]
+    )
+    part = snr[window]
+    y = np.arange(window[0].start, window[0].start + part.shape[0])[:, None] - xy[1]
+    x = np.arange(window[1].start, window[1].start + part.shape[1]) - xy[0]
+    squared = x**2 + y**2
+    ux, uy = np.subtract(other, xy) / math.dist(other, xy)
+    along = x * ux + y * uy
+    used = np.ones(part.shape, bool) if mask is None else ~mask[window]
+    beside = used & (squared > radius**2) & (squared <= reach**2) & (2 * along**2 > squared)
+    disk = used & (squared <= radius**2)
+    groups = [disk, beside & (along > 0), beside & (along < 0)]
+    numbers = [np.count_nonzero(group) for group in groups]
+    if not all(numbers):
+        return math.inf
+    middle, toward, away = (part[group].mean() for group in groups)
+    error = math.sqrt(1 / numbers[0] + 0.25 / numbers[1] + 0.25 / numbers[2]) * growth
+    return (middle - (toward + away) / 2) / error
