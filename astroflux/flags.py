@@ -114,6 +114,17 @@ FLAGS = (
         'source.',
     ),
     Flag(
+        2097152,
+        'TRUNCATED',
+        'The galaxy is larger than the stamp: a part of its light lies beyond it.',
+    ),
+    Flag(
+        4194304,
+        'ARTEFACT',
+        'There is light, or a lack of it, that no galaxy has: the trail of a satellite, a spike of '
+        'a star, a cosmic ray, a hot pixel, dead rows or columns.',
+    ),
+    Flag(
         8388608,
         'PSF_SUSPECT',
         'The PSF image had a pedestal, which was subtracted; or the source at the position is '

@@ -47,6 +47,8 @@ def pedestal_of(psf):
     pedestal : float
         In units of the image; negative if too much was subtracted from it.
     """
+    if min(psf.shape) < 2 * _FEWEST_RINGS:
+        return 0.0
     peak = psf.max()
     fwhm = 2 * math.sqrt(np.count_nonzero(psf > 0.5 * peak) / math.pi)
     radius, value, error = _rings(psf / peak)
