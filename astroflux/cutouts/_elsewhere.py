@@ -15,8 +15,9 @@ _NEAREST = 1.5
 _SCALES = (1.0, 3.0)
 
 # At the position is a source if a disk is brighter by so many errors than what is on both sides
-# of it, of some radius in PSF FWHM, up to a part of the distance of the other.
+# of it, and by this part, of some radius in PSF FWHM, up to a part of the distance of the other.
 _SOURCE = 3.0
+_PART_OF_WINGS = 0.04
 _RADII = (0.5, 1.0, 2.0, 4.0)
 _PART = 0.5
 
@@ -58,7 +59,7 @@ def is_elsewhere(data, noise, mask, xy, fwhm, growth=1.0):
             continue
         within = _PART * math.dist(other, xy)
         radii = [factor * fwhm for factor in _RADII if factor * fwhm <= within]
-        if all(_excess(snr, mask, xy, other, radius, growth) < _SOURCE for radius in radii):
+        if not any(_has_source(snr, mask, xy, other, radius, growth) for radius in radii):
             return True
     return False
 
@@ -87,8 +88,8 @@ def _brighter(snr, xy, side, growth):
     return other if is_brighter and math.dist(other, xy) > _NEAREST * side else None
 
 
-def _excess(snr, mask, xy, other, radius, growth):
-    """Return how many errors a disk is brighter than its sides towards a place and away from it."""
+def _has_source(snr, mask, xy, other, radius, growth):
+    """Return whether a disk is brighter than what is towards another place, and away from it."""
     reach = _OUTER * radius
     window = tuple(
         slice(max(math.ceil(c - reach), 0), max(math.floor(c + reach) + 1, 0)) for c in xy[::-1]
@@ -105,7 +106,14 @@ def _excess(snr, mask, xy, other, radius, growth):
     groups = [disk, beside & (along > 0), beside & (along < 0)]
     numbers = [np.count_nonzero(group) for group in groups]
     if not all(numbers):
-        return math.inf
-    middle, toward, away = (part[group].mean() for group in groups)
-    error = math.sqrt(1 / numbers[0] + 0.25 / numbers[1] + 0.25 / numbers[2]) * growth
-    return (middle - (toward + away) / 2) / error
+        return True
+    middle, *sides = (part[group].mean() for group in groups)
+    error, *errors = (growth / math.sqrt(number) for number in numbers)
+    # exponential wings are at the position what they are on both sides in the geometric mean
+    if min(sides) > 0:
+        between = math.sqrt(sides[0] * sides[1])
+        slopes = [0.5 * between / side for side in sides]
+    else:
+        between, slopes = sum(sides) / 2, (0.5, 0.5)
+    errors = [error, *(slope * each for slope, each in zip(slopes, errors, strict=True))]
+    return middle - between > max(_SOURCE * math.hypot(*errors), _PART_OF_WINGS * between)

@@ -127,7 +127,7 @@ def _sampled(psf, oversampling):
     An effective PSF holds the light of a whole pixel of the cutout, about each of its own: every
     so manieth of these, not a sum of them, is what such a pixel receives.
     """
-    core = np.where(psf > 0.5 * psf.max(), psf, 0)
+    core = np.maximum(psf - 0.5 * psf.max(), 0)
     axes = []
     for axis, (length, step) in enumerate(zip(psf.shape, oversampling, strict=True)):
         centre = np.average(np.arange(length), weights=core.sum(axis=1 - axis))
