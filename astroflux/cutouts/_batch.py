@@ -312,14 +312,16 @@ def _place_of(given):
 
 def _is_elsewhere(cutout):
     """Return whether the light of a stamp is not at the position that was guessed."""
-    return is_elsewhere(
-        cutout.data,
-        cutout.sigma,
-        cutout.ignored,
-        cutout.position,
-        cutout.psf_fwhm,
-        cutout.noise_growth,
-    )
+    # any numbers may be in it: the largest say nothing
+    with np.errstate(all='ignore'):
+        return is_elsewhere(
+            cutout.data,
+            cutout.sigma,
+            cutout.ignored,
+            cutout.position,
+            cutout.psf_fwhm,
+            cutout.noise_growth,
+        )
 
 
 def _is_suspect(psf, fwhm, pixels, xy):
@@ -327,7 +329,8 @@ def _is_suspect(psf, fwhm, pixels, xy):
     if psf is not None and psf.had_pedestal:
         return True
     variance = variance_of_fwhm(fwhm) if psf is None else psf.core_variance
-    return is_sharper(pixels.data, pixels.noise, pixels.mask, xy, variance)
+    with np.errstate(all='ignore'):
+        return is_sharper(pixels.data, pixels.noise, pixels.mask, xy, variance)
 
 
 def _psf(image, oversampling, shape):

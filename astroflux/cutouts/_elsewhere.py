@@ -21,11 +21,12 @@ _PART_OF_WINGS = 0.04
 _RADII = (0.5, 1.0, 2.0, 4.0)
 _PART = 0.5
 
-# The other sides are as wide as the disk and this many times its radius away.
+# What is beside the disk reaches to this many times its radius.
 _OUTER = 1.7
 
-# FWHM of the PSF in pixels if it is unknown
+# FWHM of the PSF in pixels if it is unknown, and the least that counts.
 _TYPICAL_FWHM = 4.0
+_LEAST_FWHM = 2.0
 
 
 def is_elsewhere(data, noise, mask, xy, fwhm, growth=1.0):
@@ -51,29 +52,30 @@ def is_elsewhere(data, noise, mask, xy, fwhm, growth=1.0):
     -------
     is_elsewhere : bool
     """
-    fwhm = _TYPICAL_FWHM if math.isnan(fwhm) else fwhm
-    snr = data / noise
+    fwhm = _TYPICAL_FWHM if math.isnan(fwhm) else max(fwhm, _LEAST_FWHM)
+    # in units of the noise, which is told apart if it is a number
+    light, sigma = (data, growth * noise) if np.ndim(noise) == 0 else (data / noise, growth)
     for scale in _SCALES:
-        other = _brighter(snr, xy, max(round(scale * fwhm), 2), growth)
+        other = _brighter(light, xy, round(scale * fwhm), sigma)
         if other is None:
             continue
         within = _PART * math.dist(other, xy)
         radii = [factor * fwhm for factor in _RADII if factor * fwhm <= within]
-        if not any(_has_source(snr, mask, xy, other, radius, growth) for radius in radii):
+        if not any(_has_source(light, mask, xy, other, radius, sigma) for radius in radii):
             return True
     return False
 
 
-def _brighter(snr, xy, side, growth):
+def _brighter(light, xy, side, sigma):
     """Return where the brightest block of pixels is that is brighter than the one at a place."""
-    if side > min(snr.shape) // 3:
+    if side > min(light.shape) // 3:
         return None
     # one of them has the place in its middle
     first = [math.floor(c - side / 2 + 1) % side for c in xy[::-1]]
-    numbers = [(n - start) // side for n, start in zip(snr.shape, first, strict=True)]
+    numbers = [(n - start) // side for n, start in zip(light.shape, first, strict=True)]
     (y, x), (ny, nx) = first, numbers
-    rows = np.add.reduceat(snr[y : y + ny * side, x : x + nx * side], side * np.arange(ny))
-    blocks = np.add.reduceat(rows, side * np.arange(nx), axis=1) / (side * growth)
+    rows = light[y : y + ny * side, x : x + nx * side].reshape(ny, side, -1).sum(axis=1)
+    blocks = rows.reshape(ny, nx, side).sum(axis=2) / (side * sigma)
     brightest = np.unravel_index(np.argmax(blocks), blocks.shape)
     own = tuple(
         min(max(int((c - start) // side), 0), n - 1)
@@ -88,13 +90,13 @@ def _brighter(snr, xy, side, growth):
     return other if is_brighter and math.dist(other, xy) > _NEAREST * side else None
 
 
-def _has_source(snr, mask, xy, other, radius, growth):
+def _has_source(light, mask, xy, other, radius, sigma):
     """Return whether a disk is brighter than what is towards another place, and away from it."""
     reach = _OUTER * radius
     window = tuple(
         slice(max(math.ceil(c - reach), 0), max(math.floor(c + reach) + 1, 0)) for c in xy[::-1]
     )
-    part = snr[window]
+    part = light[window]
     y = np.arange(window[0].start, window[0].start + part.shape[0])[:, None] - xy[1]
     x = np.arange(window[1].start, window[1].start + part.shape[1]) - xy[0]
     squared = x**2 + y**2
@@ -108,7 +110,7 @@ def _has_source(snr, mask, xy, other, radius, growth):
     if not all(numbers):
         return True
     middle, *sides = (part[group].mean() for group in groups)
-    error, *errors = (growth / math.sqrt(number) for number in numbers)
+    error, *errors = (sigma / math.sqrt(number) for number in numbers)
     # exponential wings are at the position what they are on both sides in the geometric mean
     if min(sides) > 0:
         between = math.sqrt(sides[0] * sides[1])

@@ -116,11 +116,13 @@ def _core(image, xy, variance):
         squared = y[:, None] ** 2 + x**2
         weighted = image[window] * np.exp(-0.5 * squared / variance)
         total = weighted.sum()
-        if not total > 0 or math.dist(xy, start) > _FWHM_PER_SIGMA * sigma:
+        if not 0 < total < math.inf or math.dist(xy, start) > _FWHM_PER_SIGMA * sigma:
             return None
         if step < _CENTRING_ROUNDS:
             # under the weight, the centroid of a Gaussian as wide moves half as far
             shift = 2 * np.array([weighted.sum(axis=0) @ x, weighted.sum(axis=1) @ y]) / total
+            if not np.isfinite(shift).all():
+                return None
             xy = tuple(np.add(xy, np.clip(shift, -sigma, sigma)).tolist())
     return xy, squared, weighted
 
