@@ -14,15 +14,14 @@ _BRIGHTER = 3.0
 _NEAREST = 1.5
 _SCALES = (1.0, 3.0)
 
-# At the position is a source if a disk is brighter by so many errors than what is on both sides
-# of it, and by this part, of some radius in PSF FWHM, up to a part of the distance of the other.
+# At the position is a source if a disk is brighter by so many errors than disks on both sides of
+# it, so many radii apart, and by this part, for some radius in FWHM of the PSF, up to a part of the
+# distance of the other source.
 _SOURCE = 3.0
+_APART = 2.0
 _PART_OF_WINGS = 0.04
-_RADII = (0.5, 1.0, 2.0, 4.0)
+_RADII = (0.5, 1.0, 2.0)
 _PART = 0.5
-
-# What is beside the disk reaches to this many times its radius.
-_OUTER = 1.7
 
 # FWHM of the PSF in pixels if it is unknown, and the least that counts.
 _TYPICAL_FWHM = 4.0
@@ -61,7 +60,7 @@ def is_elsewhere(data, noise, mask, xy, fwhm, growth=1.0):
             continue
         within = _PART * math.dist(other, xy)
         radii = [factor * fwhm for factor in _RADII if factor * fwhm <= within]
-        if not any(_has_source(light, mask, xy, other, radius, sigma) for radius in radii):
+        if not any(_has_source(light, mask, xy, radius, sigma) for radius in radii):
             return True
     return False
 
@@ -90,29 +89,31 @@ def _brighter(light, xy, side, sigma):
     return other if is_brighter and math.dist(other, xy) > _NEAREST * side else None
 
 
-def _has_source(light, mask, xy, other, radius, sigma):
-    """Return whether a disk is brighter than what is towards another place, and away from it."""
-    reach = _OUTER * radius
+def _has_source(light, mask, xy, radius, sigma):
+    """Return whether a disk about a place is brighter than what wings from any side have there."""
+    reach = (1 + _APART) * radius
     window = tuple(
         slice(max(math.ceil(c - reach), 0), max(math.floor(c + reach) + 1, 0)) for c in xy[::-1]
     )
     part = light[window]
     y = np.arange(window[0].start, window[0].start + part.shape[0])[:, None] - xy[1]
     x = np.arange(window[1].start, window[1].start + part.shape[1]) - xy[0]
-    squared = x**2 + y**2
-    ux, uy = np.subtract(other, xy) / math.dist(other, xy)
-    along = x * ux + y * uy
-    used = np.ones(part.shape, bool) if mask is None else ~mask[window]
-    beside = used & (squared > radius**2) & (squared <= reach**2) & (2 * along**2 > squared)
-    disk = used & (squared <= radius**2)
-    groups = [disk, beside & (along > 0), beside & (along < 0)]
-    numbers = [np.count_nonzero(group) for group in groups]
+    near = np.where(x**2 + y**2 <= reach**2, part, 0)
+    # towards where it is brighter, and away from there
+    towards = (near.sum(axis=0) @ x, near.sum(axis=1) @ y[:, 0])
+    step = np.multiply(towards, _APART * radius / max(math.hypot(*towards), 1e-300))
+    used = True if mask is None else ~mask[window]
+    disks = [
+        used & ((x - shift * step[0]) ** 2 + (y - shift * step[1]) ** 2 <= radius**2)
+        for shift in (0, 1, -1)
+    ]
+    numbers = [np.count_nonzero(disk) for disk in disks]
     if not all(numbers):
         return True
-    middle, *sides = (part[group].mean() for group in groups)
+    middle, *sides = (part[disk].mean() for disk in disks)
     error, *errors = (sigma / math.sqrt(number) for number in numbers)
-    # exponential wings are at the position what they are on both sides in the geometric mean
-    if min(sides) > 0:
+    if all(side > _SOURCE * each for side, each in zip(sides, errors, strict=True)):
+        # exponential wings are at the place what they are on both sides in the geometric mean
         between = math.sqrt(sides[0] * sides[1])
         slopes = [0.5 * between / side for side in sides]
     else:
