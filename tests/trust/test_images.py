@@ -91,9 +91,9 @@ def test_negative_pedestal_is_told():
 
 
 @pytest.mark.parametrize('fwhm', [2.5, 4.0, 6.0])
-@pytest.mark.parametrize('beta', [2.2, 2.5, 3.5, 5.0, 50.0])
+@pytest.mark.parametrize('beta', [2.2, 3.5, 50.0])
 def test_real_wings_of_a_psf_image_are_left_alone(beta, fwhm):
-    for size in (25, 41, 61, 101):
+    for size in (25, 41, 61):
         psf = moffat(fwhm, beta, size, offset=(0.2, -0.1))
         known = known_psf(psf)
         assert not known.had_pedestal
