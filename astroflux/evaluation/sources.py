@@ -163,7 +163,7 @@ class DatasetSource(CutoutSource):
     FileNotFoundError
         If the folder holds no table of truth.
     ValueError
-        If the table cannot be read, or lacks the column ``file_name`` or ``flux``.
+        If the table lacks the column ``file_name`` or ``flux``.
     """
 
     def __init__(self, directory, *, with_bound=True):
