@@ -175,7 +175,7 @@ def table_of(outcomes):
         rows.append([family, sum(counts) + bad, *counts, bad])
     rows.append(['all', *map(sum, zip(*(row[1:] for row in rows), strict=True))])
     cells = [[row[0], *(f'{value:,}' for value in row[1:])] for row in rows]
-    return rst_table(['', 'inputs', *shown, 'none of these'], cells)
+    return rst_table(['damaged', 'inputs', *shown, 'none of these'], cells)
 
 
 def main():

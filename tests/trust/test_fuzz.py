@@ -13,7 +13,7 @@ from astropy.table import QTable
 from astroflux.flags import MeasurementFlag
 
 BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
-NAMES = ('fuzz_outcomes', 'fuzz_inputs', 'fuzz_trials', 'fuzz', 'report')
+NAMES = ('fuzz_outcomes', 'fuzz_inputs', 'fuzz_trials', 'fuzz', 'report', 'trust')
 
 
 @pytest.fixture(scope='module')
@@ -22,6 +22,9 @@ def fuzz():
     sys.path.insert(0, str(BENCHMARKS))
     try:
         import fuzz
+        import trust
+
+        fuzz.trust = trust
     finally:
         sys.path.remove(str(BENCHMARKS))
     yield fuzz
@@ -164,6 +167,14 @@ def test_tallies(fuzz, tmp_path):
     assert path.with_name('forbidden.txt').read_text().startswith('1\tover 20 s\tarrays')
     last = fuzz.table_of(outcomes).splitlines()[-2].split()
     assert last == ['all', '3', '0', '0', '2', '0', '0', '0', '1']
+    science = {'twin': {'n': 1000, 'verdict': 'silent'}, 'trail': {'n': 500, 'verdict': 'flagged'}}
+    rows, silent = fuzz.trust.rows_of(outcomes, science, (40, 12, 0))
+    assert [int(number.replace(',', '')) for _, number in rows] == [
+        *(3, 0, 0, 1, 0),
+        *(2, 1500, 1),
+        *(40, 12, 0),
+    ]
+    assert silent == ['twin']
 
 
 def test_long_streams_of_single_rows():
