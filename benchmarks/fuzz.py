@@ -10,7 +10,8 @@ None may end otherwise: such inputs are listed in ``.runs/fuzz``, and
 
     python benchmarks/fuzz.py --only NUMBER
 
-tries one of them again, in this process. A process that hangs or ends is replaced.
+tries one of them again, in this process. A process that hangs or ends is replaced. Linux only, as
+memory is looked at where that keeps it.
 """
 
 import json
@@ -23,22 +24,32 @@ from collections import Counter
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from fuzz_outcomes import CRASH, FORBIDDEN, HANG, OUTCOMES, UNSEEN
+from fuzz_outcomes import CRASH, FORBIDDEN, HANG, MEMORY, OUTCOMES, UNSEEN
 from fuzz_trials import CHUNK, FAMILIES, SECONDS, Trials, folder_for_files
 from report import command_line, put_out, rst_table
 from tqdm import tqdm
 
 RUNS = Path(__file__).parents[1] / '.runs' / 'fuzz'
-MEMORY = 2 * 1024**3
+# How much more memory a process may use than it has when it begins, and how much it may ask for,
+# so that the machine comes to no harm: what is asked for and not used costs nothing.
+USED, ASKED = 2 * 1024**3, 6 * 1024**3
 # A process that has not stopped by itself is ended after this time.
 PATIENCE = 1.5 * SECONDS
 
 
 def limit_memory():
-    """Let this process take 2 GB more than it has."""
+    """Let this process ask for some memory more than it has."""
     pages = int(Path('/proc/self/statm').read_text().split()[0])
-    size = pages * resource.getpagesize() + MEMORY
+    size = pages * resource.getpagesize() + ASKED
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def peak():
+    """Return the most memory that this process has used since the last call, in bytes."""
+    status = Path('/proc/self/status').read_text()
+    size = int(status.partition('VmHWM:')[2].split()[0]) * 1024
+    Path('/proc/self/clear_refs').write_text('5')
+    return size
 
 
 def work(pipe, number, began, seed, folder):
@@ -49,6 +60,7 @@ def work(pipe, number, began, seed, folder):
     trials = Trials(folder, seed)
     trials.warm_up()
     limit_memory()
+    most = peak() + USED
 
     def tell(now):
         number.value, began.value = now, time.monotonic()
@@ -58,6 +70,8 @@ def work(pipe, number, began, seed, folder):
         numbers = [n for n in range(chunk * CHUNK, (chunk + 1) * CHUNK) if n not in without]
         options = {'one_by_one': one_by_one, 'began': tell}
         came = list(trials.chunk(chunk, numbers=numbers, **options))
+        if peak() > most:
+            came.append((numbers[0], 'unknown', 'one of a chunk', MEMORY, f'chunk {chunk}'))
         began.value = 0.0
         pipe.send(came)
 
