@@ -31,6 +31,8 @@ HELPERS = (
     '_sersic',
     '_version',
     '_installed',
+    '_locks',
+    '_dataset_files',
     '_work',
     '_progress',
     '_table_files',

@@ -383,7 +383,7 @@ def test_output_is_no_input(galaxies, tmp_path, linked):
     output = galaxies[0]
     if linked:
         output = tmp_path / 'link.fits'
-        output.symlink_to(galaxies[0])
+        output.hardlink_to(galaxies[0])
     before = galaxies[0].read_bytes()
     result = measure(*galaxies, '-o', output, '--overwrite', exit_code=2)
     assert 'is one of the files to measure' in result.output

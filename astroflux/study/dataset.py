@@ -13,6 +13,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 
+from astroflux._locks import lock_folder
 from astroflux._progress import progress_bar
 from astroflux._work import spawn_pool, write_whole
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
@@ -68,8 +69,15 @@ def write_study_dataset(directory, settings, *, workers=2, resume=True, progress
         If the folder holds a data set and ``resume`` is false.
     ValueError
         If the data set in the folder was begun with other settings.
+    BlockingIOError
+        If another process is writing to the folder.
     """
     directory = Path(directory)
+    with lock_folder(directory):
+        return _write_files(directory, settings, workers, resume, progress)
+
+
+def _write_files(directory, settings, workers, resume, progress):
     images = directory / IMAGE_FOLDER
     claim(directory / SETTINGS_NAME, 'data set', asdict(settings), resume=resume)
     images.mkdir(exist_ok=True)

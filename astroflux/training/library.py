@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from astroflux._locks import lock_folder
 from astroflux._optional import import_optional
 from astroflux._progress import progress_bar
 from astroflux._work import spawn_pool, write_whole
@@ -241,10 +242,14 @@ def render_library(directory, config, *, workers=2, progress=None):
     progress : bool, optional
         Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
         default it appears when the work takes long.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process is writing to the folder.
     """
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
-    with spawn_pool(workers) as pool:
+    with lock_folder(directory), spawn_pool(workers) as pool:
+        missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
         futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
         for future in progress_bar(futures, desc='render', unit=' chunks', progress=progress):
             future.result()
