@@ -10,6 +10,7 @@ import threading
 import warnings
 import zlib
 from dataclasses import KW_ONLY, dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
+from astroflux.cutouts._claims import MOST_PIXELS, unpacked
 from astroflux.cutouts._headers import descriptive_header, unit_of, zeropoint_of
-from astroflux.cutouts._layout import find_image, pixels_of, plane_index, roles_of
+from astroflux.cutouts._layout import check_size, find_image, pixels_of, plane_index, roles_of
 from astroflux.cutouts._planes import (
     ContentError,
     MaskPlaneError,
@@ -58,7 +60,16 @@ class CutoutReadError(OSError):
     """A file that does not hold a readable cutout."""
 
 
-def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weight='mask'):
+def read_cutout(
+    path,
+    *,
+    hdu=None,
+    plane=None,
+    unit=None,
+    mask_planes=None,
+    weight='mask',
+    max_pixels=MOST_PIXELS,
+):
     """
     Read a cutout from a FITS file.
 
@@ -98,6 +109,10 @@ def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weig
         What a weight map tells. The scale of weights is not standard (inverse variance, exposure
         time), so only its zeros mask pixels by default. ``'ivar'``: it is the inverse of the
         variance, and gives the noise if no other HDU does.
+    max_pixels : int
+        The most pixels that the image and what is beside it may have together, before any is read:
+        what a damaged or malicious file claims may be more than there is memory for. All HDUs count
+        if the file is compressed as a whole (``.gz``).
 
     Returns
     -------
@@ -111,9 +126,16 @@ def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weig
     ------
     CutoutReadError
         If there is no such file, it is not FITS, is truncated, or has no
-        image; or its unit is not understood.
+        image; or its unit is not understood; or it is larger than ``max_pixels``.
     ValueError
         If a mask plane was asked for that the file does not have, or ``weight`` is unknown.
+
+    Warns
+    -----
+    AstropyUserWarning
+        If the WCS cannot be used; or an HDU that is read does not match its ``DATASUM`` or
+        ``CHECKSUM``. Many programs copy these keywords to an image that they have changed or cut,
+        and so that is no error.
 
     See Also
     --------
@@ -124,8 +146,8 @@ def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weig
     .. [1] Waters, C. Z. et al. 2020, ApJS, 251, 4:
            ``linear = BOFFSET + BSOFTEN (exp(x / a) - exp(-x / a))`` with ``a = 2.5 log10(e)``.
     """
-    file = CutoutFile(path, hdu=hdu, plane=plane, unit=unit, mask_planes=mask_planes, weight=weight)
-    return file.read()
+    options = {'mask_planes': mask_planes, 'weight': weight, 'max_pixels': max_pixels}
+    return CutoutFile(path, hdu=hdu, plane=plane, unit=unit, **options).read()
 
 
 @dataclass(frozen=True)
@@ -140,13 +162,13 @@ class CutoutFile:
     ----------
     path : str or `~pathlib.Path`
         The file.
-    hdu, plane, unit, mask_planes, weight : object, optional
+    hdu, plane, unit, mask_planes, weight, max_pixels : object, optional
         As in `read_cutout`.
 
     Raises
     ------
     ValueError
-        If ``unit`` is no unit, or ``weight`` is unknown.
+        If ``unit`` is no unit, ``weight`` is unknown, or ``max_pixels`` is no number.
 
     Examples
     --------
@@ -163,10 +185,14 @@ class CutoutFile:
     unit: u.UnitBase | str | None = None
     mask_planes: tuple | None = None
     weight: str = 'mask'
+    max_pixels: int = MOST_PIXELS
 
     def __post_init__(self):
         if self.weight not in WEIGHTS:
             msg = f'weight must be one of {WEIGHTS}, got {self.weight!r}'
+            raise ValueError(msg)
+        if not isinstance(self.max_pixels, Integral) or self.max_pixels < 1:
+            msg = f'max_pixels must be a whole number above 0, got {self.max_pixels!r}'
             raise ValueError(msg)
         # Frozen, so that it can be a key, and is the same in another process.
         if self.unit is not None:
@@ -189,34 +215,35 @@ class CutoutFile:
         path = Path(self.path)
         try:
             _check_regular(path)
-            cutout, fault = self._open(path)
+            cutout, faults = self._open(path)
         except (CutoutReadError, MaskPlaneError):
             raise
+        except ContentError as exc:
+            msg = f'cannot read {str(path)!r}: {exc}'
+            raise CutoutReadError(msg) from None
         except FileNotFoundError as exc:
             msg = f'cannot read {str(path)!r}: there is no such file'
             raise CutoutReadError(msg) from exc
         except Exception as exc:  # a damaged file brings any error of any library
             msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
             raise CutoutReadError(msg) from exc
-        if fault is not None:
-            msg = f'the WCS of {str(path)!r} cannot be used: {fault}'
-            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        for fault in faults:
+            warnings.warn(fault, AstropyUserWarning, stacklevel=3)
         return cutout
 
     def _open(self, path):
-        with _opening, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter('always')
-            # Opened here: astropy leaves a file open that it fails to parse.
-            with path.open('rb') as stream, fits.open(stream, memmap=False) as hdus:
-                # Reads all headers, and warns if a file ends too early.
-                len(hdus)
-                if any(_DAMAGE.search(str(warning.message)) for warning in caught):
-                    raise EOFError
-                try:
-                    return _parse(self, hdus, stream)
-                except ContentError as exc:
-                    msg = f'cannot read {str(path)!r}: {exc}'
-                    raise CutoutReadError(msg) from None
+        # Opened here: astropy leaves a file open that it fails to parse.
+        with path.open('rb') as file:
+            claims, stream = unpacked(file, self.max_pixels)
+            stream.seek(0)
+            with _opening, warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter('always')
+                with fits.open(stream, memmap=False) as hdus:
+                    # Reads all headers, and warns if a file ends too early.
+                    len(hdus)
+                    if any(_DAMAGE.search(str(warning.message)) for warning in caught):
+                        raise EOFError
+                    return _parse(self, hdus, stream, claims)
 
 
 def _check_regular(path):
@@ -247,20 +274,23 @@ def _reason(path, exc):
     return f'its headers are damaged ({type(exc).__name__}: {exc})'
 
 
-def _parse(file, hdus, stream):
-    """Return the `CCDData`, and what is wrong with its WCS if anything is."""
+def _parse(file, hdus, stream, claims):
+    """Return the `CCDData`, and what is wrong that does not lose it."""
     roles = roles_of(hdus, cubes=file.plane is not None)
     image = find_image(hdus, roles, file.hdu, file.plane)
     index = None if file.plane is None else plane_index(image, file.plane)
+    planes = [
+        (role, hdu)
+        for hdu, role in roles.items()
+        if role != 'image' and hdu is not image and hdu.ver == image.ver
+    ]
+    used = [image, *(hdu for _, hdu in planes)]
+    check_size(used, file.max_pixels)
     header = image.header
     data = _linear(native(pixels_of(image, index)), header)
     unit = _unit(header) if file.unit is None else file.unit
     meta = descriptive_header(header, hdus[0].header)
-    beside = [
-        (role, hdu, pixels_of(hdu, index))
-        for hdu, role in roles.items()
-        if role != 'image' and hdu is not image and hdu.ver == image.ver
-    ]
+    beside = [(role, hdu, pixels_of(hdu, index)) for role, hdu in planes]
     for role, hdu, array in beside:
         if role != 'psf' and array.shape != data.shape:
             msg = f'the image has the shape {data.shape}, its {hdu.name or role} HDU {array.shape}'
@@ -270,6 +300,9 @@ def _parse(file, hdus, stream):
     if zeropoint is not None:
         meta['HIERARCH zeropoint'] = (zeropoint, 'AB magnitude of 1 unit')
     wcs, fault = _wcs(image, data.shape, hdus, stream)
+    name = repr(str(file))
+    faults = [] if fault is None else [f'the WCS of {name} cannot be used: {fault}']
+    faults += _sum_faults(name, used, hdus, stream, claims)
     cutout = CCDData(
         data,
         unit=unit,
@@ -279,7 +312,7 @@ def _parse(file, hdus, stream):
         wcs=wcs,
         meta=meta,
     )
-    return cutout, fault
+    return cutout, faults
 
 
 def _linear(data, header):
@@ -332,6 +365,18 @@ def _wcs(image, shape, hdus, stream):
     except Exception as exc:
         # wcslib has many kinds of error, and none must lose the image.
         return None, str(exc).strip()
+
+
+def _sum_faults(name, used, hdus, stream, claims):
+    """Say which HDUs do not match the sums that they state: a header, or pixels, have changed."""
+    claims = {claim.header: claim for claim in claims}
+    for hdu in used:
+        claim = claims.get(hdu.fileinfo()['hdrLoc'])
+        if claim is not None and (fault := claim.fault(stream)):
+            yield (
+                f'HDU {hdus.index(hdu)} of {name} may be damaged, or was changed by a program '
+                f'that kept old sums: {fault}'
+            )
 
 
 def _header_bytes(hdu, stream):
