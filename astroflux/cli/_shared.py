@@ -145,6 +145,9 @@ def friendly_errors(*, if_exists=''):
     except FileExistsError as exc:
         msg = f'{exc}: {if_exists}' if if_exists else str(exc)
         raise click.ClickException(msg) from exc
+    except MemoryError as exc:
+        msg = str(exc) or 'there is not enough memory'
+        raise click.ClickException(msg) from exc
     except BrokenExecutor as exc:
         msg = 'a process came to an end by itself, perhaps for want of memory'
         raise click.ClickException(msg) from exc

@@ -123,20 +123,26 @@ def compare(
         check_report_directory(output_dir, overwrite=overwrite)
         with lock_folder(output_dir):
             source = _simulated(number, survey, seed, neighbors) if number else _from_files(files)
-            comparison = compare_methods(
-                source,
-                {name: make_estimator(name) for name in methods},
-                labels={name: KNOWN_METHODS[name].label for name in methods},
-                limits={
-                    name: slow_limit
-                    for name in methods
-                    if slow_limit and KNOWN_METHODS[name].is_slow
-                },
-                psf_fwhm=psf_fwhm,
-                noise_correlation=noise_correlation,
-                workers=workers,
-                resume=resume,
-            )
+            try:
+                comparison = compare_methods(
+                    source,
+                    {name: make_estimator(name) for name in methods},
+                    labels={name: KNOWN_METHODS[name].label for name in methods},
+                    limits={
+                        name: slow_limit
+                        for name in methods
+                        if slow_limit and KNOWN_METHODS[name].is_slow
+                    },
+                    psf_fwhm=psf_fwhm,
+                    noise_correlation=noise_correlation,
+                    workers=workers,
+                    resume=resume,
+                )
+            except KeyboardInterrupt:
+                if resume is None:
+                    raise
+                msg = 'interrupted; the same command goes on with what was measured'
+                raise KeyboardInterrupt(msg) from None
             page = write_report(comparison, output_dir, overwrite=overwrite)
     click.echo('\n'.join(_format_summary(comparison)))
     click.echo(f'report: {page}', err=True)

@@ -30,7 +30,7 @@ __all__ = ['FluxEstimator']
 # Errors that say that the call, the program or the machine is at fault, and not one of the cutouts,
 # which are plain arrays by then.
 _OF_THE_CALL = (
-    *(ImportError, u.UnitsError, MemoryError),
+    *(ImportError, u.UnitsError),
     *(TypeError, AttributeError, NameError, NotImplementedError),
 )
 
@@ -322,7 +322,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         Yield a batch, which of its cutouts were measured, and what came of these.
 
         If the method raises an error, each cutout is measured by itself, so that an odd one loses
-        no other.
+        no other. If there is not enough memory, smaller batches are measured.
         """
         measurable = [
             index
@@ -335,6 +335,14 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
                 usable = [batch[index] for index in measurable]
                 results = self._measure_batch(usable)
                 results = with_sky_error(self._measure_batch, usable, results)
+        except MemoryError:
+            if len(batch) == 1:
+                shape = batch[0].data.shape
+                msg = f'there is not enough memory to measure a cutout of the shape {shape}'
+                raise MemoryError(msg) from None
+            half = len(batch) // 2
+            for part in (batch[:half], batch[half:]):
+                yield from self._measure_or_fail(part)
         except _OF_THE_CALL:
             raise
         except Exception as exc:  # of any library

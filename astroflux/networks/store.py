@@ -135,7 +135,11 @@ def save_weights(path, network, *, name, metadata=None, blocks=None, dtype=None)
     if blocks is not None:
         header['blocks_settings'] = json.dumps(blocks.settings)
     with write_whole(path) as part:
-        save_file(tensors, part, metadata=header)
+        try:
+            save_file(tensors, part, metadata=header)
+        except SafetensorError as exc:
+            msg = f'{path} cannot be written: {exc}'
+            raise OSError(msg) from exc
     return sha256
 
 

@@ -17,7 +17,7 @@ import torch
 from astroflux._locks import lock_folder
 from astroflux._optional import import_optional
 from astroflux._progress import progress_bar
-from astroflux._work import spawn_pool, write_whole
+from astroflux._work import call_in_processes, write_whole
 from astroflux.networks.outputs import SHAPE
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
 from astroflux.simulation.morphology import morphological_profile
@@ -248,11 +248,13 @@ def render_library(directory, config, *, workers=2, progress=None):
     BlockingIOError
         If another process is writing to the folder.
     """
-    with lock_folder(directory), spawn_pool(workers) as pool:
+    with lock_folder(directory):
         missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
-        futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
-        for future in progress_bar(futures, desc='render', unit=' chunks', progress=progress):
-            future.result()
+        arguments = [(path, config, index) for index, path in missing]
+        rendered = call_in_processes(_render_chunk, arguments, workers=workers)
+        counts = {'total': len(missing), 'unit': ' chunks'}
+        for _ in progress_bar(rendered, desc='render', progress=progress, **counts):
+            pass
 
 
 def load_library(directory, config):
