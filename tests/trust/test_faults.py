@@ -29,6 +29,7 @@ from astroflux.estimators import RegressionFluxEstimator
 from astroflux.evaluation import ListSource, compare_methods, read_comparison
 from astroflux.evaluation.report import write_report
 from astroflux.simulation import CutoutSimulation, write_dataset
+from astroflux.training.run import train
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='processes are forked and killed')
 
@@ -343,6 +344,8 @@ def test_second_command_is_refused(galaxies, comparison, tmp_path):
     assert not table.exists()
     report.mkdir()
     with locked(lock_folder, report):
+        with pytest.raises(BlockingIOError):
+            train('profile-5', report)
         with pytest.raises(BlockingIOError):
             write_report(comparison, report)
         result = run('compare', galaxies, '--methods', 'aperture', '-o', report, exit_code=1)
