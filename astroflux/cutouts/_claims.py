@@ -8,13 +8,14 @@ import lzma
 import math
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from astroflux.cutouts._planes import ContentError
 
-__all__ = ['MOST_PIXELS', 'Claim', 'check_claims', 'refuse_many', 'unpacked']
+__all__ = ['MOST_PIXELS', 'Claim', 'check_claims', 'check_tiles', 'refuse_many', 'unpacked']
 
 # The image and what is beside it have no more pixels; a user may say more. This is 16384 a side.
 MOST_PIXELS = 2**28
@@ -27,19 +28,25 @@ _BLOCK = 2880
 _CARD = 80
 _END = b'END'.ljust(_CARD)
 
+# How much larger gzip's content can be than what it has packed.
+_MOST_OF_GZIP = 1032
+# Tiles of so many bytes are harmless.
+_SMALL_TILE = 2**26
+
 # No number of bytes is larger.
 _LARGEST = 2**62
 
 # Numbers that astropy counts up to, or takes memory for: the least and the most of them.
 _RANGES = {
     **dict.fromkeys(('NAXIS', 'TFIELDS', 'ZNAXIS'), (0, 999)),
-    'PCOUNT': (0, _LARGEST),
+    **dict.fromkeys(('PCOUNT', 'THEAP'), (0, _LARGEST)),
     'GCOUNT': (1, _LARGEST),
     'BITPIX': (-64, 64),
 }
 _SUMS = ('CHECKSUM', 'DATASUM')
 _NAMES = {name.encode() for name in (*_RANGES, *_SUMS)}
 _AXES = (b'NAXIS', b'ZNAXIS', b'ZTILE')
+_START = re.compile(rb'\s*(SIMPLE|XTENSION)', re.IGNORECASE)
 _AXIS = re.compile(rb'(?:Z?NAXIS|ZTILE)\d+', re.IGNORECASE)
 _CARDS = re.compile(rb'(.{8})(.{72})', re.DOTALL)
 _KEYWORD = re.compile(rb'\s*([A-Z]+\d*)\s*=\s', re.IGNORECASE)
@@ -48,14 +55,16 @@ _TEXT = re.compile(rb"\s*'([^']*)'")
 
 _OPENERS = {b'\x1f\x8b\x08': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ\x00': lzma.open}
 _ZIP = b'PK\x03\x04'
+_LZW = b'\x1f\x9d'
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Where the header and the data of an HDU are, by byte, and what it states of them."""
+    """Where the header, the data and the heap of an HDU are, by byte, and what it says of them."""
 
     header: int
     data: int
+    heap: int
     end: int
     n_pixels: int
     checksum: str | None
@@ -97,6 +106,9 @@ def unpacked(stream, most_pixels):
     magic = stream.read(6)
     stream.seek(0)
     opener = next((opener for start, opener in _OPENERS.items() if magic.startswith(start)), None)
+    if magic.startswith(_LZW):
+        msg = 'it was packed by compress (.Z): unpack it'
+        raise ContentError(msg)
     if opener is None and not magic.startswith(_ZIP):
         return check_claims(stream), stream
     content = _Copy(_member(stream) if opener is None else opener(stream))
@@ -161,19 +173,59 @@ def refuse_many(n_pixels, most_pixels):
         raise ContentError(msg)
 
 
+def check_tiles(hdu, claim, stream):
+    """
+    Raise `ContentError` if a tile of a compressed image unpacks to more than the image.
+
+    Those that gzip has packed may hold anything, and are unpacked as a whole. Any that are too
+    small for that are not looked at.
+    """
+    table = getattr(hdu, 'compressed_data', None)
+    if table is None:
+        return
+    most = max(8 * math.prod(hdu.shape), _SMALL_TILE)
+    names = ['GZIP_COMPRESSED_DATA']
+    if hdu.compression_type.startswith('GZIP'):
+        names.append('COMPRESSED_DATA')
+    for name in {*names} & {*table.columns.names}:
+        # the table has their sizes and places
+        for size, place in table[name].tolist():
+            if _MOST_OF_GZIP * size <= most:
+                continue
+            stream.seek(claim.heap + place)
+            if _is_larger(stream.read(size), most):
+                msg = f'a tile of a compressed image of the shape {hdu.shape} has over {most} bytes'
+                raise ContentError(msg)
+
+
+def _is_larger(packed, most):
+    """Return whether what gzip has packed is larger than a number of bytes."""
+    size = 0
+    while packed:
+        unpacker = zlib.decompressobj(wbits=31)
+        size += len(unpacker.decompress(packed, most + 1 - size))
+        if size > most:
+            return True
+        # another one behind it
+        packed = unpacker.unused_data
+    return False
+
+
 def _header(stream, place):
     """Return the bytes of the header that begins at a place; empty if there is none."""
-    header = stream.read(_BLOCK)
-    if place == 0 and not header.startswith(b'SIMPLE'):
-        return b''
-    blocks = [header]
+    blocks = [stream.read(_BLOCK)]
+    if place == 0 and not blocks[0].startswith(b'SIMPLE'):
+        msg = 'there is no card SIMPLE'
+        raise OSError(msg)
     while not _ends(blocks[-1]):
         if len(blocks) * _BLOCK >= _MOST_HEADER:
             msg = f'there is no END in {_MOST_HEADER} bytes of a header, or behind the last HDU'
             raise ContentError(msg)
         blocks.append(stream.read(_BLOCK))
         if len(blocks[-1]) < _BLOCK:
-            # nothing more than bytes that are left to those who read the file
+            if _START.match(blocks[0]):
+                raise EOFError
+            # some bytes that no HDU is made of
             return b''
     return b''.join(blocks)
 
@@ -204,7 +256,9 @@ def _claim(header, place, number):
     size = abs(numbers['BITPIX']) * n_pixels // 8
     data = place + len(header)
     checksum, datasum = (sums.get(name) or None for name in _SUMS)
-    return Claim(place, data, data + size + -size % _BLOCK, n_pixels, checksum, datasum)
+    end = data + size + -size % _BLOCK
+    heap = data + numbers.get('THEAP', numbers.get('NAXIS1', 0) * numbers.get('NAXIS2', 0))
+    return Claim(place, data, heap, end, n_pixels, checksum, datasum)
 
 
 def _cards(header):

@@ -19,7 +19,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
-from astroflux.cutouts._claims import MOST_PIXELS, unpacked
+from astroflux.cutouts._claims import MOST_PIXELS, check_tiles, unpacked
 from astroflux.cutouts._headers import descriptive_header, unit_of, zeropoint_of
 from astroflux.cutouts._layout import check_size, find_image, pixels_of, plane_index, roles_of
 from astroflux.cutouts._planes import (
@@ -228,7 +228,11 @@ class CutoutFile:
             msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
             raise CutoutReadError(msg) from exc
         for fault in faults:
-            warnings.warn(fault, AstropyUserWarning, stacklevel=3)
+            try:
+                warnings.warn(fault, AstropyUserWarning, stacklevel=3)
+            except AstropyUserWarning:
+                # the user has made it an error, which is that of one file
+                raise CutoutReadError(fault) from None
         return cutout
 
     def _open(self, path):
@@ -286,6 +290,9 @@ def _parse(file, hdus, stream, claims):
     ]
     used = [image, *(hdu for _, hdu in planes)]
     check_size(used, file.max_pixels)
+    claims = {hdu: _claim_of(hdu, claims) for hdu in used}
+    for hdu, claim in claims.items():
+        check_tiles(hdu, claim, stream)
     header = image.header
     data = _linear(native(pixels_of(image, index)), header)
     unit = _unit(header) if file.unit is None else file.unit
@@ -302,7 +309,7 @@ def _parse(file, hdus, stream, claims):
     wcs, fault = _wcs(image, data.shape, hdus, stream)
     name = repr(str(file))
     faults = [] if fault is None else [f'the WCS of {name} cannot be used: {fault}']
-    faults += _sum_faults(name, used, hdus, stream, claims)
+    faults += _sum_faults(name, hdus, stream, claims)
     cutout = CCDData(
         data,
         unit=unit,
@@ -367,12 +374,20 @@ def _wcs(image, shape, hdus, stream):
         return None, str(exc).strip()
 
 
-def _sum_faults(name, used, hdus, stream, claims):
+def _claim_of(hdu, claims):
+    """Return what an HDU claims, by where its header is."""
+    place = hdu.fileinfo()['hdrLoc']
+    for claim in claims:
+        if claim.header == place:
+            return claim
+    # headers that only astropy makes sense of
+    raise EOFError
+
+
+def _sum_faults(name, hdus, stream, claims):
     """Say which HDUs do not match the sums that they state: a header, or pixels, have changed."""
-    claims = {claim.header: claim for claim in claims}
-    for hdu in used:
-        claim = claims.get(hdu.fileinfo()['hdrLoc'])
-        if claim is not None and (fault := claim.fault(stream)):
+    for hdu, claim in claims.items():
+        if fault := claim.fault(stream):
             yield (
                 f'HDU {hdus.index(hdu)} of {name} may be damaged, or was changed by a program '
                 f'that kept old sums: {fault}'

@@ -8,6 +8,7 @@ import lzma
 import math
 import warnings
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -109,6 +110,17 @@ def test_what_goes_on_without_an_end(refused):
     refused(b'', 'it is not a FITS file', size=3 * GIB)
 
 
+def test_end_that_is_none(refused):
+    # astropy takes it for one, and then counts up to the number
+    content = with_card(content_of(fits.PrimaryHDU(IMAGE)), 'NAXIS', '2147483647')
+    refused(content.replace(b'END  ', b'END\0 '), 'truncated or damaged')
+    refused(content.replace(b'SIMPLE', b'simple'), 'it is not a FITS file')
+    first = content_of(fits.PrimaryHDU())
+    content = content_of(fits.PrimaryHDU(), fits.ImageHDU(IMAGE))[len(first) :]
+    content = with_card(content, 'NAXIS', '2147483647').replace(b'END  ', b'END\0 ')
+    refused(first + content.replace(b'XTENSION', b'xtension'), 'truncated or damaged')
+
+
 def test_little_behind_the_last_hdu_is_no_harm(tmp_path):
     path = tmp_path / 'a.fits'
     path.write_bytes(content_of(fits.PrimaryHDU(IMAGE)) + bytes(2880))
@@ -137,6 +149,24 @@ def test_gzip_of_much(refused):
         for _ in range(8):
             stream.write(bytes(2**20))
     refused(content.getvalue(), 'no END in 2880000 bytes', name='a.fits.gz')
+
+
+def test_tile_of_much(tmp_path, refused):
+    image = fits.CompImageHDU(IMAGE.astype('i4'), compression_type='GZIP_1', tile_shape=(64, 64))
+    path = tmp_path / 'a.fits'
+    image.writeto(path)
+    assert_array_equal(read_cutout(path).data, IMAGE.astype('i4'))
+    packer = zlib.compressobj(1, wbits=31)
+    tile = packer.compress(bytes(2**27)) + packer.flush()
+    with fits.open(path, disable_image_compression=True) as hdus:
+        header = hdus[1].header
+    header['PCOUNT'], header['TFORM1'] = len(tile), f'1PB({len(tile)})'
+    rows = np.array([len(tile), 0], '>i4').tobytes() + tile
+    primary = content_of(fits.PrimaryHDU())
+    content = primary + header.tostring().encode() + rows + bytes(-len(rows) % 2880)
+    refused(
+        content, r'a tile of a compressed image of the shape \(64, 64\) has over 67108864 bytes'
+    )
 
 
 def test_most_pixels_are_an_option(tmp_path, refused):
@@ -206,6 +236,10 @@ def test_sums(tmp_path):
         path.write_bytes(flipped(content, place))
         with pytest.warns(UserWarning, match=match):
             assert read_cutout(path).shape == (64, 64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('error', message='.* may be damaged')
+        with pytest.raises(CutoutReadError, match=r'may be damaged'):
+            read_cutout(path)
     # what is as it was, and what is not read, brings no warning, which would be an error here
     for as_it_was in (content, flipped(content, other.data)):
         path.write_bytes(as_it_was)
