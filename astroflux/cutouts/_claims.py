@@ -10,6 +10,7 @@ import re
 import zipfile
 import zlib
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -45,9 +46,12 @@ _RANGES = {
 }
 _SUMS = ('CHECKSUM', 'DATASUM')
 _NAMES = {name.encode() for name in (*_RANGES, *_SUMS)}
+# Parameters of packed tiles that memory is taken by; their names are those in ZNAME1 and so on.
+_OF_TILES = {'BLOCKSIZE': (8, 16, 32), 'BYTEPIX': (1, 2, 4, 8)}
 _AXES = (b'NAXIS', b'ZNAXIS', b'ZTILE')
+_PARAMETERS = (b'ZNAME', b'ZVAL')
 _START = re.compile(rb'\s*(SIMPLE|XTENSION)', re.IGNORECASE)
-_AXIS = re.compile(rb'(?:Z?NAXIS|ZTILE)\d+', re.IGNORECASE)
+_AXIS = re.compile(rb'(?:Z?NAXIS|ZTILE|ZNAME|ZVAL)\d+', re.IGNORECASE)
 _CARDS = re.compile(rb'(.{8})(.{72})', re.DOTALL)
 _KEYWORD = re.compile(rb'\s*([A-Z]+\d*)\s*=\s', re.IGNORECASE)
 _INTEGER = re.compile(rb'\s*([+-]?\d+)\s*(/|$)')
@@ -67,6 +71,7 @@ class Claim:
     heap: int
     end: int
     n_pixels: int
+    tile: dict
     checksum: str | None
     datasum: str | None
 
@@ -175,27 +180,50 @@ def refuse_many(n_pixels, most_pixels):
 
 def check_tiles(hdu, claim, stream):
     """
-    Raise `ContentError` if a tile of a compressed image unpacks to more than the image.
+    Raise `ContentError` if a tile of a compressed image holds more than there is room for.
 
-    Those that gzip has packed may hold anything, and are unpacked as a whole. Any that are too
-    small for that are not looked at.
+    What gzip has packed may be anything, and is unpacked as a whole; a tile that is too small to
+    hold much is not looked at. HCOMPRESS writes as many pixels as a tile itself says, wherever
+    that is in memory.
     """
     table = getattr(hdu, 'compressed_data', None)
     if table is None:
         return
-    most = max(8 * math.prod(hdu.shape), _SMALL_TILE)
-    names = ['GZIP_COMPRESSED_DATA']
-    if hdu.compression_type.startswith('GZIP'):
-        names.append('COMPRESSED_DATA')
-    for name in {*names} & {*table.columns.names}:
+    kind = hdu.compression_type
+    for name in {'COMPRESSED_DATA', 'GZIP_COMPRESSED_DATA'} & {*table.columns.names}:
         # the table has their sizes and places
-        for size, place in table[name].tolist():
-            if _MOST_OF_GZIP * size <= most:
-                continue
+        for (size, place), shape in zip(
+            table[name].tolist(), _tile_shapes(hdu, claim), strict=False
+        ):
             stream.seek(claim.heap + place)
-            if _is_larger(stream.read(size), most):
-                msg = f'a tile of a compressed image of the shape {hdu.shape} has over {most} bytes'
+            if name.startswith('GZIP') or kind.startswith('GZIP'):
+                most = max(8 * math.prod(hdu.shape), _SMALL_TILE)
+                fits = _MOST_OF_GZIP * size <= most or not _is_larger(stream.read(size), most)
+            else:
+                fits = kind != 'HCOMPRESS_1' or size == 0 or _says(stream.read(10), shape)
+            if not fits:
+                msg = f'a tile of a compressed image of the shape {hdu.shape} holds more than that'
                 raise ContentError(msg)
+
+
+def _tile_shapes(hdu, claim):
+    """Yield the shapes of the tiles of an image, in their order; those at the end are smaller."""
+    sizes = [claim.tile.get(axis, hdu.shape[-1] if axis == 1 else 1) for axis in _axes_of(hdu)]
+    ends = [range(0, n, size) for n, size in zip(hdu.shape, sizes, strict=True)]
+    for starts in product(*ends):
+        edges = zip(hdu.shape, starts, sizes, strict=True)
+        yield tuple(min(size, n - start) for n, start, size in edges)
+
+
+def _axes_of(hdu):
+    """Return the numbers of the axes in the order of an array."""
+    return range(len(hdu.shape), 0, -1)
+
+
+def _says(packed, shape):
+    """Return whether a tile of HCOMPRESS says that it has a shape, axes of length 1 apart."""
+    sides = np.frombuffer(packed[2:10], '>i4').tolist()
+    return sides == [n for n in shape if n != 1]
 
 
 def _is_larger(packed, most):
@@ -240,11 +268,14 @@ def _ends(block):
 
 def _claim(header, place, number):
     numbers, sums = {'NAXIS': 0, 'PCOUNT': 0, 'GCOUNT': 1, 'BITPIX': 8}, {}
-    seen = set()
+    seen, parameters = set(), {}
     for name, text in _cards(header):
         if name in _SUMS:
             value = _TEXT.match(text)
             sums[name] = value and value[1].decode('ascii', 'replace').strip()
+            continue
+        if name.startswith(('ZNAME', 'ZVAL')):
+            parameters[name] = text
             continue
         value = _number(name, text, number)
         if name in seen and value != numbers[name]:
@@ -252,20 +283,22 @@ def _claim(header, place, number):
             raise ContentError(msg)
         seen.add(name)
         numbers[name] = value
+    _check_parameters(parameters, number)
     n_pixels = _n_pixels(numbers, is_groups=b'GROUPS  =' in header)
     size = abs(numbers['BITPIX']) * n_pixels // 8
     data = place + len(header)
     checksum, datasum = (sums.get(name) or None for name in _SUMS)
     end = data + size + -size % _BLOCK
     heap = data + numbers.get('THEAP', numbers.get('NAXIS1', 0) * numbers.get('NAXIS2', 0))
-    return Claim(place, data, heap, end, n_pixels, checksum, datasum)
+    tile = {int(key[5:]): size for key, size in numbers.items() if key.startswith('ZTILE')}
+    return Claim(place, data, heap, end, n_pixels, tile, checksum, datasum)
 
 
 def _cards(header):
     """Yield the names of those cards that matter, however they are written, and what follows."""
     for key, rest in _CARDS.findall(header):
         name = key.strip().upper()
-        if b'=' in key or name in _NAMES or name.startswith(_AXES):
+        if b'=' in key or name in _NAMES or name.startswith(_AXES + _PARAMETERS):
             match = _KEYWORD.match(key + rest)
             if match and (match[1].upper() in _NAMES or _AXIS.fullmatch(match[1])):
                 yield match[1].decode().upper(), (key + rest)[match.end() :]
@@ -283,6 +316,19 @@ def _number(name, text, number):
         msg = f'HDU {number} has {name} = {shown}, want {wanted}'
         raise ContentError(msg)
     return value
+
+
+def _check_parameters(parameters, number):
+    """Raise `ContentError` for parameters of packed tiles that are of no known kind."""
+    for key, text in parameters.items():
+        name = _TEXT.match(text) if key.startswith('ZNAME') else None
+        name = name and name[1].decode('ascii', 'replace').strip().upper()
+        if name not in _OF_TILES:
+            continue
+        value = _number(name, parameters.get(f'ZVAL{key[5:]}', b''), number)
+        if value not in _OF_TILES[name]:
+            msg = f'HDU {number} has {name} = {value}, want one of {_OF_TILES[name]}'
+            raise ContentError(msg)
 
 
 def _n_pixels(numbers, *, is_groups):

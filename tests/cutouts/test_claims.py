@@ -164,9 +164,26 @@ def test_tile_of_much(tmp_path, refused):
     rows = np.array([len(tile), 0], '>i4').tobytes() + tile
     primary = content_of(fits.PrimaryHDU())
     content = primary + header.tostring().encode() + rows + bytes(-len(rows) % 2880)
-    refused(
-        content, r'a tile of a compressed image of the shape \(64, 64\) has over 67108864 bytes'
-    )
+    refused(content, r'a tile of a compressed image of the shape \(64, 64\) holds more than that')
+
+
+@pytest.mark.parametrize(('place', 'value'), [(4, 2), (8, 200)])
+def test_tile_that_says_that_it_is_larger(tmp_path, refused, place, value):
+    image = fits.CompImageHDU(IMAGE, compression_type='HCOMPRESS_1', tile_shape=(24, 64))
+    path = tmp_path / 'a.fits'
+    image.writeto(path)
+    assert read_cutout(path).shape == (64, 64)
+    content = bytearray(path.read_bytes())
+    # what HCOMPRESS begins with; then the sides of the tile
+    content[content.rindex(b'\xdd\x99') + place] = value
+    refused(content, 'holds more than that')
+
+
+@pytest.mark.parametrize(('name', 'value'), [('BYTEPIX', '99999'), ('BLOCKSIZE', '0')])
+def test_parameters_of_tiles(refused, name, value):
+    content = content_of(fits.PrimaryHDU(), fits.CompImageHDU(IMAGE))
+    keyword = {'BLOCKSIZE': 'ZVAL1', 'BYTEPIX': 'ZVAL2'}[name]
+    refused(with_card(content, keyword, value), f'HDU 1 has {name} = {value}, want one of ')
 
 
 def test_most_pixels_are_an_option(tmp_path, refused):
