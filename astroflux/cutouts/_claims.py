@@ -189,21 +189,38 @@ def check_tiles(hdu, claim, stream):
     table = getattr(hdu, 'compressed_data', None)
     if table is None:
         return
-    kind = hdu.compression_type
-    for name in {'COMPRESSED_DATA', 'GZIP_COMPRESSED_DATA'} & {*table.columns.names}:
+    if not all(_fit_of_gzip(hdu, table, claim, stream)) or not all(
+        _fit_of_hcompress(hdu, table, claim, stream)
+    ):
+        msg = f'a tile of a compressed image of the shape {hdu.shape} holds more than that'
+        raise ContentError(msg)
+
+
+def _fit_of_gzip(hdu, table, claim, stream):
+    """Yield whether tiles that gzip has packed hold no more than the image."""
+    most = max(8 * math.prod(hdu.shape), _SMALL_TILE)
+    names = {'GZIP_COMPRESSED_DATA'}
+    if hdu.compression_type.startswith('GZIP'):
+        names.add('COMPRESSED_DATA')
+    for name in names & {*table.columns.names}:
         # the table has their sizes and places
-        for (size, place), shape in zip(
-            table[name].tolist(), _tile_shapes(hdu, claim), strict=False
-        ):
+        tiles = np.array(table[name])
+        for size, place in tiles[_MOST_OF_GZIP * tiles[:, 0].astype(float) > most].tolist():
             stream.seek(claim.heap + place)
-            if name.startswith('GZIP') or kind.startswith('GZIP'):
-                most = max(8 * math.prod(hdu.shape), _SMALL_TILE)
-                fits = _MOST_OF_GZIP * size <= most or not _is_larger(stream.read(size), most)
-            else:
-                fits = kind != 'HCOMPRESS_1' or size == 0 or _says(stream.read(10), shape)
-            if not fits:
-                msg = f'a tile of a compressed image of the shape {hdu.shape} holds more than that'
-                raise ContentError(msg)
+            yield not _is_larger(stream.read(size), most)
+
+
+def _fit_of_hcompress(hdu, table, claim, stream):
+    """Yield whether tiles that HCOMPRESS has packed say that they have the shape that they have."""
+    if hdu.compression_type != 'HCOMPRESS_1':
+        return
+    tiles = table['COMPRESSED_DATA'].tolist()
+    for (size, place), shape in zip(tiles, _tile_shapes(hdu, claim), strict=False):
+        if size:
+            stream.seek(claim.heap + place)
+            sides = np.frombuffer(stream.read(10)[2:], '>i4').tolist()
+            # axes of length 1 apart
+            yield sides == [n for n in shape if n != 1]
 
 
 def _tile_shapes(hdu, claim):
@@ -218,12 +235,6 @@ def _tile_shapes(hdu, claim):
 def _axes_of(hdu):
     """Return the numbers of the axes in the order of an array."""
     return range(len(hdu.shape), 0, -1)
-
-
-def _says(packed, shape):
-    """Return whether a tile of HCOMPRESS says that it has a shape, axes of length 1 apart."""
-    sides = np.frombuffer(packed[2:10], '>i4').tolist()
-    return sides == [n for n in shape if n != 1]
 
 
 def _is_larger(packed, most):
