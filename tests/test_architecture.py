@@ -32,6 +32,7 @@ HELPERS = (
     '_version',
     '_installed',
     '_work',
+    '_tensor_files',
     '_progress',
     '_table_files',
 )

@@ -89,8 +89,7 @@ def test_unknown_name():
 
 
 def test_wrong_hash(path):
-    bias = torch.ones(1)
-    tamper(path, tensors={'residual.bias': bias})
+    tamper(path, tensors={'correction.bias': torch.ones(1)})
     with pytest.raises(WeightsError, match=r'damaged or was changed: its tensors have the hash'):
         load_weights(path)
 
