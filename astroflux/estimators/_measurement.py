@@ -107,10 +107,18 @@ def _wanted_binning(answer, stamps, rows):
     """Return how large blocks are to be."""
     binning = answer.binning[rows]
     pixels = binning * np.exp(answer.values['ln_radius'][rows])
-    sides = np.array([max(stamps[row].data.shape) for row in rows])
+    sides = np.array([_used_side(stamps[row]) for row in rows])
     fitting = np.minimum(np.ceil(sides / CANVAS_SIZE), pixels // RESOLVED_RADIUS)
     wanted = np.maximum(np.ceil(pixels / LARGE_RADIUS), fitting).astype(int)
     return np.clip(wanted, binning + 1, MAX_BINNING)
+
+
+def _used_side(stamp):
+    """Return the longer side of the part of a stamp that has pixels to be used."""
+    if stamp.ignored is None:
+        return max(stamp.data.shape)
+    used = [np.flatnonzero(~stamp.ignored.all(axis=axis)) for axis in (0, 1)]
+    return max(int(np.ptp(each)) + 1 for each in used)
 
 
 def pixel_weights(weights, stamp, device):
