@@ -27,6 +27,8 @@ ROOMS = (
 # Small helpers that any room may use, and that use none but those before them.
 HELPERS = (
     '_lazy',
+    '_forks',
+    '_quiet',
     '_optional',
     '_sersic',
     '_version',

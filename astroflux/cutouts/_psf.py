@@ -2,7 +2,7 @@
 """PSF images: their checks, their normalisation and their width."""
 
 import math
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import scipy  # its parts load at first use
@@ -28,11 +28,16 @@ class PSFImage:
 
     def __init__(self, image):
         self.image = image
+        self._fwhm = None
 
-    @cached_property
+    @property
     def fwhm(self):
         """Its full width at half maximum in pixels, which is measured at the first use."""
-        return fwhm_of_image(self.image)
+        # No cached_property: before Python 3.12 these have a lock, at which threads wait for those
+        # that measure other images, and a forked process for a thread that it does not have.
+        if self._fwhm is None:
+            self._fwhm = fwhm_of_image(self.image)
+        return self._fwhm
 
 
 def known_psf(psf):
