@@ -1,11 +1,34 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
-"""Processes that are forked: what they have of their parent's threads, and must not wait for."""
+"""Threads and forked processes: locks that are not waited for in vain."""
 
 import os
 import sys
 import threading
 
-__all__ = ['ForkLock', 'call_after_fork']
+if sys.version_info >= (3, 12):
+    from functools import cached_property
+else:
+
+    class cached_property:
+        """
+        That of functools as it is from Python 3.12 on.
+
+        Before, all objects of a class share a lock: threads wait for one that measures another
+        object, and a forked process for a thread that it does not have.
+        """
+
+        def __init__(self, function):
+            self.function = function
+            self.__doc__ = function.__doc__
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            value = vars(instance)[self.function.__name__] = self.function(instance)
+            return value
+
+
+__all__ = ['ForkLock', 'cached_property', 'call_after_fork']
 
 
 def call_after_fork(function):

@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 import scipy  # its parts load at first use
 
+from astroflux._forks import cached_property
+
 __all__ = ['PSFImage', 'fwhm_of_image', 'known_psf']
 
 _ROUNDING = 1e-12
@@ -28,16 +30,11 @@ class PSFImage:
 
     def __init__(self, image):
         self.image = image
-        self._fwhm = None
 
-    @property
+    @cached_property
     def fwhm(self):
         """Its full width at half maximum in pixels, which is measured at the first use."""
-        # No cached_property: before Python 3.12 these have a lock, at which threads wait for those
-        # that measure other images, and a forked process for a thread that it does not have.
-        if self._fwhm is None:
-            self._fwhm = fwhm_of_image(self.image)
-        return self._fwhm
+        return fwhm_of_image(self.image)
 
 
 def known_psf(psf):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astroflux._forks import ForkLock
+from astroflux._forks import ForkLock, cached_property
 from astroflux.cutouts._steps import even_noise
 from astroflux.networks.orientation import BOX_REACH, Orientation
 from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
@@ -177,7 +177,7 @@ class _Placed:
             return self.data[window].size
         return np.count_nonzero(~self.mask[window])
 
-    @property
+    @cached_property
     def windows(self):
         """The slices of the stamp and of the canvas that coincide."""
         return coinciding(self.data.shape, self.position, CANVAS_SIZE)

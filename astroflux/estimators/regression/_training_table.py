@@ -4,12 +4,12 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from astroflux._forks import cached_property
 from astroflux._installed import __version__
 from astroflux._tensor_files import check_entries, check_seal, open_tensor_file, read_json, seal
 from astroflux._work import write_whole
