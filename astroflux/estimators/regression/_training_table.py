@@ -166,9 +166,12 @@ def _check_numbers(table, stated):
         )
         raise ValueError(msg)
     # a feature may be unknown, but none is infinite
-    is_good = not np.isinf(table.features).any() and np.isfinite(table.target).all()
-    if not (is_good and np.all((table.scatter > 0) & np.isfinite(table.scatter))):
-        msg = 'holds numbers that are not finite, or errors that are not positive'
+    is_finite = np.isfinite(table.target).all() and np.isfinite(table.scatter).all()
+    if np.isinf(table.features).any() or not is_finite:
+        msg = 'holds numbers that are not finite'
+        raise ValueError(msg)
+    if not (table.scatter > 0).all():
+        msg = 'holds errors that are not positive'
         raise ValueError(msg)
 
 
