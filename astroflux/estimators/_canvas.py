@@ -182,6 +182,24 @@ class _Placed:
         """The slices of the stamp and of the canvas that coincide."""
         return coinciding(self.data.shape, self.position, CANVAS_SIZE)
 
+    @property
+    def offset(self):
+        """Position in pixels from the middle of the one that is at the canvas's centre."""
+        return tuple(centre - _central_pixel(centre) for centre in self.position)
+
+    @property
+    def reach(self):
+        """Distances from the position to where usable pixels of the canvas end, to each side."""
+        source, _ = self.windows
+        reach = []
+        for axis, (window, centre) in enumerate(zip(source, self.position[::-1], strict=True)):
+            used = np.arange(window.start, window.stop)
+            if self.mask is not None:
+                used = used[~self.mask[source].all(axis=1 - axis)]
+            first, last = (used[0], used[-1]) if used.size else (centre + 0.5, centre - 0.5)
+            reach += [centre - first + 0.5, last + 0.5 - centre]
+        return reach
+
     def weight(self, scale):
         """Return the weight of the pixels on the canvas: inverse variance in this unit."""
         source, _ = self.windows
@@ -230,6 +248,10 @@ class Canvases:
         ``(n,)`` bool, whether a part of the cutout was left out.
     orientations : list of `Orientation`
         How the cutouts were turned.
+    offset : `~numpy.ndarray`
+        ``(n, 2)``, the galaxy's position, ``(x, y)`` from the centre of the canvas in its pixels.
+    reach : `~numpy.ndarray`
+        ``(n, 4)``, how far from there pixels that can be used lie to each side.
     """
 
     def __init__(self, stamps, binning=1, *, of_sums=True):
@@ -249,6 +271,8 @@ class Canvases:
         if shared:
             self.weight[0][placed[0].windows[1]] = 1
         self.cropped = np.zeros(len(placed), bool)
+        self.offset = np.array([each.offset for each in placed])
+        self.reach = np.array([each.reach for each in placed])
         for row, each in enumerate(placed):
             source, target = each.windows
             image, scale = self.image[row][target], self.scale[row]

@@ -46,6 +46,8 @@ class Answer:
         ``(n,)`` bool, whether a part of the stamp was not on the canvas.
     psf_fwhm : `~numpy.ndarray`
         ``(n,)``, width of the PSF in pixels of the canvas.
+    offset, reach : `~numpy.ndarray`
+        ``(n, 2)`` and ``(n, 4)``, as of `~astroflux.estimators._canvas.Canvases`.
     """
 
     values: dict
@@ -53,6 +55,8 @@ class Answer:
     binning: np.ndarray
     cropped: np.ndarray
     psf_fwhm: np.ndarray
+    offset: np.ndarray
+    reach: np.ndarray
 
     @classmethod
     def of(cls, network, canvases, device):
@@ -65,13 +69,15 @@ class Answer:
             np.full(len(canvases.scale), canvases.binning),
             canvases.cropped,
             canvases.psf[:, 0],
+            canvases.offset,
+            canvases.reach,
         )
 
     def replace_rows(self, rows, other):
         """Put another answer in the place of some rows."""
         for name, values in other.values.items():
             self.values[name][rows] = values
-        for name in ('scale', 'binning', 'cropped', 'psf_fwhm'):
+        for name in ('scale', 'binning', 'cropped', 'psf_fwhm', 'offset', 'reach'):
             getattr(self, name)[rows] = getattr(other, name)
 
     def ln_flux(self, quantile):

@@ -28,7 +28,7 @@ N_ITERATIONS = 60
 RINGS = np.concatenate([np.arange(0, 8, 0.5), np.arange(8, 74, 1.0)])
 OUTER_PART = 0.8
 
-# Pixels as near as this to the edge of a ring count as beyond it: else rounding would decide.
+# Pixels as near as this to the edge of a ring count as within it: else rounding would decide.
 ON_EDGE = 1e-6
 STEEPNESS = (3.0, 8.0)
 
@@ -46,7 +46,7 @@ def _ring_means(psf):
     cx, cy = (x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()
     squared = (x - cx) ** 2 + (y - cy) ** 2
     reach = 0.5 * min(psf.shape)
-    radius = np.sqrt(squared) + ON_EDGE
+    radius = np.maximum(np.sqrt(squared) - ON_EDGE, 0)
     inside = radius < min(RINGS[-1], reach)
     ring = np.digitize(radius[inside], RINGS) - 1
     number = np.bincount(ring, minlength=len(RINGS))
