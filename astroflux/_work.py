@@ -138,8 +138,8 @@ def spawn_pool(workers, initializer=None, initargs=()):
     """
     Return a pool of processes that share nothing with this one.
 
-    A process that is forked after torch has computed hangs. The initializer is called once in each
-    of them.
+    A process that is forked after torch has computed has one thread, and no GPU. The initializer is
+    called once in each of them.
     """
     context = multiprocessing.get_context('spawn')
     return ProcessPoolExecutor(workers, context, initializer, initargs)

@@ -27,6 +27,8 @@ ROOMS = (
 # Small helpers that any room may use, and that use none but those before them.
 HELPERS = (
     '_lazy',
+    '_forks',
+    '_quiet',
     '_optional',
     '_sersic',
     '_version',
@@ -34,6 +36,7 @@ HELPERS = (
     '_locks',
     '_dataset_files',
     '_work',
+    '_tensor_files',
     '_progress',
     '_table_files',
 )

@@ -3,10 +3,8 @@
 
 import errno
 import math
-import os
 import re
 import stat
-import threading
 import warnings
 import zlib
 from dataclasses import KW_ONLY, dataclass
@@ -17,8 +15,10 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
-from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
+from astropy.utils.exceptions import AstropyUserWarning
 
+from astroflux._forks import ForkLock
+from astroflux._quiet import quiet_libraries
 from astroflux.cutouts._claims import MOST_PIXELS, check_tiles, unpacked
 from astroflux.cutouts._headers import descriptive_header, unit_of, zeropoint_of
 from astroflux.cutouts._layout import check_size, find_image, pixels_of, plane_index, roles_of
@@ -40,20 +40,13 @@ WEIGHTS = ('mask', 'ivar')
 # Pan-STARRS scales its pixels by asinh magnitudes: the factor of ln in a magnitude.
 _POGSON = 2.5 / math.log(10)
 
+# Bytes of a block of FITS, which files are padded to with zeros.
+_BLOCK = 2880
+
 _DAMAGE = re.compile('truncated|corrupt', re.IGNORECASE)
 
-# The filters of warnings are those of all threads, and so one file is opened at a time.
-_opening = threading.Lock()
-
-
-def _renew_lock():
-    """Replace the lock in a forked process: a thread of its parent may have held it."""
-    global _opening
-    _opening = threading.Lock()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_renew_lock)
+# One file is opened at a time: astropy and the library of its WCS are not made for threads.
+_opening = ForkLock()
 
 
 class CutoutReadError(OSError):
@@ -240,14 +233,22 @@ class CutoutFile:
         with path.open('rb') as file:
             claims, stream = unpacked(file, self.max_pixels)
             stream.seek(0)
-            with _opening, warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter('always')
-                with fits.open(stream, memmap=False) as hdus:
-                    # Reads all headers, and warns if a file ends too early.
-                    len(hdus)
-                    if any(_DAMAGE.search(str(warning.message)) for warning in caught):
-                        raise EOFError
-                    return _parse(self, hdus, stream, claims)
+            with _opening, quiet_libraries(), fits.open(stream, memmap=False) as hdus:
+                # Reads all headers.
+                len(hdus)
+                if _is_damaged(hdus):
+                    raise EOFError
+                return _parse(self, hdus, stream, claims)
+
+
+def _is_damaged(hdus):
+    """Return whether a file ends before its last HDU does, or goes on with what is none."""
+    place = hdus[-1].fileinfo()
+    file, end = place['file'], place['datLoc'] + place['datSpan']
+    if end > file.size:
+        return True
+    file.seek(end)
+    return any(file.read(_BLOCK))
 
 
 def _check_regular(path):
@@ -366,9 +367,7 @@ def _mask(beside, meta, mask_planes):
 def _wcs(image, shape, hdus, stream):
     """Return the WCS, `None` if it is not celestial, and what is wrong with it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', AstropyWarning)
-            return wcs_of(image.header, shape, _header_bytes(image, stream), hdus), None
+        return wcs_of(image.header, shape, _header_bytes(image, stream), hdus), None
     except Exception as exc:
         # wcslib has many kinds of error, and none must lose the image.
         return None, str(exc).strip()

@@ -12,6 +12,7 @@ from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astroflux._progress import progress_bar
+from astroflux._quiet import keep_filters
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._described import describe, plain
@@ -307,7 +308,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         stream = iter_cutouts(cutouts, **options)
         rows.is_single = stream.single
         counts = {'total': stream.n, 'unit': ' cutouts'}
-        with progress_bar(desc='measure', progress=progress, **counts) as bar:
+        with keep_filters(), progress_bar(desc='measure', progress=progress, **counts) as bar:
             while batch := list(islice(stream, batch_size)):
                 for part in self._measure_or_fail(batch):
                     rows.add(*part)
