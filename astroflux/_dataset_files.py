@@ -38,13 +38,11 @@ def files_of_dataset(directory):
     Return the paths of the cutouts of a data set, `None` if the folder holds none.
 
     Other files in the folder, such as those of an older data set, are not its own. `ValueError`
-    for a name outside of the folder.
+    for a name outside of the folder, and for a table that cannot be read.
     """
-    from astropy.table import QTable
-
     directory = Path(directory)
     if (directory / TRUTH_NAME).is_file():
-        truth = QTable.read(directory / TRUTH_NAME)
+        truth = _read_truth(directory / TRUTH_NAME)
         if 'file_name' not in truth.colnames:
             return None
         return inside(directory, truth['file_name'])
@@ -52,6 +50,16 @@ def files_of_dataset(directory):
         # one that is being made, or was interrupted
         return inside(directory, names_in_progress(directory))
     return None
+
+
+def _read_truth(path):
+    from astropy.table import QTable
+
+    try:
+        return QTable.read(path)
+    except Exception as exc:  # a damaged table brings any error of any library
+        msg = f'{path} is no readable table: {type(exc).__name__}: {exc}'
+        raise ValueError(msg) from exc
 
 
 def inside(directory, names):

@@ -271,6 +271,12 @@ def test_dataset_lists_nothing_outside(tmp_path, name):
         assert f'lists {name!r}, which is no file in the folder' in result.stderr
 
 
+def test_dataset_whose_table_is_damaged(tmp_path):
+    (tmp_path / 'truth.ecsv').write_bytes(b'# %ECSV 1.0\n# ---\n# {\x00')
+    result = run('measure', tmp_path, exit_code=1)
+    assert 'truth.ecsv is no readable table: ' in result.stderr
+
+
 @contextmanager
 def locked(lock, path):
     """Let another process have a lock; it is killed at the end of the block."""
