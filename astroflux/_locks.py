@@ -3,7 +3,7 @@
 
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -35,9 +35,16 @@ def lock_folder(folder):
         If another process or thread has it. In the thread that has it, blocks can be nested.
     """
     folder = Path(folder)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder / '.lock', folder):
-        yield
+    try:
+        with _lock(folder / '.lock', folder):
+            yield
+    finally:
+        if is_new:
+            # one that is empty: what was to be written there failed
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager

@@ -121,8 +121,8 @@ def compare(
         from astroflux.evaluation.report import check_report_directory, write_report
 
         check_report_directory(output_dir, overwrite=overwrite)
+        source = _simulated(number, survey, seed, neighbors) if number else _from_files(files)
         with lock_folder(output_dir):
-            source = _simulated(number, survey, seed, neighbors) if number else _from_files(files)
             try:
                 comparison = compare_methods(
                     source,

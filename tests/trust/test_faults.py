@@ -378,6 +378,19 @@ def test_lock_is_of_one_thread_and_can_be_nested(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_folder_that_stays_empty_is_not_left(tmp_path):
+    def fail(folder):
+        with lock_folder(folder):
+            msg = 'no data'
+            raise ValueError(msg)
+
+    for name in ('new', 'old'):
+        (tmp_path / 'old').mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match='no data'):
+            fail(tmp_path / name)
+    assert os.listdir(tmp_path) == ['old']
+
+
 def test_two_writers_leave_the_file_of_one(tmp_path):
     path = tmp_path / 'file'
     with write_whole(path) as one:
