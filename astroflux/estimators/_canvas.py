@@ -2,13 +2,12 @@
 """Put the surroundings of galaxies onto the network's canvas, in units of their noise."""
 
 import math
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from astroflux._forks import ForkLock, cached_property
 from astroflux.cutouts._steps import even_noise
 from astroflux.networks.orientation import BOX_REACH, Orientation
 from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
@@ -317,7 +316,7 @@ def _all_pixels_alike(placed):
 
 
 _remembered = OrderedDict()
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def _numbers_of_images(images):
