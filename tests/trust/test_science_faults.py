@@ -306,6 +306,29 @@ def test_what_is_said_to_be_silent(measured):
     assert set(re.findall('^- (.+)$', section, re.MULTILINE)) == silent
 
 
+def test_faults_of_a_few_galaxies_are_not_silent(benchmark, measured, tmp_path_factory):
+    """What the table says of a hundred galaxies, with the package as it is."""
+    run, faults = benchmark['science_faults'], benchmark['faults']
+    galaxies = benchmark['fault_galaxies'].read_galaxies(8, tmp_path_factory.mktemp('few'))
+
+    def tables(title):
+        return run.measure('cnn', [faults.KINDS[title](galaxy, galaxy.rng) for galaxy in galaxies])
+
+    control = tables(faults.CONTROL)
+    assert not np.any(control['flags'])
+    for title, known in measured['cnn'].items():
+        if known['verdict'] == 'silent' or title in faults.PADDINGS:
+            continue
+        found = tables(title)
+        own = found['flags'] & ~control['flags'] & ~int(run.NO_WARNING)
+        error = np.abs(np.log(found['flux'] / found['truth']))
+        # blank sky has no flux to be wrong
+        wrong = (own == 0) & (error > np.log(1.3))
+        assert np.count_nonzero(wrong) <= 1, title
+        if known['flagged'] > 0.95:
+            assert np.count_nonzero(own) >= 7, title
+
+
 def test_what_is_said_of_single_faults(measured):
     network, kron = measured['cnn'], measured['kron']
 
