@@ -244,6 +244,19 @@ def test_translation(method, ccd, shift):
 
 
 @each_method
+@given(
+    galaxies(),
+    st.tuples(*2 * [st.sampled_from([0, 0.5, 1])]),
+    st.tuples(*2 * [st.floats(-1e-7, 1e-7)]),
+)
+def test_rounding_of_the_position(method, ccd, offset, rounding):
+    """A position that went through the sky is off by 1e-7 pixels or less, which does not matter."""
+    position = np.array(ccd.shape[::-1]) // 2 + offset
+    table = measure(method, ccd, positions=position + rounding)
+    assert_same(table, measure(method, ccd, positions=position), 1e-5)
+
+
+@each_method
 @given(galaxies(sides=(61, 61)), st.tuples(*2 * [st.integers(0, 99)]))
 def test_stamp_of_an_image(method, ccd, corner):
     """A stamp that is cut of a larger image by ``positions=`` is that stamp."""
