@@ -112,6 +112,17 @@ FLAGS = (
         'column noise_ratio; or the noise of counts of electrons or photons lacks that of the '
         'source.',
     ),
+    Flag(
+        2097152,
+        'TRUNCATED',
+        'The galaxy is larger than the stamp: a part of its light lies beyond it.',
+    ),
+    Flag(
+        4194304,
+        'ARTEFACT',
+        'There is light, or a lack of it, that no galaxy has: the trail of a satellite, a spike of '
+        'a star, a cosmic ray, a hot pixel, dead rows or columns.',
+    ),
 )
 
 MeasurementFlag = IntFlag('MeasurementFlag', {flag.name: flag.bit for flag in FLAGS})

@@ -11,6 +11,9 @@ __all__ = ['PSFImage', 'fwhm_of_image', 'known_psf']
 
 _ROUNDING = 1e-12
 
+# Edges of nothing but zeros say nothing of the wings: they are cut off, down to this side.
+_SMALLEST_SIDE = 11
+
 # Below this width, a PSF is so poorly sampled that its Fourier transform is
 # aliased, and a profile is fitted instead.
 _WELL_SAMPLED = 3.2
@@ -67,11 +70,20 @@ def _normalised(content, shape, order):
     if not (math.isfinite(total) and total > 0):
         msg = f'the PSF must have a positive finite sum, got {total:g}'
         raise ValueError(msg)
+    psf = psf[tuple(_without_zero_edges(psf, axis) for axis in (0, 1))]
     # One that has been normalised before stays as it is, to the last digit.
     if abs(total - 1) > _ROUNDING:
         psf = psf / total
         psf.setflags(write=False)
     return PSFImage(psf)
+
+
+def _without_zero_edges(psf, axis):
+    """Return the slice of an axis without zeros at its ends, as many off each."""
+    length = psf.shape[axis]
+    used = np.flatnonzero(psf.any(axis=1 - axis))
+    cut = min(used[0], length - 1 - used[-1], max(0, (length - _SMALLEST_SIDE) // 2))
+    return slice(cut, length - cut)
 
 
 def fwhm_of_image(psf):

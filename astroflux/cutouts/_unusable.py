@@ -2,7 +2,7 @@
 """Pixels that hold nothing, in the ways in which images say so without a mask."""
 
 import numpy as np
-from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.ndimage import binary_opening, maximum_filter, minimum_filter
 
 __all__ = ['has_contradicting_noise', 'is_fill', 'is_no_data']
 
@@ -17,6 +17,11 @@ _LEAST_REST = 0.1
 # In counts of few photons, or pixels digitized more coarsely than the noise, neighbors are equal
 # in a larger part of the image than this, and equal values say nothing.
 _MOST_EQUAL = 0.3
+
+# As many pixels of the same value in a row or a column are dead, or saturated; or more of them, so
+# that it happens by chance in one of so many images.
+_LINE = 8
+_BY_CHANCE = 1e-4
 
 # Nothing on the sky is so far below the other pixels, or so far above, in units of their scatter.
 _LOWEST, _HIGHEST = -1e3, 1e10
@@ -33,7 +38,7 @@ _SNR_OF_PHOTONS = 3.0
 
 def is_fill(data, valid=None):
     """
-    Return which pixels lie in blocks of equal values, or `None` if there are none.
+    Return which pixels lie in blocks or lines of equal values, or `None` if there are none.
 
     Parameters
     ----------
@@ -47,23 +52,46 @@ def is_fill(data, valid=None):
     fill : `~numpy.ndarray` or None
         Bool. `None` as well if hardly a valid pixel would be left.
     """
-    equal = data[:, 1:] == data[:, :-1]
-    if np.count_nonzero(equal) < _BLOCK * (_BLOCK - 1 - _BEYOND):
+    across, along = data[:, 1:] == data[:, :-1], data[1:] == data[:-1]
+    if max(np.count_nonzero(across), np.count_nonzero(along)) < _LINE - 1:
         return None
+    fill = _in_blocks(data, across, valid) | _in_lines(across) | _in_lines(along.T).T
+    rest = ~fill if valid is None else valid & ~fill
+    if not fill.any() or np.count_nonzero(rest) < _LEAST_REST * data.size:
+        return None
+    return fill
+
+
+def _in_blocks(data, equal, valid):
+    """Return which pixels lie in squares of equal values."""
     wide = np.pad(data, _BEYOND, mode='edge')
     flat = maximum_filter(wide, _BLOCK) == minimum_filter(wide, _BLOCK)
     # the filters are wrong where they reach over the edge of what they are given
     inside = slice(_BLOCK // 2, -(_BLOCK // 2))
     centers = np.zeros_like(flat)
     centers[inside, inside] = flat[inside, inside]
-    fill = maximum_filter(centers, _BLOCK)[_BEYOND:-_BEYOND, _BEYOND:-_BEYOND]
-    rest = ~fill if valid is None else valid & ~fill
-    if not fill.any() or np.count_nonzero(rest) < _LEAST_REST * data.size:
-        return None
+    blocks = maximum_filter(centers, _BLOCK)[_BEYOND:-_BEYOND, _BEYOND:-_BEYOND]
+    rest = ~blocks if valid is None else valid & ~blocks
     pairs = rest[:, 1:] & rest[:, :-1]
     if np.count_nonzero(equal & pairs) > _MOST_EQUAL * np.count_nonzero(pairs):
-        return None
-    return fill
+        return np.zeros_like(blocks)
+    return blocks
+
+
+def _in_lines(equal):
+    """Return which pixels lie in lines of equal values, from which of them equal the next one."""
+    ny, n_pairs = equal.shape
+    part = np.count_nonzero(equal) / equal.size
+    with np.errstate(divide='ignore'):
+        # as many pairs in a row come by chance once in so many images
+        longest = np.log(_BY_CHANCE / equal.size) / np.log(part)
+    length = max(_LINE - 1, longest)
+    lines = np.zeros((ny, n_pairs + 1), bool)
+    if length <= n_pairs:
+        pairs = binary_opening(equal, np.ones((1, int(np.ceil(length))), bool))
+        lines[:, 1:] |= pairs
+        lines[:, :-1] |= pairs
+    return lines
 
 
 def is_no_data(data, valid=None, noise=None):

@@ -90,8 +90,8 @@ class _Placed:
     """
     A stamp as it is seen: turned, in pixels or in blocks of them.
 
-    Of blocks, ``origin`` tells where the first one starts, and ``share`` which part of each
-    can be used.
+    Of blocks, ``origin`` tells by how much the first one reaches beyond the stamp, and ``share``
+    which part of each can be used.
     """
 
     data: np.ndarray
@@ -118,47 +118,47 @@ class _Placed:
         return turned.binned(binning) if binning > 1 else turned
 
     def binned(self, binning):
-        """Return blocks of pixels; the galaxy's pixel is in the middle of one, or beside it."""
-        position, windows = [], []
+        """
+        Return blocks of pixels; the galaxy's pixel is in the middle of one, or beside it.
+
+        At the edges, blocks reach beyond the stamp.
+        """
+        margins, position = [], []
         for centre, length in zip(self.position[::-1], self.data.shape, strict=True):
-            start = (_central_pixel(centre) - binning // 2) % binning
-            stop = start + (length - start) // binning * binning
-            windows.append(slice(start, stop))
-            position.append((centre - start + 0.5) / binning - 0.5)
-        windows = tuple(windows)
+            before = (binning // 2 - _central_pixel(centre)) % binning
+            margins.append((before, -(before + length) % binning))
+            position.append((centre + before + 0.5) / binning - 0.5)
 
         def total(values):
+            values = np.pad(values, margins)
             ny, nx = (length // binning for length in values.shape)
             return values.reshape(ny, binning, nx, binning).sum(axis=(1, 3))
 
-        data = self.data[windows]
-        noise = np.broadcast_to(self.noise, self.data.shape)[windows]
-        usable = np.ones(data.shape, bool) if self.mask is None else ~self.mask[windows]
+        noise = np.broadcast_to(self.noise, self.data.shape)
+        usable = np.ones(self.data.shape, bool) if self.mask is None else ~self.mask
         part = total(usable) / binning**2
         mask = part < LEAST_USABLE
         # what is missing in a block is as bright as the rest of it
         share = np.maximum(part, LEAST_USABLE)
         variance = total(np.where(usable, noise**2, 0)) / share**2
         return _Placed(
-            np.where(mask, 0, total(np.where(usable, data, 0)) / share),
+            np.where(mask, 0, total(np.where(usable, self.data, 0)) / share),
             np.sqrt(np.where(mask, 1, variance)) if mask.any() else np.sqrt(variance),
             mask if mask.any() else None,
             tuple(position[::-1]),
             self.orientation,
             binning,
-            tuple(window.start for window in windows),
+            tuple(before for before, _ in margins),
             share,
         )
 
     def spread(self, values, shape):
-        """Return values of blocks as values of the pixels of an image, 0 beyond the blocks."""
+        """Return values of blocks as values of the pixels of an image."""
         if self.binning == 1:
             return values
         pixels = np.repeat(np.repeat(values / self.share, self.binning, 0), self.binning, 1)
-        image = np.zeros(shape)
-        (y, x), (ny, nx) = self.origin, pixels.shape
-        image[y : y + ny, x : x + nx] = pixels
-        return image
+        (y, x), (ny, nx) = self.origin, shape
+        return pixels[y : y + ny, x : x + nx]
 
     @property
     def typical_noise(self):
@@ -172,10 +172,34 @@ class _Placed:
         """Whether all pixels are alike."""
         return self.mask is None and isinstance(self.noise, float)
 
+    def n_used(self, window=...):
+        """Return how many pixels of a window, or of all, can be used."""
+        if self.mask is None:
+            return self.data[window].size
+        return np.count_nonzero(~self.mask[window])
+
     @cached_property
     def windows(self):
         """The slices of the stamp and of the canvas that coincide."""
         return coinciding(self.data.shape, self.position, CANVAS_SIZE)
+
+    @property
+    def offset(self):
+        """Position in pixels from the middle of the one that is at the canvas's centre."""
+        return tuple(centre - _central_pixel(centre) for centre in self.position)
+
+    @property
+    def reach(self):
+        """Distances from the position to where usable pixels of the canvas end, to each side."""
+        source, _ = self.windows
+        reach = []
+        for axis, (window, centre) in enumerate(zip(source, self.position[::-1], strict=True)):
+            used = np.arange(window.start, window.stop)
+            if self.mask is not None:
+                used = used[~self.mask[source].all(axis=1 - axis)]
+            first, last = (used[0], used[-1]) if used.size else (centre + 0.5, centre - 0.5)
+            reach += [centre - first + 0.5, last + 0.5 - centre]
+        return reach
 
     def weight(self, scale):
         """Return the weight of the pixels on the canvas: inverse variance in this unit."""
@@ -225,6 +249,10 @@ class Canvases:
         ``(n,)`` bool, whether a part of the cutout was left out.
     orientations : list of `Orientation`
         How the cutouts were turned.
+    offset : `~numpy.ndarray`
+        ``(n, 2)``, the galaxy's position, ``(x, y)`` from the centre of the canvas in its pixels.
+    reach : `~numpy.ndarray`
+        ``(n, 4)``, how far from there pixels that can be used lie to each side.
     """
 
     def __init__(self, stamps, binning=1, *, of_sums=True):
@@ -244,6 +272,8 @@ class Canvases:
         if shared:
             self.weight[0][placed[0].windows[1]] = 1
         self.cropped = np.zeros(len(placed), bool)
+        self.offset = np.array([each.offset for each in placed])
+        self.reach = np.array([each.reach for each in placed])
         for row, each in enumerate(placed):
             source, target = each.windows
             image, scale = self.image[row][target], self.scale[row]
@@ -251,7 +281,7 @@ class Canvases:
             # floats. Ignored pixels are zero already. What is too large even so is no image.
             with np.errstate(over='ignore', invalid='ignore'):
                 np.multiply(each.data[source], 1 / scale, out=image, casting='same_kind')
-            self.cropped[row] = image.size < each.data.size
+            self.cropped[row] = each.n_used(source) < each.n_used()
             if not shared:
                 self.weight[row][target] = each.weight(scale)
 

@@ -29,8 +29,28 @@ __all__ = [
 # of the training: from this fraction of it on, the answer is suspect.
 SUSPECT_RADIUS = 0.9
 
-# Neighbors affect the answer from this part of the galaxy's light on, as `neighbor_light` has it.
+# Neighbors affect the answer from this part of the galaxy's light on, as `neighbor_light` has it;
+# or from a smaller one on, if that is more than this part of the error of the flux.
 AFFECTING_LIGHT = 0.1
+NOTABLE_LIGHT, PART_OF_ERROR = 0.003, 0.3
+
+# Of two maxima, the fainter one is above what is between them by so many standard deviations.
+SECOND_MAXIMUM = 3.0
+
+# Light that no galaxy has: a pixel that stands out of a star, a line of light that reaches so much
+# farther than those beside it, a row or column without its light; see `networks/artefacts.py`.
+SPIKE, TRAIL, GAP = 12.0, 0.42, 3.4
+
+# The galaxy is elsewhere if its profile has its centre farther from the position than a pixel and
+# so much of its radius, and so many times its error, which is about the radius over the S/N.
+FARTHEST_CENTRE = 1.0
+PART_OF_RADIUS = 0.1
+ERRORS_OF_CENTRE = 3.0
+
+# More than this part of the light of the profile lies where no pixels are, or its half-light
+# radius is more than this part of the way to there.
+LIGHT_BEYOND = 0.08
+RADIUS_OF_REACH = 0.3
 
 # No total flux is known better than the noise of one pixel; a network that says so has seen too
 # little of the galaxy, and knows nothing.
@@ -169,10 +189,61 @@ def _galaxy_is_outside(answer, metadata):
     return np.exp(answer.values['ln_radius']) > SUSPECT_RADIUS * largest
 
 
+def _has_neighbor(answer, metadata):
+    light = _value(answer, 'neighbor_light')
+    lower, upper = (answer.ln_flux(FLUX_QUANTILES[f'flux_{end}']) for end in ('lower', 'upper'))
+    matters = (light > NOTABLE_LIGHT) & (light > PART_OF_ERROR * (upper - lower) / 2)
+    return (light > AFFECTING_LIGHT) | matters | (_value(answer, 'second') > SECOND_MAXIMUM)
+
+
+def _has_artefact(answer, metadata):
+    # in blocks of pixels stars are too sharp
+    is_spike = (_value(answer, 'spike') > SPIKE) & (answer.binning == 1)
+    return is_spike | (_value(answer, 'trail') > TRAIL) | (_value(answer, 'gap') > GAP)
+
+
+def _is_elsewhere(answer, metadata):
+    centre = np.stack([_value(answer, 'fit_x'), _value(answer, 'fit_y')], axis=1)
+    distance = np.hypot(*(centre - answer.offset).T)
+    radius = np.exp(answer.values['ln_radius'])
+    size = radius + np.exp(_value(answer, 'ln_fwhm')) / 2
+    error = size / answer.values['detection_snr']
+    return distance > FARTHEST_CENTRE + PART_OF_RADIUS * radius + ERRORS_OF_CENTRE * error
+
+
+def _is_truncated(answer, metadata):
+    index, radius = (
+        np.exp(_value(answer, f'fit_ln_{name}'))[:, None] for name in ('index', 'radius')
+    )
+    # Ciotti & Bertin (1999, A&A 352, 447): the light of a Sersic profile within a radius. To each
+    # of the four sides it is taken to end at as far as there are pixels.
+    scale = scipy.special.gammaincinv(2 * index, 0.5)
+    beyond = scipy.special.gammaincc(
+        2 * index, scale * (np.maximum(answer.reach, 0) / radius) ** (1 / index)
+    )
+    is_wide = np.exp(answer.values['ln_radius']) > RADIUS_OF_REACH * answer.reach.mean(axis=1)
+    return is_wide | (beyond.mean(axis=1) > LIGHT_BEYOND)
+
+
 # The same in words.
 FLAGS_SET = {
     **DETECTION_FLAGS,
-    'NEIGHBOUR': 'the column ``neighbor_light`` is above 0.1',
+    'NEIGHBOUR': (
+        'the column ``neighbor_light`` is above 0.1, or above 0.003 and 0.3 of the relative error '
+        'of the flux; or there is a second maximum within 2.5 FWHM of the PSF'
+    ),
+    'OFF_CENTRE': (
+        'the centre of the fitted profile is farther from the position than a pixel and a tenth '
+        'of the half-light radius, by more than its error'
+    ),
+    'TRUNCATED': (
+        'more than 8 % of the light of the fitted profile lies beyond the pixels, or these end '
+        'within 3.3 half-light radii'
+    ),
+    'ARTEFACT': (
+        'there is a straight line of light through the galaxy, a row or column without light, or '
+        'a pixel sharper than the PSF'
+    ),
     'OUT_OF_RANGE': (
         'the PSF is narrower or wider than those of the training, or the galaxy as large as the '
         'largest of the training'
@@ -185,7 +256,10 @@ FLAGS_SET = {
 # When a further flag is set, from the answer and the metadata of the weights.
 FLAG_RULES = (
     (Flag.UNFAMILIAR, lambda answer, metadata: _value(answer, 'novelty') > 1),
-    (Flag.NEIGHBOUR, lambda answer, metadata: _value(answer, 'neighbor_light') > AFFECTING_LIGHT),
+    (Flag.NEIGHBOUR, _has_neighbor),
+    (Flag.OFF_CENTRE, _is_elsewhere),
+    (Flag.TRUNCATED, _is_truncated),
+    (Flag.ARTEFACT, _has_artefact),
     (Flag.AMBIGUOUS, lambda answer, metadata: _value(answer, 'rival') > 1),
     (Flag.OUT_OF_RANGE, _psf_is_outside),
     (Flag.OUT_OF_RANGE, _galaxy_is_outside),

@@ -46,6 +46,8 @@ class Answer:
         ``(n,)`` bool, whether a part of the stamp was not on the canvas.
     psf_fwhm : `~numpy.ndarray`
         ``(n,)``, width of the PSF in pixels of the canvas.
+    offset, reach : `~numpy.ndarray`
+        ``(n, 2)`` and ``(n, 4)``, as of `~astroflux.estimators._canvas.Canvases`.
     """
 
     values: dict
@@ -53,6 +55,8 @@ class Answer:
     binning: np.ndarray
     cropped: np.ndarray
     psf_fwhm: np.ndarray
+    offset: np.ndarray
+    reach: np.ndarray
 
     @classmethod
     def of(cls, network, canvases, device):
@@ -65,13 +69,15 @@ class Answer:
             np.full(len(canvases.scale), canvases.binning),
             canvases.cropped,
             canvases.psf[:, 0],
+            canvases.offset,
+            canvases.reach,
         )
 
     def replace_rows(self, rows, other):
         """Put another answer in the place of some rows."""
         for name, values in other.values.items():
             self.values[name][rows] = values
-        for name in ('scale', 'binning', 'cropped', 'psf_fwhm'):
+        for name in ('scale', 'binning', 'cropped', 'psf_fwhm', 'offset', 'reach'):
             getattr(self, name)[rows] = getattr(other, name)
 
     def ln_flux(self, quantile):
@@ -107,10 +113,18 @@ def _wanted_binning(answer, stamps, rows):
     """Return how large blocks are to be."""
     binning = answer.binning[rows]
     pixels = binning * np.exp(answer.values['ln_radius'][rows])
-    sides = np.array([max(stamps[row].data.shape) for row in rows])
+    sides = np.array([_used_side(stamps[row]) for row in rows])
     fitting = np.minimum(np.ceil(sides / CANVAS_SIZE), pixels // RESOLVED_RADIUS)
     wanted = np.maximum(np.ceil(pixels / LARGE_RADIUS), fitting).astype(int)
     return np.clip(wanted, binning + 1, MAX_BINNING)
+
+
+def _used_side(stamp):
+    """Return the longer side of the part of a stamp that has pixels to be used."""
+    if stamp.ignored is None:
+        return max(stamp.data.shape)
+    used = [np.flatnonzero(~stamp.ignored.all(axis=axis)) for axis in (0, 1)]
+    return max(int(np.ptp(each)) + 1 for each in used)
 
 
 def pixel_weights(weights, stamp, device):

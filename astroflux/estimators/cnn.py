@@ -97,9 +97,14 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
     Up to four neighbors are solved for together with the galaxy. ``n_neighbors``,
     ``neighbor_distance`` and ``neighbor_light`` say how many were found, how far the nearest one
     is, and how much light they have over that of the galaxy where the galaxy is. From a tenth of
-    it on the flag ``NEIGHBOUR`` is set. ``AMBIGUOUS`` says that a brighter source is nearer than
-    two FWHM; what is measured is the one at the position. With weights whose training had no
-    ``n_neighbors`` these columns are NaN.
+    it on, or from less that matters beside the error, the flag ``NEIGHBOUR`` is set; and where
+    there is a second maximum, as near as a part of the galaxy would be. ``AMBIGUOUS`` says that a
+    brighter source is nearer than two FWHM; what is measured is the one at the position. With
+    weights whose training had no ``n_neighbors`` these columns are NaN.
+
+    ``TRUNCATED`` says that the stamp is small for the galaxy, ``OFF_CENTRE`` that the light has
+    its centre elsewhere, and ``ARTEFACT`` that there is a trail, a cosmic ray, a hot pixel, or a
+    dead row or column. They are looked for in the pixels themselves, and change no flux.
 
     The weights ``'study-2024'``, and others of the architecture ``StudyNet``, the network of a
     study of 2024, are kept for comparison. They are **not** proportional to the cutout: they see

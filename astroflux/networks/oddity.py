@@ -10,7 +10,7 @@ from torch import nn
 from astroflux.networks.photometry import compress
 from astroflux.networks.pyramid import tiles
 
-__all__ = ['Oddity']
+__all__ = ['Oddity', 'excess_over_star']
 
 # With fewer usable tiles a quadrant says nothing.
 FEWEST_TILES = 12
@@ -54,6 +54,25 @@ def _lines():
     # small tiles are crossed side by side
     length = all_tiles.side**2 / (2 * half)
     return np.where(distance <= half, length, 0.0).T
+
+
+def excess_over_star(picture, ln_fwhm):
+    """
+    Return by how much pixels stand out of a row or a column more than a star can.
+
+    Parameters are those of `Oddity.forward`. Of all pixels but those at the edge; 0 where the PSF
+    is as narrow as pixels.
+    """
+    inner = picture[:, 1:-1, 1:-1]
+    beside = torch.minimum(
+        picture[:, 1:-1, :-2] + picture[:, 1:-1, 2:],
+        picture[:, :-2, 1:-1] + picture[:, 2:, 1:-1],
+    )
+    wide_enough = ln_fwhm > NARROWEST_LN_FWHM
+    variance = (CORE_SIGMA * ln_fwhm.clamp(min=NARROWEST_LN_FWHM).exp()) ** 2 + 1 / 12
+    above_next = MARGIN * (0.5 / variance).exp()
+    excess = inner - 0.5 * above_next[:, None, None] * beside
+    return torch.where(wide_enough[:, None, None], excess, 0.0)
 
 
 class Oddity(nn.Module):
@@ -127,26 +146,12 @@ class Oddity(nn.Module):
         pixels = pull[:, self._pixels]
         features = [
             of_quadrants.sort(dim=2).values.flatten(1),
-            self._sharpness(picture, ln_fwhm)[:, None],
+            compress(excess_over_star(picture, ln_fwhm).amax(dim=(1, 2)))[:, None],
             compress(torch.stack([pixels.amax(dim=1), -pixels.amin(dim=1)], dim=1)),
             self._line(pull)[:, None],
             self._plateau(picture)[:, None],
         ]
         return torch.cat(features, dim=1)
-
-    @staticmethod
-    def _sharpness(picture, ln_fwhm):
-        """Return by how much a pixel stands out of a row or a column more than a star can."""
-        inner = picture[:, 1:-1, 1:-1]
-        beside = torch.minimum(
-            picture[:, 1:-1, :-2] + picture[:, 1:-1, 2:],
-            picture[:, :-2, 1:-1] + picture[:, 2:, 1:-1],
-        )
-        wide_enough = ln_fwhm > NARROWEST_LN_FWHM
-        variance = (CORE_SIGMA * ln_fwhm.clamp(min=NARROWEST_LN_FWHM).exp()) ** 2 + 1 / 12
-        above_next = MARGIN * (0.5 / variance).exp()
-        excess = (inner - 0.5 * above_next[:, None, None] * beside).amax(dim=(1, 2))
-        return torch.where(wide_enough, compress(excess), 0.0)
 
     def _line(self, pull):
         """Return how much farther a line of light reaches than any beside it: 1 if no farther."""

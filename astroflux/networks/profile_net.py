@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from astroflux.networks.artefacts import Artefacts
 from astroflux.networks.familiarity import Familiarity
 from astroflux.networks.layers import DenseResidual, picture_stack, silent
 from astroflux.networks.neighbors import LEVEL, NEIGHBOR_OUTPUTS
@@ -39,6 +40,9 @@ TYPICAL_LN_INDEX = math.log(1.5)
 
 # Fluxes of the fit, as it names them, that join the mixture.
 FIT_FLUXES = ('ln_sersic', 'ln_free')
+
+# Parameters of the profile that was fitted that an answer tells, with ``fit_`` before their names.
+FIT_OUTPUTS = ('x', 'y', 'ln_radius', 'ln_index')
 
 # Each convolutional stack ends in maps of 4 x 4.
 MAP_PIXELS = 16
@@ -162,6 +166,7 @@ class ProfileNet(nn.Module):
             n_fit += 2 * self.photometry.n_fluxes + self.photometry.area.shape[1]
         self.standardise_fit = nn.BatchNorm1d(n_fit, affine=False, momentum=0.01)
         self.oddity = Oddity()
+        self.artefacts = Artefacts()
         self.familiarity = Familiarity([n_features, n_fit, self.oddity.n_features])
         for name, values in {
             'prior': [0.3] * N_PARAMETERS + [0.03],
@@ -218,7 +223,9 @@ class ProfileNet(nn.Module):
             filter; with neighbors, what ``NEIGHBOR_OUTPUTS`` of ``networks/neighbors.py``
             names; and, but for training,
             ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity` has
-            hardly seen the like, and what it has ``judged``.
+            hardly seen the like, and what it has ``judged``; what ``ARTEFACT_OUTPUTS`` of
+            ``networks/artefacts.py`` names; ``fit_x``, ``fit_y``, ``fit_ln_radius`` and
+            ``fit_ln_index`` of the profile; and ``ln_fwhm`` of the PSF, each ``(n,)``.
         """
         raw, filled = self.pyramid(image, weight)
         symmetric = symmetric_pictures(filled)
@@ -374,7 +381,16 @@ class ProfileNet(nn.Module):
         """Return how new a case is, and the numbers that were judged."""
         oddity = self.oddity(fit['pull'], raw.pictures[0], fit['ln_fwhm'])
         judged = torch.cat([features, fit_features, oddity], dim=1).detach()
-        return {'judged': judged, 'novelty': self.familiarity(judged, view['snr'])}
+        tiled = [self.pyramid.tile(parts) for parts in (raw.pictures, raw.weights)]
+        found = self.artefacts(raw.pictures[0], raw.weights[0], *tiled, fit['ln_fwhm'])
+        named = dict(zip(PROFILE_PARAMETERS, fit['parameters'].unbind(dim=1), strict=True))
+        return {
+            'judged': judged,
+            'novelty': self.familiarity(judged, view['snr']),
+            **found,
+            **{f'fit_{name}': named[name] for name in FIT_OUTPUTS},
+            'ln_fwhm': fit['ln_fwhm'],
+        }
 
     def _ln_flux(self, hidden, candidates, view):
         """Return ln of the flux: a mixture of the candidates, and a small correction."""

@@ -27,6 +27,9 @@ N_ITERATIONS = 60
 # radius between these two.
 RINGS = np.concatenate([np.arange(0, 8, 0.5), np.arange(8, 74, 1.0)])
 OUTER_PART = 0.8
+
+# Pixels as near as this to the edge of a ring count as within it: else rounding would decide.
+ON_EDGE = 1e-6
 STEEPNESS = (3.0, 8.0)
 
 # Squared residuals weigh by the area and by this power of the radius in FWHM: the total flux of
@@ -43,8 +46,9 @@ def _ring_means(psf):
     cx, cy = (x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()
     squared = (x - cx) ** 2 + (y - cy) ** 2
     reach = 0.5 * min(psf.shape)
-    inside = squared < min(RINGS[-1], reach) ** 2
-    ring = np.digitize(np.sqrt(squared[inside]), RINGS) - 1
+    radius = np.maximum(np.sqrt(squared) - ON_EDGE, 0)
+    inside = radius < min(RINGS[-1], reach)
+    ring = np.digitize(radius[inside], RINGS) - 1
     number = np.bincount(ring, minlength=len(RINGS))
     squared, value = (
         np.bincount(ring, values[inside], minlength=len(RINGS)) / np.maximum(number, 1)

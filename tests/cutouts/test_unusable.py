@@ -93,6 +93,27 @@ def test_fill_beside_counts(data):
     assert found[~LOST].mean() < 0.01
 
 
+@pytest.mark.parametrize('value', [0.0, 0.3])
+@pytest.mark.parametrize(
+    'where', [np.s_[:, 33], np.s_[:, 31:34], np.s_[27], np.s_[20:28, 40]], ids=str
+)
+def test_dead_lines(data, where, value):
+    dead = np.zeros(SHAPE, bool)
+    dead[where] = True
+    data[dead] = value
+    assert np.array_equal(mask_of(data, uncertainty=white()), dead)
+
+
+def test_short_lines_may_be_chance(data):
+    data[20:27, 40] = 0.3
+    assert not mask_of(data, uncertainty=white()).any()
+
+
+@pytest.mark.parametrize('step', [0.1, 0.5, 1.0, 3.0])
+def test_counts_are_equal_by_chance(data, step):
+    assert not mask_of(np.round(data / step), uncertainty=white(1 / step)).any()
+
+
 def test_saturated_core(data):
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] - 30
     core = np.hypot(x, y) < 4

@@ -307,7 +307,8 @@ def test_columns_and_flags_of_neighbors():
         'rival': np.array([0.0, 0.0, 3.0]),
     }
     ones = np.ones(n)
-    answer = Answer(values, ones, 3 * ones, np.zeros(n, bool), 4 * ones)
+    place = {'offset': np.zeros((n, 2)), 'reach': np.full((n, 4), 70.0)}
+    answer = Answer(values, ones, 3 * ones, np.zeros(n, bool), 4 * ones, **place)
     results = results_of(answer, {})
     np.testing.assert_array_equal(results['n_neighbors'], [0, 1, 2])
     np.testing.assert_array_equal(results['neighbor_distance'], [np.nan, 24, 9])
@@ -428,6 +429,42 @@ def test_novelty(estimator, make_ccd, spoil):
     assert table['novelty'][0] < 1 < table['novelty'][1]
     assert 'UNFAMILIAR' not in decode_flags(table['flags'][0])
     assert 'UNFAMILIAR' in decode_flags(table['flags'][1])
+
+
+def _with_trail_through_the_core(image, rng):
+    y, x = np.indices(image.shape) - 71
+    return image + 30 * np.exp(-0.5 * ((x - 0.4 * y) / 1.5) ** 2)
+
+
+def _with_a_dead_column(image, rng):
+    image[:, 69] = rng.normal(size=len(image))
+    return image
+
+
+@pytest.mark.parametrize(
+    'spoil', [_with_cosmic_rays, _with_trail_through_the_core, _with_a_dead_column]
+)
+def test_artefacts_are_flagged(estimator, make_ccd, spoil):
+    usual, strange = (make_ccd((143, 143), flux=8000.0) for _ in range(2))
+    strange.data = spoil(strange.data.copy(), np.random.default_rng(5))
+    flags = estimator.measure([usual, strange], psf_fwhm=3.0)['flags']
+    assert decode_flags(flags[0]) == ()
+    assert 'ARTEFACT' in decode_flags(flags[1])
+
+
+@pytest.mark.parametrize('side', [31, 41, 51])
+def test_galaxy_larger_than_its_stamp_is_flagged(estimator, make_ccd, side):
+    ccd = make_ccd((143, 143), flux=50_000.0, scale=8.0)
+    middle = ccd[71 - side // 2 : 72 + side // 2, 71 - side // 2 : 72 + side // 2]
+    flags = estimator.measure([ccd, middle], psf_fwhm=3.0)['flags']
+    assert ['TRUNCATED' in decode_flags(each) for each in flags] == [False, True]
+
+
+def test_light_elsewhere_is_flagged(estimator, make_ccd):
+    ccd = make_ccd((143, 143), flux=8000.0)
+    positions = [(71.0, 71.0), (71.0, 72.0), (74.0, 69.0)]
+    flags = estimator.measure([ccd] * 3, psf_fwhm=3.0, positions=positions)['flags']
+    assert ['OFF_CENTRE' in decode_flags(each) for each in flags] == [False, False, True]
 
 
 def test_network_without_a_fit_knows_no_novelty(make_ccd, tmp_path):

@@ -105,6 +105,14 @@ def test_the_interval_of_one_of_two_that_look_like_one():
     assert row['flux_lower_95'].value < FLUX < row['flux_upper_95'].value
 
 
+@pytest.mark.parametrize('distance', [0.9, 1.2, 1.6, 2.2])
+def test_two_like_sources_are_flagged(distance):
+    row = measure(GALAXY, exponential(FLUX, distance * FWHM, 0))
+    names = decode_flags(row['flags'])
+    assert 'NEIGHBOUR' in names or 'OFF_CENTRE' in names
+    assert decode_flags(measure(GALAXY)['flags']) == ()
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_more_neighbors_than_the_fit_holds(seed):
     rng = np.random.default_rng(seed)

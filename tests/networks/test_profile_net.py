@@ -10,11 +10,12 @@ import torch
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
+from astroflux.networks.artefacts import ARTEFACT_OUTPUTS
 from astroflux.networks.neighbors import NEIGHBOR_OUTPUTS
 from astroflux.networks.objective import error_loss, flux_loss, shape_loss
 from astroflux.networks.outputs import FIRST_OUTPUTS, QUANTILES, SHAPE
 from astroflux.networks.photometry import Photometry
-from astroflux.networks.profile_net import ProfileNet, achievable_scatter
+from astroflux.networks.profile_net import FIT_OUTPUTS, ProfileNet, achievable_scatter
 from astroflux.networks.psf_gaussians import PSFGaussians
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, TYPICAL
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH, Pyramid, symmetric_pictures
@@ -76,7 +77,8 @@ def shapes_of(n, with_fit=True, with_neighbors=False):
         'detection_snr': (n,),
     }
     if with_fit:
-        shapes |= dict.fromkeys(('ln_start', 'ln_sersic', 'ln_free', 'novelty'), (n,))
+        shapes |= dict.fromkeys(('ln_start', 'ln_sersic', 'ln_free', 'novelty', 'ln_fwhm'), (n,))
+        shapes |= dict.fromkeys((*ARTEFACT_OUTPUTS, *(f'fit_{name}' for name in FIT_OUTPUTS)), (n,))
     if with_neighbors:
         shapes |= dict.fromkeys(NEIGHBOR_OUTPUTS, (n,))
     return shapes
