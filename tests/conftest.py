@@ -31,6 +31,10 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.register_profile(
-    'thorough', settings.get_profile('quick'), max_examples=60, derandomize=False
+    'thorough',
+    settings.get_profile('quick'),
+    max_examples=200,
+    derandomize=False,
+    print_blob=True,
 )
 settings.load_profile('quick')

@@ -642,7 +642,7 @@ def test_catalogs_of_photutils(method, galaxies):
             np.testing.assert_array_equal(table[name], tables[0][name], err_msg=name)
 
 
-@pytest.mark.parametrize('make', [fits.open, lambda path: path.open('rb')], ids=['HDUs', 'file'])
+@pytest.mark.parametrize('make', [fits.open, lambda path: path.open('rb')], ids=['HDUList', 'file'])
 def test_open_files_are_refused(make, galaxies):
     """They are collections of something else, and would be a row for each."""
     with (

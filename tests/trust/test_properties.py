@@ -25,7 +25,7 @@ from astropy.nddata import (
 from astropy.table import QTable, vstack
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 from sklearn.base import clone
@@ -37,7 +37,7 @@ from astroflux.networks.orientation import ORIENTATIONS
 
 # Relative errors of fluxes: what rounding leaves in double precision, of the network's single
 # precision, and of that if it sums in another order, as in a batch of another size.
-DOUBLE, SINGLE, IN_A_BATCH = 1e-9, 1e-6, 1e-5
+DOUBLE, SINGLE, IN_A_BATCH = 1e-8, 1e-6, 1e-5
 
 # What the edge of the stamp says, which is looked at along its sides.
 OF_EDGE = (
@@ -51,10 +51,6 @@ FAST = [
     if KNOWN_METHODS[name].is_available
 ]
 FLUXES = ('flux', 'flux_err', 'flux_lower', 'flux_upper')
-
-OF_RINGS = pytest.mark.xfail(
-    strict=True, reason='pixels of a PSF on the edge of a ring fall to either side by rounding'
-)
 
 each_method = pytest.mark.parametrize('method', FAST)
 seeds = st.integers(0, 2**32 - 1)
@@ -215,18 +211,10 @@ def test_sky_that_is_told(method, ccd, level):
 
 
 @each_method
-@given(galaxies(has_psf=False), st.sampled_from(ORIENTATIONS))
+@given(galaxies(), st.sampled_from(ORIENTATIONS))
 def test_flips_and_turns(method, ccd, orientation):
     table = measure(method, turned(ccd, orientation))
     assert_same(table, measure(method, ccd), DOUBLE, ignore=OF_EDGE)
-
-
-@OF_RINGS
-@settings(max_examples=20)
-@given(galaxies(has_psf=True), st.sampled_from(ORIENTATIONS[1:]))
-def test_flips_and_turns_with_the_psf(ccd, orientation):
-    table = measure('cnn', turned(ccd, orientation))
-    assert_same(table, measure('cnn', ccd), SINGLE, ignore=OF_EDGE)
 
 
 @each_method
@@ -306,13 +294,11 @@ def test_padding_with_masked_pixels(method, ccd, width, seed):
     middle = (np.array(ccd.shape[::-1]) - 1) / 2
     table = measure(method, padded(ccd, widths), positions=middle + before[::-1])
     ignore = OF_EDGE | MeasurementFlag.MASKED_PIXELS | MeasurementFlag.OFF_CENTRE
-    assert_same(table, measure(method, ccd, positions=middle), DOUBLE, ignore=ignore)
+    assert_same(table, measure(method, ccd, positions=middle), 1e-5, ignore=ignore)
 
 
-@pytest.mark.xfail(strict=True, reason='what is beyond the canvas counts as cropped')
-@settings(max_examples=20)
 @given(galaxies(sides=(143, 143), scales=(6.0, 12.0)), st.integers(3, 60))
-def test_padding_with_masked_pixels_beyond_the_canvas(ccd, width):
+def test_masked_pixels_beyond_the_canvas(ccd, width):
     table = measure('cnn', padded(ccd, 2 * [(width, width)]))
     ignore = OF_EDGE | MeasurementFlag.MASKED_PIXELS | MeasurementFlag.STAMP_CROPPED
     assert_same(table, measure('cnn', ccd), SINGLE, ignore=ignore)
@@ -491,11 +477,7 @@ def test_more_noise_larger_error(ccd, seed):
 # -- PSF ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    'method',
-    [pytest.param(name, marks=OF_RINGS if name == 'cnn' else ()) for name in FAST],
-)
-@settings(max_examples=20)
+@each_method
 @given(galaxies(has_psf=True), st.floats(1e-6, 1e6))
 def test_psf_times_a_factor(method, ccd, factor):
     table = measure(method, changed(ccd, psf=ccd.psf * factor))
