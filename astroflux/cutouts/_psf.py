@@ -46,20 +46,10 @@ def known_psf(psf):
     if psf.dtype.kind not in 'iuf' or psf.ndim != 2 or psf.size == 0:
         msg = f'the PSF must be a 2-d image of numbers, got shape {psf.shape} of {psf.dtype}'
         raise ValueError(msg)
-    psf = np.array(_without_zeros_around(psf), dtype=float)
+    psf = np.array(psf, dtype=float)
     # the order in memory is that of the sum
     order = 'F' if psf.flags.fnc else 'C'
     return _normalised(psf.tobytes(order), psf.shape, order)
-
-
-def _without_zeros_around(psf):
-    """
-    Return an image without a border of zeros, its middle where it was.
-
-    They are the padding of an array, not a measurement: wings do not end.
-    """
-    cut = [min(used.argmax(), used[::-1].argmax()) for used in (psf.any(1), psf.any(0))]
-    return psf[tuple(slice(n, size - n) for n, size in zip(cut, psf.shape, strict=True))]
 
 
 @lru_cache(maxsize=64)

@@ -85,17 +85,6 @@ def test_order_in_memory_does_not_matter(gaussian_psf):
     assert other.fwhm == pytest.approx(one.fwhm)
 
 
-@pytest.mark.parametrize('widths', [1, ((4, 4), (0, 0)), ((3, 5), (2, 2))])
-def test_border_of_zeros_is_no_part_of_it(widths, gaussian_psf):
-    """What is left has the middle of the image."""
-    alone = known_psf(gaussian_psf)
-    image = known_psf(np.pad(gaussian_psf, widths)).image
-    if widths == ((3, 5), (2, 2)):
-        assert image.shape == (23, 21)
-        image = image[:-2]
-    assert_array_equal(image, alone.image)
-
-
 def test_normalised_copy(gaussian_psf):
     before = gaussian_psf.copy()
     psf = known_psf(gaussian_psf.astype('>f4')).image
