@@ -214,7 +214,7 @@ def test_sky_that_is_told(method, ccd, level):
 @given(galaxies(), st.sampled_from(ORIENTATIONS))
 def test_flips_and_turns(method, ccd, orientation):
     table = measure(method, turned(ccd, orientation))
-    assert_same(table, measure(method, ccd), DOUBLE, ignore=OF_EDGE)
+    assert_same(table, measure(method, ccd), SINGLE, ignore=OF_EDGE)
 
 
 @each_method
@@ -294,7 +294,9 @@ def test_padding_with_masked_pixels(method, ccd, width, seed):
     middle = (np.array(ccd.shape[::-1]) - 1) / 2
     table = measure(method, padded(ccd, widths), positions=middle + before[::-1])
     ignore = OF_EDGE | MeasurementFlag.MASKED_PIXELS | MeasurementFlag.OFF_CENTRE
-    assert_same(table, measure(method, ccd, positions=middle), 1e-5, ignore=ignore)
+    # a source is detected in an image that was smoothed by a Fourier transform
+    rtol = 1e-4 if method == 'kron' else SINGLE
+    assert_same(table, measure(method, ccd, positions=middle), rtol, ignore=ignore)
 
 
 @given(galaxies(sides=(143, 143), scales=(6.0, 12.0)), st.integers(3, 60))
