@@ -53,8 +53,9 @@ FLAGS = (
     Flag(
         32,
         'OFF_CENTRE',
-        'The position is within 8 pixels of the edge of the stamp, or outside, or the light has '
-        'its centroid elsewhere.',
+        'The position is within 8 pixels of the edge of the stamp, or outside; or the light has '
+        'its centroid elsewhere; or no position was given, and in the middle of the stamp are at '
+        'best the wings of a source elsewhere.',
     ),
     Flag(64, 'LOW_SNR', 'The column ``snr``, flux over its error, is below 5.'),
     Flag(128, 'NEIGHBOUR', 'Another source affects the answer.'),
@@ -122,6 +123,13 @@ FLAGS = (
         'ARTEFACT',
         'There is light, or a lack of it, that no galaxy has: the trail of a satellite, a spike of '
         'a star, a cosmic ray, a hot pixel, dead rows or columns.',
+    ),
+    Flag(
+        8388608,
+        'PSF_SUSPECT',
+        'The PSF image had a pedestal, which was subtracted; or the source at the position is '
+        'sharper than the PSF: it is that of finer pixels or of another image, or what is there is '
+        'no source of the sky.',
     ),
 )
 

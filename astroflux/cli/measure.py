@@ -71,6 +71,14 @@ _cutout_options = options(
         help='FWHM of the PSF of all cutouts, such as 0.7arcsec (the files need a WCS) or 4pix. '
         'By default that of the PSF image in each file, if there is one.',
     ),
+    click.option(
+        '--psf-oversampling',
+        'oversampling',
+        type=click.IntRange(min=1),
+        metavar='N',
+        help='Pixels of the PSF image in each file per pixel of the cutout along an axis. By '
+        'default 1.',
+    ),
     noise_correlation_option,
     click.option(
         '--background',

@@ -10,10 +10,12 @@ from astropy import units as u
 from astroflux.cutouts._correlation import ESTIMATE, NoiseCorrelation, noise_growth
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._edge import edge_of
+from astroflux.cutouts._elsewhere import is_elsewhere
 from astroflux.cutouts._items import ItemFault, RawItem, unpack
 from astroflux.cutouts._noise import GivenNoise
 from astroflux.cutouts._photons import lacks_photons, photon_noise
 from astroflux.cutouts._psf import known_psf
+from astroflux.cutouts._sharpness import is_sharper, variance_of_fwhm
 from astroflux.cutouts._steps import (
     check_structure,
     is_inside,
@@ -39,6 +41,9 @@ _OF_EDGE = Flag.SKY_RESIDUAL | Flag.NOISE_SUSPECT | Flag.OUT_OF_RANGE
 # A sky or a noise this far from what was stated is beyond what methods were made for.
 _FAR_LEVEL = 0.3
 _FAR_NOISE = 3.0
+
+# The PSF of a `Cutout` is in its pixels.
+_OWN_PIXELS = (1, 1)
 
 # What a call may say of each pixel.
 _OF_PIXELS = ('error', 'mask', 'background', 'effective_gain')
@@ -72,9 +77,9 @@ class Told(NamedTuple):
 class Batch:
     """What the cutouts of one call share: unit, what is told of the noise, and if it is but one."""
 
-    def __init__(self, single, correlation, of_image=False):
+    def __init__(self, single, correlation, of_image=False, oversampling=(1, 1)):
         self.single, self.of_image = single, of_image
-        self.correlation = correlation
+        self.correlation, self.oversampling = correlation, oversampling
         self.unit = None
         self.index = -1
         self._scale = (None, None, math.nan)
@@ -108,9 +113,14 @@ class Batch:
         scale = self._scale_of(raw, xy)
         pixels, correlation, sky_err = self._pixels(raw, told, self._factor(raw.unit, scale))
         image = raw.psf if told.psf is None else told.psf
-        image, fwhm = _psf(image, told.psf_fwhm, math.nan, raw.data.shape, scale)
+        psf = _psf(image, self.oversampling, raw.data.shape)
+        fwhm = _fwhm(told.psf_fwhm, math.nan, psf, scale)
         known = self._known_of(raw, told)
-        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
+        cutout = self._place(pixels, xy, psf, fwhm, scale, known, correlation, sky_err)
+        # the middle of a stamp is a guess
+        if position is None and _is_elsewhere(cutout):
+            cutout.flags |= int(Flag.OFF_CENTRE)
+        return cutout
 
     def _again(self, cutout, told):
         """Return a cutout as it is, but for what the call says of it."""
@@ -130,6 +140,11 @@ class Batch:
         raw = RawItem(cutout.data, cutout.unit, cutout.ignored, noise)
         pixels, correlation, sky_err = self._pixels(raw, told, factor)
         flags = cutout.flags & ~(_OF_PLACE | _OF_EDGE)
+        # what was found before stays true as long as it is the same PSF and position
+        if told.psf is not None:
+            flags &= ~Flag.PSF_SUSPECT
+        if told.position is None:
+            flags |= cutout.flags & Flag.OFF_CENTRE
         if told.error is not None:
             flags &= ~Flag.NOISE_ESTIMATED
         if self.correlation is None:
@@ -139,12 +154,13 @@ class Batch:
         pixels = pixels._replace(flags=pixels.flags | flags)
         is_own = told.psf is None
         image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if is_own else (told.psf, math.nan)
-        image, fwhm = _psf(image, told.psf_fwhm, own_fwhm, cutout.shape, scale)
+        psf = _psf(image, _OWN_PIXELS if is_own else self.oversampling, cutout.shape)
+        fwhm = _fwhm(told.psf_fwhm, own_fwhm, psf, scale)
         position = cutout.position if told.position is None else told.position
         xy = position_of(position, cutout.shape, cutout.wcs, cutout.wcs_origin)
         sky_err = math.hypot(sky_err, cutout.sky_err * factor)
         known = self._known_of(cutout, told)
-        return self._place(pixels, xy, image, fwhm, scale, known, correlation, sky_err)
+        return self._place(pixels, xy, psf, fwhm, scale, known, correlation, sky_err)
 
     def _pixels(self, raw, told, factor):
         """Return the pixels, how their noise is correlated, and the error of the sky."""
@@ -184,6 +200,8 @@ class Batch:
         radius = _CORE_RADIUS if math.isnan(fwhm) else fwhm
         if mask is not None and is_masked_near(mask, xy, radius):
             flags |= Flag.MASKED_CORE
+        if _is_suspect(psf, fwhm, pixels, xy):
+            flags |= Flag.PSF_SUSPECT
         edge = edge_of(pixels.data, pixels.noise, mask)
         noise_ratio = math.nan if flags & Flag.NOISE_ESTIMATED else edge.scatter
         flags |= _flags_of_edge(edge, noise_ratio)
@@ -194,7 +212,7 @@ class Batch:
             noise=pixels.noise,
             mask=mask,
             position=xy,
-            psf=psf,
+            psf=None if psf is None else psf.image,
             psf_fwhm=fwhm,
             pixel_scale=scale,
             unit=self.unit,
@@ -292,18 +310,41 @@ def _place_of(given):
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _psf(image, psf_fwhm, own_fwhm, shape, scale):
-    """Return the normalised PSF image, or `None`, and its width in pixels, or NaN."""
-    known = None
-    if image is not None:
-        try:
-            known = known_psf(image)
-        except ValueError as exc:
-            raise ItemFault(Flag.BAD_PSF, str(exc)) from None
-        image = known.image
-        if any(p > s for p, s in zip(image.shape, shape, strict=True)):
-            # the wings that are beyond the stamp matter little
-            image = known_psf(_middle(image, shape)).image
+def _is_elsewhere(cutout):
+    """Return whether the light of a stamp is not at the position that was guessed."""
+    # any numbers may be in it: the largest say nothing
+    with np.errstate(all='ignore'):
+        return is_elsewhere(
+            cutout.data,
+            cutout.sigma,
+            cutout.ignored,
+            cutout.position,
+            cutout.psf_fwhm,
+            cutout.noise_growth,
+        )
+
+
+def _is_suspect(psf, fwhm, pixels, xy):
+    """Return whether the PSF image or the source at the position tells that the PSF is wrong."""
+    if psf is not None and psf.had_pedestal:
+        return True
+    variance = variance_of_fwhm(fwhm) if psf is None else psf.core_variance
+    with np.errstate(all='ignore'):
+        return is_sharper(pixels.data, pixels.noise, pixels.mask, xy, variance)
+
+
+def _psf(image, oversampling, shape):
+    """Return the PSF image in pixels of the cutout, no larger than it; `None` if there is none."""
+    if image is None:
+        return None
+    try:
+        return known_psf(image, oversampling).within(shape)
+    except ValueError as exc:
+        raise ItemFault(Flag.BAD_PSF, str(exc)) from None
+
+
+def _fwhm(psf_fwhm, own_fwhm, psf, scale):
+    """Return the width of the PSF in pixels: as told, else known, else that of the image."""
     fwhm, in_arcsec = psf_fwhm
     if in_arcsec:
         if math.isnan(scale):
@@ -315,15 +356,9 @@ def _psf(image, psf_fwhm, own_fwhm, shape, scale):
         fwhm /= scale
     if math.isnan(fwhm):
         fwhm = own_fwhm
-    if math.isnan(fwhm) and known is not None:
-        fwhm = known.fwhm
-    return image, fwhm
-
-
-def _middle(image, shape):
-    """Return the middle of an image, no larger than a shape; sides stay odd or even."""
-    cut = [max(0, -(-(size - most) // 2)) for size, most in zip(image.shape, shape, strict=True)]
-    return image[tuple(slice(n, size - n) for n, size in zip(cut, image.shape, strict=True))]
+    if math.isnan(fwhm) and psf is not None:
+        fwhm = psf.fwhm
+    return fwhm
 
 
 def _name(unit):

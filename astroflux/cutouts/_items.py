@@ -168,7 +168,7 @@ def _(item: NDData):
         mask=None if mask is None else np.asarray(mask),
         noise=noise,
         wcs=item.wcs,
-        psf=None if psf is None else _array_parts(psf)[0],
+        psf=psf if psf is None or hasattr(psf, 'oversampling') else _array_parts(psf)[0],
         label=_label_of(item.meta),
         zeropoint=zeropoint_in(item.meta),
     )

@@ -64,19 +64,20 @@ def _psf_array(psf, _index=None):
     return psf.value if isinstance(psf, u.Quantity) else psf
 
 
-def parse_psf(psf):
+def parse_psf(psf, oversampling):
     """
     Parse ``psf``: a 2-d image for all cutouts, or one (or `None`) for each.
 
-    The image for all is normalised; each of many is as given.
+    The image for all becomes a `~astroflux.cutouts._psf.PSFImage`; each of many is as given.
     """
     wanted = 'a 2-d image, or one for each cutout'
     if psf is None:
         return PerCutout('psf')
     psf = _psf_array(psf)
-    if isinstance(psf, np.ndarray) and psf.dtype.kind != 'O' and psf.ndim != 3:
+    is_image = isinstance(psf, np.ndarray) and psf.dtype.kind != 'O' and psf.ndim != 3
+    if is_image or hasattr(psf, 'oversampling'):
         try:
-            return PerCutout('psf', shared=known_psf(psf).image)
+            return PerCutout('psf', shared=known_psf(psf, oversampling))
         except ValueError as exc:
             msg = f'psf: {exc}'
             raise ValueError(msg) from None

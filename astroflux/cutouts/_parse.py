@@ -10,6 +10,7 @@ from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._image import stamps_of, whole_image
 from astroflux.cutouts._items import is_single, is_stack, unpack_stack
 from astroflux.cutouts._keywords import parse_positions, parse_psf, parse_psf_fwhm
+from astroflux.cutouts._psf import parse_oversampling
 from astroflux.cutouts._told import (
     parse_background,
     parse_effective_gain,
@@ -25,6 +26,7 @@ def iter_cutouts(
     cutouts,
     *,
     psf=None,
+    oversampling=1,
     psf_fwhm=None,
     positions=None,
     labels=None,
@@ -47,7 +49,14 @@ def iter_cutouts(
         path of a FITS file, or a `~astroflux.cutouts.CutoutFile`), any iterable
         of them, or a 3-d stack of shape ``(n, ny, nx)``. Sides of 8 pixels or more; never modified.
     psf : 2-d array, or one for each cutout, optional
-        PSF image; instead of the cutout's own ``psf``.
+        PSF image, or a `~photutils.psf.ImagePSF`; instead of the cutout's own ``psf``.
+    oversampling : int or pair of int, optional
+        Pixels of the PSF image, that of ``psf`` or of the cutout's own, per pixel of the cutout
+        along an axis, or ``(y, x)``; a model of photutils says its own. As in photutils, it is an
+        effective PSF: each of its pixels holds the light that a pixel of the cutout receives
+        about it, and every so manieth is taken, from the centroid on. Of a PSF that was drawn in
+        fine pixels, sum blocks with `~astropy.nddata.block_reduce` instead. A `Cutout` has its
+        PSF in its own pixels already.
     psf_fwhm : float, `~astropy.units.Quantity`, or one for each cutout, optional
         Full width at half maximum of the PSF, in pixels or as an angle (which
         needs a WCS); instead of the width of the PSF image.
@@ -105,8 +114,9 @@ def iter_cutouts(
     of_image = single and is_many(positions)
     if not of_image:
         _check_per_cutout(positions, labels=labels, stamp_size=stamp_size)
+    oversampling = parse_oversampling(oversampling)
     options = (
-        parse_psf(psf),
+        parse_psf(psf, oversampling),
         parse_psf_fwhm(psf_fwhm),
         parse_positions(None if of_image else positions),
         parse_error(error),
@@ -131,7 +141,7 @@ def iter_cutouts(
         _check_not_empty(n)
         for option in options:
             option.check_size(n)
-    batch = Batch(single, correlation, of_image)
+    batch = Batch(single, correlation, of_image, oversampling)
     stream = _stream(batch, items, options)
     if single:
         # Now rather than at the first step, so that the error is the call's.

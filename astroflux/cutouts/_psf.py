@@ -7,7 +7,10 @@ from functools import cached_property, lru_cache
 import numpy as np
 import scipy  # its parts load at first use
 
-__all__ = ['PSFImage', 'fwhm_of_image', 'known_psf']
+from astroflux.cutouts._pedestal import pedestal_of
+from astroflux.cutouts._sharpness import core_variance
+
+__all__ = ['PSFImage', 'fwhm_of_image', 'known_psf', 'parse_oversampling']
 
 _ROUNDING = 1e-12
 
@@ -24,24 +27,63 @@ _NODES, _WEIGHTS = 0.5 * _NODES, 0.5 * _WEIGHTS
 
 
 class PSFImage:
-    """A read-only PSF image of sum 1, and its width."""
+    """
+    A read-only PSF image of sum 1, in the pixels of the cutout, and its width.
 
-    def __init__(self, image):
+    ``had_pedestal`` says whether a constant was found under it, and subtracted. If the image is
+    but the middle of a larger one, the ``whole`` has the width.
+    """
+
+    def __init__(self, image, *, had_pedestal=False, whole=None):
         self.image = image
+        self.had_pedestal = had_pedestal
+        self._whole = image if whole is None else whole
 
     @cached_property
     def fwhm(self):
         """Its full width at half maximum in pixels, which is measured at the first use."""
-        return fwhm_of_image(self.image)
+        return fwhm_of_image(self._whole)
+
+    @cached_property
+    def core_variance(self):
+        """The variance of its core in pixels, the pixel included."""
+        return core_variance(self._whole)
+
+    def within(self, shape):
+        """Return it no larger than a stamp: the wings that are beyond that matter little."""
+        cut = [max(0, -(-(n - most) // 2)) for n, most in zip(self.image.shape, shape, strict=True)]
+        return _without_edge(self, *cut) if any(cut) else self
 
 
-def known_psf(psf):
+@lru_cache(maxsize=64)
+def _without_edge(psf, n_rows, n_columns):
+    """Return a PSF without so many rows and columns at each side, which stay odd or even."""
+    ny, nx = psf.image.shape
+    middle = psf.image[n_rows : ny - n_rows, n_columns : nx - n_columns]
+    return PSFImage(_normalised(middle.copy()), had_pedestal=psf.had_pedestal, whole=psf.image)
+
+
+def parse_oversampling(oversampling):
+    """Return how many pixels a PSF image has per pixel of the cutout, as integers (y, x)."""
+    pair = np.asarray(oversampling)
+    if pair.dtype.kind not in 'iu' or pair.shape not in ((), (1,), (2,)) or not (pair >= 1).all():
+        msg = f'oversampling must be 1 or a larger integer, or a pair (y, x), got {oversampling!r}'
+        raise ValueError(msg)
+    return tuple(np.broadcast_to(pair, 2).tolist())
+
+
+def known_psf(psf, oversampling=(1, 1)):
     """
     Return a PSF image with sum 1 and its width, as a `PSFImage`.
 
-    The last 64 are remembered by their content: equal images give the same object. `ValueError`
-    if it is no 2-d image of numbers, or its sum is not positive and finite.
+    The last 64 are remembered by their content: equal images give the same object. A model of
+    photutils has its own ``oversampling``. `ValueError` if it is no 2-d image of numbers, or its
+    sum is not positive and finite.
     """
+    if isinstance(psf, PSFImage):
+        return psf
+    if hasattr(psf, 'oversampling'):
+        psf, oversampling = psf.data, parse_oversampling(psf.oversampling)
     psf = np.asarray(psf)
     if psf.dtype.kind not in 'iuf' or psf.ndim != 2 or psf.size == 0:
         msg = f'the PSF must be a 2-d image of numbers, got shape {psf.shape} of {psf.dtype}'
@@ -49,12 +91,22 @@ def known_psf(psf):
     psf = np.array(psf, dtype=float)
     # the order in memory is that of the sum
     order = 'F' if psf.flags.fnc else 'C'
-    return _normalised(psf.tobytes(order), psf.shape, order)
+    return _known(psf.tobytes(order), psf.shape, order, oversampling)
 
 
 @lru_cache(maxsize=64)
-def _normalised(content, shape, order):
-    psf = np.frombuffer(content).reshape(shape, order=order)
+def _known(content, shape, order, oversampling):
+    psf = _normalised(np.frombuffer(content).reshape(shape, order=order))
+    if oversampling != (1, 1):
+        psf = _normalised(_sampled(psf, oversampling))
+    pedestal = pedestal_of(psf)
+    if pedestal != 0:
+        psf = _normalised(psf - pedestal)
+    return PSFImage(psf, had_pedestal=pedestal != 0)
+
+
+def _normalised(psf):
+    """Return a read-only image of sum 1, or raise `ValueError` if there is none."""
     with np.errstate(all='ignore'):
         total = psf.sum()
     if not (math.isfinite(total) and total > 0):
@@ -64,8 +116,26 @@ def _normalised(content, shape, order):
     # One that has been normalised before stays as it is, to the last digit.
     if abs(total - 1) > _ROUNDING:
         psf = psf / total
-        psf.setflags(write=False)
-    return PSFImage(psf)
+    psf.setflags(write=False)
+    return psf
+
+
+def _sampled(psf, oversampling):
+    """
+    Return an effective PSF in the pixels of the cutout, its centroid in the middle of one.
+
+    An effective PSF holds the light of a whole pixel of the cutout, about each of its own: every
+    so manieth of these, not a sum of them, is what such a pixel receives.
+    """
+    core = np.maximum(psf - 0.5 * psf.max(), 0)
+    axes = []
+    for axis, (length, step) in enumerate(zip(psf.shape, oversampling, strict=True)):
+        centre = np.average(np.arange(length), weights=core.sum(axis=1 - axis))
+        # to the last digits, so that what lies on a pixel is taken as it is
+        centre = round(float(centre), 6)
+        reach = int(min(centre, length - 1 - centre) / step)
+        axes.append(centre + step * np.arange(-reach, reach + 1))
+    return scipy.ndimage.map_coordinates(psf, np.meshgrid(*axes, indexing='ij'), order=3)
 
 
 def _without_zero_edges(psf, axis):

@@ -19,9 +19,14 @@ flux : `~astropy.units.Quantity` or array_like, shape (n,)
     True total flux of each cutout, positive; without a unit only if the cutouts have
     none.""",
     'options': """\
-psf : array_like, optional
+psf : array_like or `~photutils.psf.ImagePSF`, optional
     Image of the PSF for all cutouts, or an iterable with one per cutout. By default the
     ``psf`` of each cutout.
+
+oversampling : int or pair of int, optional
+    Pixels of the PSF images per pixel of the cutouts along an axis, or ``(y, x)``. By default
+    1, and what a model of photutils says of itself. The image is an effective PSF, as in
+    photutils: see :ref:`psf-images`.
 
 psf_fwhm : float or `~astropy.units.Quantity`, optional
     FWHM of the PSF in pixels or as an angle, one for all or one per cutout. An array of one

@@ -67,7 +67,7 @@ def test_psf_is_remembered_by_content(gaussian_psf, monkeypatch):
         return fwhm_of_image(psf)
 
     monkeypatch.setattr(_psf, 'fwhm_of_image', count)
-    _psf._normalised.cache_clear()
+    _psf._known.cache_clear()
     first = known_psf(gaussian_psf)
     assert known_psf(gaussian_psf.copy()) is first
     assert not measured

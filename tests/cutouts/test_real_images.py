@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
 
 from astroflux.cutouts import iter_cutouts, noise_growth, read_cutout, write_cutout
+from astroflux.cutouts._psf import known_psf
 from astroflux.flags import MeasurementFlag as Flag
 
 FOLDER = os.environ.get('ASTROFLUX_REAL_DATA')
@@ -33,9 +35,9 @@ def test_hsc_cutout_opens_in_one_call(name, shape, noise, tmp_path):
     # Neither sources nor repaired pixels are masked.
     assert ccd.mask.sum() == 0
     (cutout,) = iter_cutouts(ccd)
-    # the halo of the large galaxy reaches the edge of the one
-    of_sky = Flag.SKY_RESIDUAL if name == 'hsc_i_galaxy.fits' else 0
-    assert cutout.flags == Flag.PSF_UNKNOWN | of_sky
+    # the halo of the large galaxy reaches the edge of the one, the other has none in its middle
+    told = Flag.SKY_RESIDUAL if name == 'hsc_i_galaxy.fits' else Flag.OFF_CENTRE
+    assert cutout.flags == Flag.PSF_UNKNOWN | told
     assert cutout.pixel_scale == pytest.approx(0.168, rel=2e-4)
     path = tmp_path / 'again.fits'
     write_cutout(ccd, path)
@@ -78,3 +80,17 @@ def test_any_image_of_a_file_by_name():
     (cutout,) = iter_cutouts(galaxy)
     assert cutout.unit == u.electron / u.s
     assert psf.shape == (65, 51)
+
+
+def test_real_psfs_have_no_pedestal():
+    psfs = []
+    for path in sorted(Path(FOLDER).glob('hsc_*.npz')):
+        with np.load(path) as arrays:
+            images = [arrays[name] for name in arrays if 'psf' in name]
+        psfs += [psf for image in images for psf in np.atleast_3d(image.T).T]
+    with fits.open(Path(FOLDER) / 'hst_cosmos_galaxies.fits') as hdus:
+        psfs += [hdu.data for hdu in hdus if hdu.name.startswith('PSF')]
+    assert len(psfs) > 30
+    assert not any(known_psf(psf).had_pedestal for psf in psfs)
+    raised = [known_psf(psf + 0.005 * np.max(psf)).had_pedestal for psf in psfs[:13]]
+    assert all(raised)
