@@ -9,7 +9,7 @@ import numpy as np
 
 from astroflux._forks import ForkLock, cached_property
 from astroflux.cutouts._steps import even_noise
-from astroflux.networks.orientation import BOX_REACH, Orientation
+from astroflux.networks.orientation import BOX_REACH, ROUNDING, Orientation
 from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
 from astroflux.networks.pyramid import CANVAS_SIZE
 
@@ -355,7 +355,7 @@ def _told_of_psfs(stamps, binning):
 def _central_pixel(position):
     """Return the pixel nearest to a position along an axis."""
     # Half a pixel to the same side always, as the training has it.
-    return int(np.ceil(position - 0.5 + 1e-9))
+    return int(np.ceil(position - 0.5 + ROUNDING))
 
 
 def coinciding(shape, position, side):
