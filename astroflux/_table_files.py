@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astroflux._work import check_writable, write_whole
+from astroflux._work import check_replaceable, check_writable, write_whole
 
 __all__ = ['TABLE_FORMATS', 'check_table_path', 'read_table', 'write_table']
 
@@ -40,6 +40,7 @@ def check_table_path(path, *, overwrite=False):
         msg = f'the folder {path.parent} does not exist'
         raise FileNotFoundError(msg)
     check_writable(path.parent)
+    check_replaceable(path)
     if path.exists() and not overwrite:
         msg = f'{path} exists and overwrite is not set'
         raise FileExistsError(msg)

@@ -3,6 +3,7 @@
 
 import multiprocessing
 import os
+import secrets
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 __all__ = [
     'call_in_processes',
+    'check_replaceable',
     'check_writable',
     'refuse_other_settings',
     'spawn_pool',
@@ -37,16 +39,43 @@ def write_whole(path):
     Yields
     ------
     part : `~pathlib.Path`
-        What to write to: a file beside it, whose name ends in ``.part``. It takes the place of
-        the file at the end of the block, and is removed if the block fails.
+        What to write to: a file beside it, whose name is nobody else's and ends in ``.part``. It
+        takes the place of the file at the end of the block, and is removed if the block fails.
+        If the process is killed, it stays.
+
+    Raises
+    ------
+    OSError
+        If the file is a symbolic link or read-only, see `check_replaceable`.
     """
     path = Path(path)
-    part = path.with_name(path.name + PART_SUFFIX)
+    check_replaceable(path)
+    part = path.with_name(f'{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}')
     try:
         yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_replaceable(path):
+    """
+    Raise `OSError` if a file is one that is not written to.
+
+    That is a symbolic link, as neither to follow it nor to replace it is what everybody expects;
+    and a file that is read-only, which to replace would be possible.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; it need not exist.
+    """
+    if os.path.islink(path):
+        msg = f'{path} is a symbolic link: name the file that it points to'
+        raise OSError(msg)
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        msg = f'{path} is read-only'
+        raise PermissionError(msg)
 
 
 def check_writable(folder):
@@ -109,8 +138,8 @@ def spawn_pool(workers, initializer=None, initargs=()):
     """
     Return a pool of processes that share nothing with this one.
 
-    A process that is forked after torch has computed hangs. The initializer is called once in each
-    of them.
+    A process that is forked after torch has computed has one thread, and no GPU. The initializer is
+    called once in each of them.
     """
     context = multiprocessing.get_context('spawn')
     return ProcessPoolExecutor(workers, context, initializer, initargs)

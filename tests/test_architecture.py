@@ -27,11 +27,16 @@ ROOMS = (
 # Small helpers that any room may use, and that use none but those before them.
 HELPERS = (
     '_lazy',
+    '_forks',
+    '_quiet',
     '_optional',
     '_sersic',
     '_version',
     '_installed',
+    '_locks',
+    '_dataset_files',
     '_work',
+    '_tensor_files',
     '_progress',
     '_table_files',
 )

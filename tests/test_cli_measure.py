@@ -383,8 +383,18 @@ def test_output_is_no_input(galaxies, tmp_path, linked):
     output = galaxies[0]
     if linked:
         output = tmp_path / 'link.fits'
-        output.symlink_to(galaxies[0])
+        output.hardlink_to(galaxies[0])
     before = galaxies[0].read_bytes()
     result = measure(*galaxies, '-o', output, '--overwrite', exit_code=2)
     assert 'is one of the files to measure' in result.output
     assert galaxies[0].read_bytes() == before
+
+
+def test_largest_image_is_an_option(galaxies, tmp_path):
+    table = tmp_path / 't.ecsv'
+    result = measure(galaxies[0], '-o', table, '--max-pixels', 1680, exit_code=1)
+    assert '1681 pixels, more than 1680 are not read' in result.stderr
+    measure(galaxies[0], '-o', table, '--overwrite', '--max-pixels', 1681)
+    # it is not one of the settings that rows depend on
+    measure(*galaxies[:2], '-o', table, '--resume')
+    assert len(QTable.read(table)) == 2

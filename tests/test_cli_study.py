@@ -74,7 +74,7 @@ def test_interruption(contexts, tmp_path):
         raise KeyboardInterrupt
 
     works, stages['second'] = stages['second'], interrupt
-    result = run('run', '--preset', 'smoke', '-o', tmp_path, exit_code=1)
+    result = run('run', '--preset', 'smoke', '-o', tmp_path, exit_code=130)
     assert 'interrupted; the same command with --resume goes on' in result.output
     assert not (tmp_path / 'second' / 'results.json').exists()
     stages['second'] = works

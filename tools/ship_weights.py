@@ -5,7 +5,11 @@ Put trained weights into the package: the file, its hash, its model card.
     python tools/ship_weights.py RUN_FOLDER/NAME.safetensors [--note TEXT]
 
 where the folder is that of ``python -m astroflux.training NAME -o RUN_FOLDER``. A note says
-what was other than the configuration has it.
+what was other than the configuration has it. A file of a development version, which states no
+answer to the reference cutout, gets one first, with its tensors as they are:
+
+    python tools/ship_weights.py --state-answer FILE...
+
 Run ``python benchmarks/run.py --fresh --write`` afterwards, which fills the tables of
 the card.
 """
@@ -22,6 +26,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from astroflux.evaluation._numbers import grouped_text
 from astroflux.networks import load_weights
+from astroflux.networks.store import state_answer
 
 TOP = Path(__file__).parents[1]
 WEIGHTS = TOP / 'astroflux' / 'networks' / 'weights'
@@ -237,10 +242,18 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', type=Path, help='the weights file')
+    parser.add_argument('source', type=Path, nargs='+', help='the weights file')
+    parser.add_argument(
+        '--state-answer', action='store_true', help='write answer and hash into files, no more'
+    )
     parser.add_argument('--note', default='', help='for the model card')
     arguments = parser.parse_args()
-    source = arguments.source
+    if arguments.state_answer:
+        for path in arguments.source:
+            state_answer(path)
+            path.chmod(0o644)
+        return
+    (source,) = arguments.source
     weights = load_weights(source)
     target = WEIGHTS / f'{weights.name}.safetensors'
     shutil.copyfile(source, target)

@@ -18,7 +18,24 @@ from astroflux.cli.study import study
 __all__ = ['expand_paths', 'main']
 
 
-@click.group(context_settings={'help_option_names': ['-h', '--help']})
+# The exit status of programs that are interrupted from the keyboard.
+INTERRUPTED = 130
+
+
+class Interruptible(click.Group):
+    """Commands that an interruption from the keyboard ends without a traceback."""
+
+    def invoke(self, ctx):
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as exc:
+            # those of the system have no text, a command may tell how to go on
+            click.echo(str(exc) or 'interrupted', err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@click.group(cls=Interruptible, context_settings={'help_option_names': ['-h', '--help']})
 @click.version_option(__version__, prog_name='astroflux')
 def main():
     """Measure the total fluxes of galaxies in image cutouts."""

@@ -46,12 +46,14 @@ class FileMeasurement:
         self._record = self._with_reading(record_of(estimator, **options))
 
     def _with_reading(self, meta):
-        if not self._reading:
-            return meta
         plain = {
             name: value if isinstance(value, int) else str(value)
             for name, value in self._reading.items()
+            # no number depends on it
+            if name != 'max_pixels'
         }
+        if not plain:
+            return meta
         return {**meta, 'reading': plain}
 
     def go_on_with(self, path):

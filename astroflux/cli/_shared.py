@@ -97,7 +97,8 @@ def expand_paths(files):
     """
     Files that arguments stand for: files, folders and patterns, in their order.
 
-    Those of a folder or pattern are sorted by name. A file that is named need not exist: measuring
+    Those of a folder or pattern are sorted by name; those of a folder of a data set are the ones
+    that it lists. A file that is named need not exist: measuring
     it gives a row that says so. `FileNotFoundError` is raised for a folder that holds no FITS
     file, and for a pattern that matches nothing.
     """
@@ -105,7 +106,7 @@ def expand_paths(files):
     for text in files:
         path = Path(text)
         if path.is_dir():
-            found = [item for item in path.iterdir() if item.name.lower().endswith(FITS_SUFFIXES)]
+            found = _files_in(path)
             if not found:
                 msg = f'there is no {" or ".join(FITS_SUFFIXES)} file in the folder {text!r}'
                 raise FileNotFoundError(msg)
@@ -118,6 +119,16 @@ def expand_paths(files):
             found = [path]
         paths += sorted(found)
     return paths
+
+
+def _files_in(folder):
+    """Return the FITS files of a folder; of a data set those that are its own."""
+    from astroflux._dataset_files import files_of_dataset
+
+    found = files_of_dataset(folder)
+    if found is None:
+        found = [item for item in folder.iterdir() if item.name.lower().endswith(FITS_SUFFIXES)]
+    return found
 
 
 @contextmanager
@@ -133,6 +144,9 @@ def friendly_errors(*, if_exists=''):
         yield
     except FileExistsError as exc:
         msg = f'{exc}: {if_exists}' if if_exists else str(exc)
+        raise click.ClickException(msg) from exc
+    except MemoryError as exc:
+        msg = str(exc) or 'there is not enough memory'
         raise click.ClickException(msg) from exc
     except BrokenExecutor as exc:
         msg = 'a process came to an end by itself, perhaps for want of memory'

@@ -116,24 +116,34 @@ def compare(
     methods = available_methods() if methods is None else methods
     check_available(methods)
     with friendly_errors(if_exists='replace it with --overwrite'):
+        from astroflux._locks import lock_folder
         from astroflux.evaluation import compare_methods
         from astroflux.evaluation.report import check_report_directory, write_report
 
         check_report_directory(output_dir, overwrite=overwrite)
         source = _simulated(number, survey, seed, neighbors) if number else _from_files(files)
-        comparison = compare_methods(
-            source,
-            {name: make_estimator(name) for name in methods},
-            labels={name: KNOWN_METHODS[name].label for name in methods},
-            limits={
-                name: slow_limit for name in methods if slow_limit and KNOWN_METHODS[name].is_slow
-            },
-            psf_fwhm=psf_fwhm,
-            noise_correlation=noise_correlation,
-            workers=workers,
-            resume=resume,
-        )
-        page = write_report(comparison, output_dir, overwrite=overwrite)
+        with lock_folder(output_dir):
+            try:
+                comparison = compare_methods(
+                    source,
+                    {name: make_estimator(name) for name in methods},
+                    labels={name: KNOWN_METHODS[name].label for name in methods},
+                    limits={
+                        name: slow_limit
+                        for name in methods
+                        if slow_limit and KNOWN_METHODS[name].is_slow
+                    },
+                    psf_fwhm=psf_fwhm,
+                    noise_correlation=noise_correlation,
+                    workers=workers,
+                    resume=resume,
+                )
+            except KeyboardInterrupt:
+                if resume is None:
+                    raise
+                msg = 'interrupted; the same command goes on with what was measured'
+                raise KeyboardInterrupt(msg) from None
+            page = write_report(comparison, output_dir, overwrite=overwrite)
     click.echo('\n'.join(_format_summary(comparison)))
     click.echo(f'report: {page}', err=True)
     if not any(isfinite(flux) for flux in comparison.measurements['flux'].value):
@@ -150,8 +160,8 @@ def _simulated(number, survey, seed, neighbors):
 
 
 def _from_files(files):
+    from astroflux._dataset_files import TRUTH_NAME
     from astroflux.evaluation import DatasetSource, FileSource
-    from astroflux.simulation.dataset import TRUTH_NAME
 
     if len(files) == 1 and (Path(files[0]) / TRUTH_NAME).exists():
         return DatasetSource(files[0])

@@ -3,6 +3,7 @@
 
 import time
 from collections import Counter
+from contextlib import nullcontext
 
 import click
 
@@ -39,10 +40,9 @@ SLOW_CHUNK_SIZE = 2
 # Tables that tell how they were made.
 RESUMABLE = ('.ecsv', '.parquet', '.fits')
 
-# The exit status of programs that are interrupted from the keyboard.
-INTERRUPTED = 130
+# What of a file is read, and as what: arguments of a CutoutFile.
+READING = ('hdu', 'plane', 'unit', 'max_pixels')
 
-# What of a file is read, and as what.
 _reading_options = options(
     click.option(
         '--hdu',
@@ -60,6 +60,12 @@ _reading_options = options(
         '--unit',
         type=ImageUnit(),
         help="Unit of the images, such as nJy, 'electron / s' or nmgy, instead of their BUNIT.",
+    ),
+    click.option(
+        '--max-pixels',
+        type=click.IntRange(min=1),
+        help='The most pixels that an image and what is beside it in the file may have, so that no '
+        'damaged file takes all memory.  [default: 268435456]',
     ),
 )
 
@@ -162,22 +168,26 @@ def measure(files, output, method, workers, resume, overwrite, all_columns, quie
     be measured. An interruption from the keyboard keeps what was measured.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    reading = {name: given.pop(name) for name in ('hdu', 'plane', 'unit') if name in given}
+    reading = {name: given.pop(name) for name in READING if name in given}
     of_network = ('weights', 'batch_size', 'device')
     of_network = {name: given.pop(name) for name in of_network if name in given}
     _check_together(method, of_network, output, resume=resume, overwrite=overwrite)
     if_exists = 'replace it with --overwrite, or go on with --resume'
-    try:
-        with friendly_errors(if_exists=if_exists):
-            from astroflux._table_files import check_table_path
+    with friendly_errors(if_exists=if_exists):
+        from astroflux._locks import lock_file
+        from astroflux._table_files import check_table_path
 
+        if output is not None:
+            check_table_path(output, overwrite=overwrite or resume)
+        paths = expand_paths(files)
+        _refuse_to_replace_input(output, paths)
+        check_available([method])
+        estimator = make_estimator(method, **of_network)
+        job = _prepare(paths, estimator, given, reading, method)
+        with nullcontext() if output is None else lock_file(output):
+            # again, as one that has just come to its end may have written it
             if output is not None:
                 check_table_path(output, overwrite=overwrite or resume)
-            paths = expand_paths(files)
-            _refuse_to_replace_input(output, paths)
-            check_available([method])
-            estimator = make_estimator(method, **of_network)
-            job = _prepare(paths, estimator, given, reading, method)
             if resume and output.exists():
                 job.go_on_with(output)
             try:
@@ -185,9 +195,6 @@ def measure(files, output, method, workers, resume, overwrite, all_columns, quie
             finally:
                 # whatever has ended it
                 table = _put_out(job, output, all_columns=all_columns)
-    except KeyboardInterrupt:
-        click.echo('interrupted', err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None
     if not _report(table, quiet=quiet):
         raise click.exceptions.Exit(1)
 

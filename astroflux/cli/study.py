@@ -75,8 +75,8 @@ def run(preset, output_dir, resume, workers, data):
             run_study(output_dir, preset, data=data, resume=resume, workers=workers, tell=_tell)
             path = write_page(output_dir)
     except KeyboardInterrupt:
-        _tell('interrupted; the same command with --resume goes on')
-        raise
+        msg = 'interrupted; the same command with --resume goes on'
+        raise KeyboardInterrupt(msg) from None
     click.echo(path)
 
 

@@ -110,8 +110,13 @@ def edge_of(data, noise, mask=None):
     width = min(max(min(data.shape) // 8, _NARROWEST), _WIDEST)
     frame = _frame(data, noise, mask, width, 0)
     scatter, n_differences = _scatter(frame)
-    if not scatter > 0:
+    if math.isnan(scatter):
         return _UNKNOWN
+    if scatter == 0:
+        # pixels that are all the same tell no noise, but the stated one tells if they are off zero
+        scatter, known = 1.0, math.nan
+    else:
+        known = scatter
     level, n_pixels = _level(frame, scatter)
     error = _OF_MEDIAN * scatter / math.sqrt(n_pixels) if n_pixels else math.nan
     wings = 0.0
@@ -119,7 +124,7 @@ def edge_of(data, noise, mask=None):
     if level > _SIGNIFICANT * error:
         inner = [_frame(data, noise, mask, width, depth) for depth in (1, 2)]
         wings = _wings(level, *(_level(frame, scatter)[0] for frame in inner))
-    return Edge(level, error, wings, scatter, _OF_SCATTER * scatter / math.sqrt(n_differences))
+    return Edge(level, error, wings, known, _OF_SCATTER * known / math.sqrt(n_differences))
 
 
 def _frame(data, noise, mask, width, depth):

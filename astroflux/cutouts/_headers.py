@@ -3,11 +3,12 @@
 
 import math
 import re
-import warnings
 from functools import lru_cache
 
 from astropy import units as u
 from astropy.io import fits
+
+from astroflux._quiet import quiet_libraries
 
 __all__ = ['ZEROPOINT_KEYWORDS', 'descriptive_header', 'unit_of', 'zeropoint_of']
 
@@ -87,8 +88,7 @@ def unit_of(text):
             return 'MJy'
         return _WORDS.get(word.lower(), word)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', u.UnitsWarning)
+    with quiet_libraries():
         return u.Unit(_WORD.sub(spell, text.strip()))
 
 

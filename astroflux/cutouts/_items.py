@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Every accepted kind of cutout, unpacked to one form without touching the pixels."""
 
+import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 from astropy.nddata import Cutout2D, NDData
 from astropy.utils.masked import Masked
 
@@ -25,6 +27,9 @@ _ACCEPTED = (
     'CCDData, NDData, Cutout2D, Quantity, 2-d array, path of a FITS file or CutoutFile, an '
     'iterable of these, or a 3-d stack'
 )
+# Collections of something else.
+_NO_CUTOUTS = (bytes, Mapping, io.IOBase, fits.HDUList)
+
 _LABEL_KEYS = ('id', 'name', 'OBJECT')
 
 # what a `RawItem` tells of each pixel, unless it is one value for all
@@ -107,7 +112,7 @@ def is_single(cutouts):
     is_kind = unpack.dispatch(type(cutouts)) is not unpack.dispatch(object)
     if is_kind or isinstance(cutouts, Cutout):
         return True
-    if isinstance(cutouts, bytes | Mapping) or not isinstance(cutouts, Iterable):
+    if isinstance(cutouts, _NO_CUTOUTS) or not isinstance(cutouts, Iterable):
         msg = f'cannot take cutouts from {type(cutouts).__name__}: want {_ACCEPTED}'
         raise TypeError(msg)
     return False

@@ -4,13 +4,10 @@
 import math
 import re
 
+from astroflux.cutouts._claims import refuse_many
 from astroflux.cutouts._planes import ContentError, role_of
 
-__all__ = ['find_image', 'pixels_of', 'plane_index', 'roles_of']
-
-# A damaged or malicious header may claim any size, and a compressed file may hold it. This is 16384
-# a side.
-_MOST_PIXELS = 2**28
+__all__ = ['check_size', 'find_image', 'pixels_of', 'plane_index', 'roles_of']
 
 
 def _axes(hdu):
@@ -114,15 +111,17 @@ def plane_index(cube, plane):
     raise ContentError(msg)
 
 
+def check_size(hdus, most_pixels):
+    """Raise `ContentError` if the HDUs that are to be read have more pixels than that."""
+    refuse_many(sum(math.prod(hdu.shape) for hdu in hdus), most_pixels)
+
+
 def pixels_of(hdu, index=None):
     """
     Return the image of an HDU as it is in the file, axes of length 1 dropped.
 
     Of a cube, the plane of that index.
     """
-    if (n_pixels := math.prod(hdu.shape)) > _MOST_PIXELS:
-        msg = f'an HDU has {n_pixels} pixels, more than {_MOST_PIXELS} are not read'
-        raise ContentError(msg)
     try:
         data = hdu.data
     except (TypeError, ValueError) as exc:

@@ -2,11 +2,12 @@
 """PSF images: their checks, their normalisation and their width."""
 
 import math
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import scipy  # its parts load at first use
 
+from astroflux._forks import cached_property
 from astroflux.cutouts._pedestal import pedestal_of
 from astroflux.cutouts._sharpness import core_variance
 

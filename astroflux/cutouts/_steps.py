@@ -27,6 +27,9 @@ __all__ = [
 
 SMALLEST_SIDE = 8
 
+# What a position in pixels may be off by when it was one in the sky.
+_ROUNDING = 1e-6
+
 
 class Pixels(NamedTuple):
     """Pixels of a cutout: ``noise`` may be one number for all, ``mask`` `None` for no pixel."""
@@ -183,6 +186,7 @@ def position_of(position, shape, wcs=None, wcs_origin=(0, 0)):
 def is_inside(xy, shape, margin):
     """Return whether a position is further than a margin from the stamp's edge."""
     (x, y), (ny, nx) = xy, shape
+    margin -= _ROUNDING
     # The edge of the first pixel lies at -0.5.
     return margin <= x + 0.5 <= nx - margin and margin <= y + 0.5 <= ny - margin
 
@@ -190,6 +194,7 @@ def is_inside(xy, shape, margin):
 def is_masked_near(mask, xy, radius):
     x, y = xy
     ny, nx = mask.shape
+    radius += _ROUNDING
     x0, x1 = max(math.ceil(x - radius), 0), min(math.floor(x + radius), nx - 1) + 1
     y0, y1 = max(math.ceil(y - radius), 0), min(math.floor(y + radius), ny - 1) + 1
     if x0 >= x1 or y0 >= y1:

@@ -100,10 +100,9 @@ def _parse(name, value, of):
     if value is None:
         return PerCutout(name)
     value = value.data if isinstance(value, NDData) else value
-    # a list is one for each, some of which may be none
-    is_many = isinstance(value, list | tuple)
-    is_one = isinstance(value, str) or hasattr(value, 'background')
-    if is_one or (not is_many and np.ndim(value) in (0, 2)):
+    # not np.ndim, which makes an array of a list: maps may be of different shapes
+    ndim = 0 if np.isscalar(value) else getattr(value, 'ndim', 1)
+    if hasattr(value, 'background') or ndim in (0, 2):
         return PerCutout(name, shared=of(value))
     if not isinstance(value, Iterable):
         msg = f'{name} cannot be {type(value).__name__}'

@@ -3,23 +3,25 @@
 
 import errno
 import math
-import os
 import re
 import stat
-import threading
 import warnings
 import zlib
 from dataclasses import KW_ONLY, dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
-from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
+from astropy.utils.exceptions import AstropyUserWarning
 
+from astroflux._forks import ForkLock
+from astroflux._quiet import quiet_libraries
+from astroflux.cutouts._claims import MOST_PIXELS, check_tiles, unpacked
 from astroflux.cutouts._headers import descriptive_header, unit_of, zeropoint_of
-from astroflux.cutouts._layout import find_image, pixels_of, plane_index, roles_of
+from astroflux.cutouts._layout import check_size, find_image, pixels_of, plane_index, roles_of
 from astroflux.cutouts._planes import (
     ContentError,
     MaskPlaneError,
@@ -38,27 +40,29 @@ WEIGHTS = ('mask', 'ivar')
 # Pan-STARRS scales its pixels by asinh magnitudes: the factor of ln in a magnitude.
 _POGSON = 2.5 / math.log(10)
 
+# Bytes of a block of FITS, which files are padded to with zeros.
+_BLOCK = 2880
+
 _DAMAGE = re.compile('truncated|corrupt', re.IGNORECASE)
 
-# The filters of warnings are those of all threads, and so one file is opened at a time.
-_opening = threading.Lock()
-
-
-def _renew_lock():
-    """Replace the lock in a forked process: a thread of its parent may have held it."""
-    global _opening
-    _opening = threading.Lock()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_renew_lock)
+# One file is opened at a time: astropy and the library of its WCS are not made for threads.
+_opening = ForkLock()
 
 
 class CutoutReadError(OSError):
     """A file that does not hold a readable cutout."""
 
 
-def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weight='mask'):
+def read_cutout(
+    path,
+    *,
+    hdu=None,
+    plane=None,
+    unit=None,
+    mask_planes=None,
+    weight='mask',
+    max_pixels=MOST_PIXELS,
+):
     """
     Read a cutout from a FITS file.
 
@@ -98,6 +102,10 @@ def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weig
         What a weight map tells. The scale of weights is not standard (inverse variance, exposure
         time), so only its zeros mask pixels by default. ``'ivar'``: it is the inverse of the
         variance, and gives the noise if no other HDU does.
+    max_pixels : int
+        The most pixels that the image and what is beside it may have together, before any is read:
+        what a damaged or malicious file claims may be more than there is memory for. All HDUs count
+        if the file is compressed as a whole (``.gz``).
 
     Returns
     -------
@@ -111,9 +119,16 @@ def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weig
     ------
     CutoutReadError
         If there is no such file, it is not FITS, is truncated, or has no
-        image; or its unit is not understood.
+        image; or its unit is not understood; or it is larger than ``max_pixels``.
     ValueError
         If a mask plane was asked for that the file does not have, or ``weight`` is unknown.
+
+    Warns
+    -----
+    AstropyUserWarning
+        If the WCS cannot be used; or an HDU that is read does not match its ``DATASUM`` or
+        ``CHECKSUM``. Many programs copy these keywords to an image that they have changed or cut,
+        and so that is no error.
 
     See Also
     --------
@@ -124,8 +139,8 @@ def read_cutout(path, *, hdu=None, plane=None, unit=None, mask_planes=None, weig
     .. [1] Waters, C. Z. et al. 2020, ApJS, 251, 4:
            ``linear = BOFFSET + BSOFTEN (exp(x / a) - exp(-x / a))`` with ``a = 2.5 log10(e)``.
     """
-    file = CutoutFile(path, hdu=hdu, plane=plane, unit=unit, mask_planes=mask_planes, weight=weight)
-    return file.read()
+    options = {'mask_planes': mask_planes, 'weight': weight, 'max_pixels': max_pixels}
+    return CutoutFile(path, hdu=hdu, plane=plane, unit=unit, **options).read()
 
 
 @dataclass(frozen=True)
@@ -140,13 +155,13 @@ class CutoutFile:
     ----------
     path : str or `~pathlib.Path`
         The file.
-    hdu, plane, unit, mask_planes, weight : object, optional
+    hdu, plane, unit, mask_planes, weight, max_pixels : object, optional
         As in `read_cutout`.
 
     Raises
     ------
     ValueError
-        If ``unit`` is no unit, or ``weight`` is unknown.
+        If ``unit`` is no unit, ``weight`` is unknown, or ``max_pixels`` is no number.
 
     Examples
     --------
@@ -163,10 +178,14 @@ class CutoutFile:
     unit: u.UnitBase | str | None = None
     mask_planes: tuple | None = None
     weight: str = 'mask'
+    max_pixels: int = MOST_PIXELS
 
     def __post_init__(self):
         if self.weight not in WEIGHTS:
             msg = f'weight must be one of {WEIGHTS}, got {self.weight!r}'
+            raise ValueError(msg)
+        if not isinstance(self.max_pixels, Integral) or self.max_pixels < 1:
+            msg = f'max_pixels must be a whole number above 0, got {self.max_pixels!r}'
             raise ValueError(msg)
         # Frozen, so that it can be a key, and is the same in another process.
         if self.unit is not None:
@@ -189,34 +208,47 @@ class CutoutFile:
         path = Path(self.path)
         try:
             _check_regular(path)
-            cutout, fault = self._open(path)
+            cutout, faults = self._open(path)
         except (CutoutReadError, MaskPlaneError):
             raise
+        except ContentError as exc:
+            msg = f'cannot read {str(path)!r}: {exc}'
+            raise CutoutReadError(msg) from None
         except FileNotFoundError as exc:
             msg = f'cannot read {str(path)!r}: there is no such file'
             raise CutoutReadError(msg) from exc
         except Exception as exc:  # a damaged file brings any error of any library
             msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
             raise CutoutReadError(msg) from exc
-        if fault is not None:
-            msg = f'the WCS of {str(path)!r} cannot be used: {fault}'
-            warnings.warn(msg, AstropyUserWarning, stacklevel=3)
+        for fault in faults:
+            try:
+                warnings.warn(fault, AstropyUserWarning, stacklevel=3)
+            except AstropyUserWarning:
+                # the user has made it an error, which is that of one file
+                raise CutoutReadError(fault) from None
         return cutout
 
     def _open(self, path):
-        with _opening, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter('always')
-            # Opened here: astropy leaves a file open that it fails to parse.
-            with path.open('rb') as stream, fits.open(stream, memmap=False) as hdus:
-                # Reads all headers, and warns if a file ends too early.
+        # Opened here: astropy leaves a file open that it fails to parse.
+        with path.open('rb') as file:
+            claims, stream = unpacked(file, self.max_pixels)
+            stream.seek(0)
+            with _opening, quiet_libraries(), fits.open(stream, memmap=False) as hdus:
+                # Reads all headers.
                 len(hdus)
-                if any(_DAMAGE.search(str(warning.message)) for warning in caught):
+                if _is_damaged(hdus):
                     raise EOFError
-                try:
-                    return _parse(self, hdus, stream)
-                except ContentError as exc:
-                    msg = f'cannot read {str(path)!r}: {exc}'
-                    raise CutoutReadError(msg) from None
+                return _parse(self, hdus, stream, claims)
+
+
+def _is_damaged(hdus):
+    """Return whether a file ends before its last HDU does, or goes on with what is none."""
+    place = hdus[-1].fileinfo()
+    file, end = place['file'], place['datLoc'] + place['datSpan']
+    if end > file.size:
+        return True
+    file.seek(end)
+    return any(file.read(_BLOCK))
 
 
 def _check_regular(path):
@@ -247,20 +279,26 @@ def _reason(path, exc):
     return f'its headers are damaged ({type(exc).__name__}: {exc})'
 
 
-def _parse(file, hdus, stream):
-    """Return the `CCDData`, and what is wrong with its WCS if anything is."""
+def _parse(file, hdus, stream, claims):
+    """Return the `CCDData`, and what is wrong that does not lose it."""
     roles = roles_of(hdus, cubes=file.plane is not None)
     image = find_image(hdus, roles, file.hdu, file.plane)
     index = None if file.plane is None else plane_index(image, file.plane)
+    planes = [
+        (role, hdu)
+        for hdu, role in roles.items()
+        if role != 'image' and hdu is not image and hdu.ver == image.ver
+    ]
+    used = [image, *(hdu for _, hdu in planes)]
+    check_size(used, file.max_pixels)
+    claims = {hdu: _claim_of(hdu, claims) for hdu in used}
+    for hdu, claim in claims.items():
+        check_tiles(hdu, claim, stream)
     header = image.header
     data = _linear(native(pixels_of(image, index)), header)
     unit = _unit(header) if file.unit is None else file.unit
     meta = descriptive_header(header, hdus[0].header)
-    beside = [
-        (role, hdu, pixels_of(hdu, index))
-        for hdu, role in roles.items()
-        if role != 'image' and hdu is not image and hdu.ver == image.ver
-    ]
+    beside = [(role, hdu, pixels_of(hdu, index)) for role, hdu in planes]
     for role, hdu, array in beside:
         if role != 'psf' and array.shape != data.shape:
             msg = f'the image has the shape {data.shape}, its {hdu.name or role} HDU {array.shape}'
@@ -270,6 +308,9 @@ def _parse(file, hdus, stream):
     if zeropoint is not None:
         meta['HIERARCH zeropoint'] = (zeropoint, 'AB magnitude of 1 unit')
     wcs, fault = _wcs(image, data.shape, hdus, stream)
+    name = repr(str(file))
+    faults = [] if fault is None else [f'the WCS of {name} cannot be used: {fault}']
+    faults += _sum_faults(name, hdus, stream, claims)
     cutout = CCDData(
         data,
         unit=unit,
@@ -279,7 +320,7 @@ def _parse(file, hdus, stream):
         wcs=wcs,
         meta=meta,
     )
-    return cutout, fault
+    return cutout, faults
 
 
 def _linear(data, header):
@@ -326,12 +367,30 @@ def _mask(beside, meta, mask_planes):
 def _wcs(image, shape, hdus, stream):
     """Return the WCS, `None` if it is not celestial, and what is wrong with it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', AstropyWarning)
-            return wcs_of(image.header, shape, _header_bytes(image, stream), hdus), None
+        return wcs_of(image.header, shape, _header_bytes(image, stream), hdus), None
     except Exception as exc:
         # wcslib has many kinds of error, and none must lose the image.
         return None, str(exc).strip()
+
+
+def _claim_of(hdu, claims):
+    """Return what an HDU claims, by where its header is."""
+    place = hdu.fileinfo()['hdrLoc']
+    for claim in claims:
+        if claim.header == place:
+            return claim
+    # headers that only astropy makes sense of
+    raise EOFError
+
+
+def _sum_faults(name, hdus, stream, claims):
+    """Say which HDUs do not match the sums that they state: a header, or pixels, have changed."""
+    for hdu, claim in claims.items():
+        if fault := claim.fault(stream):
+            yield (
+                f'HDU {hdus.index(hdu)} of {name} may be damaged, or was changed by a program '
+                f'that kept old sums: {fault}'
+            )
 
 
 def _header_bytes(hdu, stream):

@@ -1,10 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Write a cutout as surveys write theirs."""
 
+import gzip
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from astroflux._work import write_whole
 from astroflux.cutouts._headers import descriptive_header
 from astroflux.cutouts._noise import noise_of
 
@@ -25,7 +30,7 @@ def write_cutout(cutout, path, *, overwrite=False):
     cutout : `~astropy.nddata.CCDData` or `~astropy.nddata.NDData`
         The cutout, shape ``(ny, nx)``. What it lacks is left out of the file.
     path : str or `~pathlib.Path`
-        The file to write.
+        The file to write; compressed if its name ends in ``.gz``. It is whole or not there.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -36,8 +41,12 @@ def write_cutout(cutout, path, *, overwrite=False):
     TypeError
         If the uncertainty has no variance.
     OSError
-        If the file exists, unless ``overwrite``.
+        If the file exists, unless ``overwrite``; or is a symbolic link or read-only.
     """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        msg = f'{path} already exists and overwrite is not set'
+        raise FileExistsError(msg)
     data = np.asarray(cutout.data)
     if data.ndim != 2:
         msg = f'a cutout to write must be a 2-d image, got the shape {data.shape}'
@@ -75,7 +84,15 @@ def write_cutout(cutout, path, *, overwrite=False):
         if isinstance(value, Table):
             hdus.append(fits.table_to_hdu(value))
             hdus[-1].name = name
-    fits.HDUList(hdus).writeto(path, overwrite=overwrite)
+    with write_whole(path) as part, part.open('wb') as file, _packed(file, path) as stream:
+        fits.HDUList(hdus).writeto(stream)
+
+
+def _packed(file, path):
+    """Return a stream into a file, which compresses if the name of the whole says so."""
+    return (
+        gzip.GzipFile(path.stem, 'wb', fileobj=file) if path.suffix == '.gz' else nullcontext(file)
+    )
 
 
 def _unit_text(unit):

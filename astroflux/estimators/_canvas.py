@@ -2,15 +2,14 @@
 """Put the surroundings of galaxies onto the network's canvas, in units of their noise."""
 
 import math
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from astroflux._forks import ForkLock, cached_property
 from astroflux.cutouts._steps import even_noise
-from astroflux.networks.orientation import BOX_REACH, Orientation
+from astroflux.networks.orientation import BOX_REACH, ROUNDING, Orientation
 from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
 from astroflux.networks.pyramid import CANVAS_SIZE
 
@@ -317,7 +316,7 @@ def _all_pixels_alike(placed):
 
 
 _remembered = OrderedDict()
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def _numbers_of_images(images):
@@ -356,7 +355,7 @@ def _told_of_psfs(stamps, binning):
 def _central_pixel(position):
     """Return the pixel nearest to a position along an axis."""
     # Half a pixel to the same side always, as the training has it.
-    return int(np.ceil(position - 0.5 + 1e-9))
+    return int(np.ceil(position - 0.5 + ROUNDING))
 
 
 def coinciding(shape, position, side):

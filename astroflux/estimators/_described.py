@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Parameters and arguments of a call as values that the metadata of a table can hold."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from astroflux.cutouts._catalog import is_catalog
@@ -14,11 +16,11 @@ def describe(argument):
         return 'none'
     if is_catalog(argument) or hasattr(argument, 'background'):
         return type(argument).__name__
-    # those of a list may differ in shape, or be none
-    if not isinstance(argument, list | tuple) and np.ndim(argument) == 0:
-        return plain(argument)
     shape = getattr(argument, 'shape', None)
-    return 'given' if shape is None else f'array of shape {tuple(shape)}'
+    if shape is None and isinstance(argument, Iterable) and not isinstance(argument, str):
+        # one for each cutout, which may be arrays of different shapes
+        return 'given'
+    return f'array of shape {tuple(shape)}' if shape else plain(argument)
 
 
 def plain(value):

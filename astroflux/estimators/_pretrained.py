@@ -7,6 +7,7 @@ from abc import abstractmethod
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
+from astroflux._forks import ForkLock
 from astroflux.estimators.base import FluxEstimator
 from astroflux.flags import MeasurementFlag
 
@@ -29,6 +30,10 @@ DETECTION_FLAGS = {
     'STAMP_CROPPED': 'the cutout has more pixels than the method sees',
     'NOT_DETECTED': 'the S/N of the best matched filter is below 2.5',
 }
+
+
+# Threads that share an estimator load once.
+_loading = ForkLock()
 
 
 class PretrainedFluxEstimator(FluxEstimator):
@@ -83,9 +88,14 @@ class PretrainedFluxEstimator(FluxEstimator):
     def _pretrained(self):
         """Return what the parameter names, loaded once and kept."""
         key = self._source_key()
-        if getattr(self, '_loaded', (None, None))[0] != key:
-            self._loaded = (key, self._load(getattr(self, self._source)))
-        return self._loaded[1]
+        loaded = getattr(self, '_loaded', (None, None))
+        if loaded[0] != key:
+            with _loading:
+                # another thread may have
+                loaded = getattr(self, '_loaded', (None, None))
+                if loaded[0] != key:
+                    loaded = self._loaded = (key, self._load(getattr(self, self._source)))
+        return loaded[1]
 
     def _more_meta(self):
         learned = self._in_use()

@@ -12,6 +12,7 @@ from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
 from astroflux._progress import progress_bar
+from astroflux._quiet import keep_filters
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
 from astroflux.estimators._described import describe, plain
@@ -30,7 +31,7 @@ __all__ = ['FluxEstimator']
 # Errors that say that the call, the program or the machine is at fault, and not one of the cutouts,
 # which are plain arrays by then.
 _OF_THE_CALL = (
-    *(ImportError, u.UnitsError, MemoryError),
+    *(ImportError, u.UnitsError),
     *(TypeError, AttributeError, NameError, NotImplementedError),
 )
 
@@ -307,7 +308,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         stream = iter_cutouts(cutouts, **options)
         rows.is_single = stream.single
         counts = {'total': stream.n, 'unit': ' cutouts'}
-        with progress_bar(desc='measure', progress=progress, **counts) as bar:
+        with keep_filters(), progress_bar(desc='measure', progress=progress, **counts) as bar:
             while batch := list(islice(stream, batch_size)):
                 for part in self._measure_or_fail(batch):
                     rows.add(*part)
@@ -322,7 +323,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         Yield a batch, which of its cutouts were measured, and what came of these.
 
         If the method raises an error, each cutout is measured by itself, so that an odd one loses
-        no other.
+        no other. If there is not enough memory, smaller batches are measured.
         """
         measurable = [
             index
@@ -335,6 +336,14 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
                 usable = [batch[index] for index in measurable]
                 results = self._measure_batch(usable)
                 results = with_sky_error(self._measure_batch, usable, results)
+        except MemoryError:
+            if len(batch) == 1:
+                shape = batch[0].data.shape
+                msg = f'there is not enough memory to measure a cutout of the shape {shape}'
+                raise MemoryError(msg) from None
+            half = len(batch) // 2
+            for part in (batch[:half], batch[half:]):
+                yield from self._measure_or_fail(part)
         except _OF_THE_CALL:
             raise
         except Exception as exc:  # of any library

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Measure the same cutouts by several methods, and keep what there is to compare."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,6 +9,7 @@ from astropy import units as u
 from astropy.table import QTable, vstack
 
 from astroflux._installed import __version__
+from astroflux._locks import lock_folder
 from astroflux.cutouts._correlation import parse_noise_correlation
 from astroflux.evaluation._comparison_data import Comparison, ExtremeCase
 from astroflux.evaluation._comparison_parts import PartFolder
@@ -75,6 +77,8 @@ def compare_methods(
     ValueError
         If there is no cutout or no method, or the folder to go on from is of a comparison of
         other cutouts or methods, or with other options.
+    BlockingIOError
+        If another comparison is using the folder to go on from.
     `~astropy.units.UnitsError`
         If the units of the cutouts are incompatible.
 
@@ -97,12 +101,12 @@ def compare_methods(
     if plan.n_cutouts < 1:
         msg = 'there are no cutouts to compare the methods with'
         raise ValueError(msg)
-    folder = None
-    if resume is not None:
-        folder = PartFolder(resume, {**_settings(plan), 'chunk_size': chunk_size})
-    parts, extremes = run_plan(
-        plan, workers=workers, chunk_size=chunk_size, progress=progress, folder=folder
-    )
+    options = {'workers': workers, 'chunk_size': chunk_size, 'progress': progress}
+    with nullcontext() if resume is None else lock_folder(resume):
+        folder = None
+        if resume is not None:
+            folder = PartFolder(resume, {**_settings(plan), 'chunk_size': chunk_size})
+        parts, extremes = run_plan(plan, folder=folder, **options)
     return _assemble(plan, labels or {}, parts, extremes, workers)
 
 

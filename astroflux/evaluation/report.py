@@ -4,6 +4,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from astroflux._dataset_files import TRUTH_NAME
+from astroflux._locks import lock_folder
 from astroflux._table_files import write_table
 from astroflux._work import write_whole
 from astroflux.evaluation._comparison_panels import MIN_GALAXIES, method_styles
@@ -69,28 +71,52 @@ def write_report(comparison, directory, *, overwrite=False):
     ------
     FileExistsError
         If the folder has a report and ``overwrite`` is not set.
+    ValueError
+        If the folder holds a data set.
+    BlockingIOError
+        If another process is writing to the folder.
     """
     directory = Path(directory)
-    path = check_report_directory(directory, overwrite=overwrite)
+    check_report_directory(directory, overwrite=overwrite)
     tables, page = _content(comparison)
     html = render_page(REPORT_NAME, page)
+    with lock_folder(directory):
+        path = check_report_directory(directory, overwrite=overwrite)
+        _write(comparison, tables, page, html, path)
+    return path
+
+
+def _write(comparison, tables, page, html, path):
+    """Write all files of a report, the page last."""
+    directory = path.parent
     if path.exists():
         _remove_old(directory)
     figures = directory / 'figures'
     figures.mkdir(parents=True, exist_ok=True)
     for figure in _figures(page):
-        (figures / f'{figure.name}.png').write_bytes(figure.png)
+        with write_whole(figures / f'{figure.name}.png') as part:
+            part.write_bytes(figure.png)
     write_comparison(comparison, directory, overwrite=True)
     for name, table in tables.items():
         write_table(table, directory / name, overwrite=True)
     with write_whole(path) as part:
         part.write_text(html, encoding='utf-8')
-    return path
 
 
 def check_report_directory(directory, *, overwrite=False):
-    """Return the path of the page; raise `FileExistsError` if it exists and may not be replaced."""
-    path = Path(directory) / REPORT_NAME
+    """
+    Return the path of the page; raise `FileExistsError` if it exists and may not be replaced.
+
+    `ValueError` if there is a data set, whose table of truth has the name of the report's.
+    """
+    directory = Path(directory)
+    of_report = (REPORT_NAME, 'measurements.ecsv')
+    if (directory / TRUTH_NAME).exists() and not any(
+        (directory / name).exists() for name in of_report
+    ):
+        msg = f'{directory} holds a data set: name another folder for the report'
+        raise ValueError(msg)
+    path = directory / REPORT_NAME
     if path.exists() and not overwrite:
         msg = f'{path} exists and overwrite is not set'
         raise FileExistsError(msg)

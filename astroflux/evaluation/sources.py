@@ -11,12 +11,13 @@ import numpy as np
 from astropy.nddata import StdDevUncertainty
 from astropy.table import QTable, Table
 
+from astroflux._dataset_files import TRUTH_NAME, inside
 from astroflux.cutouts import CutoutFile, CutoutReadError, read_cutout
 from astroflux.evaluation.information import ImageModel, ln_flux_bound
 from astroflux.evaluation.neighbors import scene_bounds
 from astroflux.evaluation.parameters import derive_parameters
 from astroflux.simulation import CutoutSimulation, SceneSimulation
-from astroflux.simulation.dataset import TRUTH_NAME, add_units, simulation_of
+from astroflux.simulation.dataset import add_units, simulation_of
 
 __all__ = ['CutoutSource', 'DatasetSource', 'FileSource', 'ListSource', 'SimulatedSource']
 
@@ -163,7 +164,8 @@ class DatasetSource(CutoutSource):
     FileNotFoundError
         If the folder holds no table of truth.
     ValueError
-        If the table lacks the column ``file_name`` or ``flux``.
+        If the table lacks the column ``file_name`` or ``flux``, or names a file outside of the
+        folder.
     """
 
     def __init__(self, directory, *, with_bound=True):
@@ -176,6 +178,7 @@ class DatasetSource(CutoutSource):
         if missing := {'file_name', 'flux'} - {*truth.colnames}:
             msg = f'{path} lacks the columns {sorted(missing)}; it has {truth.colnames}'
             raise ValueError(msg)
+        inside(self.directory, truth['file_name'])
         self._truth = derive_parameters(truth)
         self._simulation = None
         if not with_bound:
@@ -201,7 +204,7 @@ class DatasetSource(CutoutSource):
     def load(self, start, stop):
         """Return the paths, and their truth."""
         rows = self._truth[start:stop]
-        paths = [self.directory / name for name in rows['file_name']]
+        paths = inside(self.directory, rows['file_name'])
         if self._simulation is not None:
             bounds = [
                 _bounds_of_file(path, row, self._simulation)

@@ -125,7 +125,9 @@ class _Group(nn.Module):
         }.items():
             fill = torch.zeros if 'centre' in name else torch.ones
             self.register_buffer(name, fill(shape))
-        self.register_buffer('components', torch.eye(n_features))
+        # torch.eye takes a second to load what it needs for a network without memory
+        unit = torch.zeros(n_features, n_features).fill_diagonal_(1)
+        self.register_buffer('components', unit)
         self.register_buffer('limit', torch.ones(()))
 
     @staticmethod

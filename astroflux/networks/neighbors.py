@@ -10,6 +10,7 @@ neighbors' are free is what is left of its normal equations when theirs are elim
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -103,14 +104,13 @@ class _Finder(nn.Module):
     def __init__(self, n_neighbors):
         super().__init__()
         self.n_neighbors = n_neighbors
-        ticks = BLOCK * (np.arange(N_BLOCKS) - N_BLOCKS // 2)
-        tile, factor = _tiles_of_blocks(ticks)
+        ticks, tile, factor = _blocks()
         for name, array in {
             'ticks': ticks.astype(np.float32),
             'tile': tile,
             'factor': factor.astype(np.float32),
         }.items():
-            self.register_buffer(name, torch.as_tensor(array), persistent=False)
+            self.register_buffer(name, torch.tensor(array), persistent=False)
 
     def in_blocks(self, values):
         """Return a smooth image in tiles, ``(n, n_tiles)``, in blocks, ``(n, 49, 49)``."""
@@ -175,13 +175,15 @@ class _Finder(nn.Module):
         return torch.where(column == here, beyond, 0.0)
 
 
-def _tiles_of_blocks(ticks):
-    """Return for each block the tile that holds its centre, and the block's value over its."""
+@cache
+def _blocks():
+    """Return ticks, and of each block the tile that holds its centre and its value over that's."""
+    ticks = BLOCK * (np.arange(N_BLOCKS) - N_BLOCKS // 2)
     all_tiles = tiles()
     y, x = (axis.ravel()[:, None] for axis in np.meshgrid(ticks, ticks, indexing='ij'))
     apart = np.maximum(abs(all_tiles.x - x), abs(all_tiles.y - y))
     tile = np.argmax(apart < all_tiles.side / 2, axis=1)
-    return tile, BLOCK / all_tiles.side[tile]
+    return ticks, tile, BLOCK / all_tiles.side[tile]
 
 
 class NeighborFit(nn.Module):

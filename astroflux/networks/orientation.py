@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ['BOX_REACH', 'ORIENTATIONS', 'Orientation']
+__all__ = ['BOX_REACH', 'ORIENTATIONS', 'ROUNDING', 'Orientation']
 
 # Half the side of the box whose light decides how a stamp is turned.
 BOX_REACH = 16
+
+# What a position in pixels may be off by when it was one in the sky.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Orientation:
         towards the upper right, and more to the right.
         """
         bounds = [
-            (max(0, math.ceil(c) - reach), min(n, math.floor(c) + reach + 1))
+            (max(0, math.ceil(c - ROUNDING) - reach), min(n, math.floor(c + ROUNDING) + reach + 1))
             for c, n in zip(position[::-1], data.shape, strict=True)
         ]
         box = data[bounds[0][0] : bounds[0][1], bounds[1][0] : bounds[1][1]]

@@ -7,6 +7,7 @@ network on top can be exactly equivariant in flux.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ def compress(x):
     return torch.log(size + torch.sqrt(size * size + 1)).copysign(x)
 
 
+@cache
 def _tile_weights():
     """Return the area within each aperture and the sum of each filter, over each tile's pixels."""
     apertures, filters = [], []

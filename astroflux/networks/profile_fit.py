@@ -187,7 +187,8 @@ class ProfileFit(nn.Module):
         }.items():
             tensor = torch.as_tensor(np.array(array), dtype=torch.float32)
             self.register_buffer(name, tensor, persistent=False)
-        self.free_modes = nn.Parameter(FREE_FLUX * torch.eye(n_gaussians))
+        free_modes = torch.zeros(n_gaussians, n_gaussians).fill_diagonal_(FREE_FLUX)
+        self.free_modes = nn.Parameter(free_modes)
         self.neighbors = NeighborFit(n_neighbors, n_steps) if n_neighbors else None
 
     @property

@@ -9,10 +9,18 @@ from pathlib import Path
 from astropy import units as u
 from astropy.table import QTable, Table
 
+from astroflux._dataset_files import (
+    PROGRESS_NAME,
+    SETTINGS_NAME,
+    TRUTH_NAME,
+    cutout_name,
+    names_in_progress,
+)
 from astroflux._installed import __version__
+from astroflux._locks import lock_folder
 from astroflux._progress import progress_bar
 from astroflux._table_files import write_table
-from astroflux._work import refuse_other_settings, write_whole
+from astroflux._work import check_replaceable, refuse_other_settings, write_whole
 from astroflux.cutouts import write_cutout
 from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation
@@ -21,11 +29,6 @@ from astroflux.simulation.sky_scene import SceneSimulation
 from astroflux.simulation.surveys import Survey
 
 __all__ = ['simulation_of', 'write_dataset']
-
-TRUTH_NAME = 'truth.ecsv'
-# One line per finished cutout: what a resumed run goes on from.
-PROGRESS_NAME = 'truth.csv'
-SETTINGS_NAME = 'settings.json'
 
 # What a simulation is made of, by the names of its attributes.
 PARTS = {
@@ -65,7 +68,7 @@ def write_dataset(
     Write simulated cutouts ``000000.fits`` and so on, and ``truth.ecsv``.
 
     ``truth.csv`` holds the same rows without units; it grows while the data
-    set is being written.
+    set is being written. The data set consists of the files that the tables list.
 
     Parameters
     ----------
@@ -80,7 +83,7 @@ def write_dataset(
     compress : bool
         Whether to write ``.fits.gz``.
     overwrite : bool
-        Whether to replace a data set in the folder.
+        Whether to replace a data set in the folder, whose files are removed.
     resume : bool
         Whether to go on with a data set that was interrupted; it must have
         been begun with the same settings.
@@ -96,24 +99,35 @@ def write_dataset(
     Raises
     ------
     FileExistsError
-        If the folder holds a data set and neither ``overwrite`` nor
-        ``resume`` is true.
+        If the folder holds a data set, or files of the names of its cutouts, and neither
+        ``overwrite`` nor ``resume`` is true.
     ValueError
         If the data set to resume was begun with other settings.
+    BlockingIOError
+        If another process is writing to the folder.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     simulation = simulation or CutoutSimulation()
     # lists for tuples, as they will be read
     settings = json.loads(json.dumps({'seed': seed, **asdict(simulation)}))
-    done = _prepare(directory, settings, overwrite=overwrite, resume=resume)
+    with lock_folder(directory):
+        names = [cutout_name(index, compress=compress) for index in range(n)]
+        done = _prepare(directory, settings, names, overwrite=overwrite, resume=resume)
+        _write_cutouts(directory, names, simulation, seed, done, progress)
+        table = add_units(_read_progress(directory)[:n])
+        table.meta = {**settings, 'astroflux_version': __version__}
+        write_table(table, directory / TRUTH_NAME, overwrite=True)
+    return table
+
+
+def _write_cutouts(directory, names, simulation, seed, done, progress):
+    """Write the cutouts that are not done, and a line of truth after each."""
     with (directory / PROGRESS_NAME).open('a', newline='') as file:
         writer = None
-        scenes = simulate_cutouts(n, simulation, seed=seed, start=done)
-        counts = {'total': n, 'initial': done, 'unit': ' cutouts'}
+        scenes = simulate_cutouts(len(names), simulation, seed=seed, start=done)
+        counts = {'total': len(names), 'initial': done, 'unit': ' cutouts'}
         scenes = progress_bar(scenes, desc='simulate', progress=progress, **counts)
-        for index, (cutout, truth) in enumerate(scenes, start=done):
-            name = f'{index:06d}.fits{".gz" if compress else ""}'
+        for name, (cutout, truth) in zip(names[done:], scenes, strict=True):
             write_cutout(cutout, directory / name, overwrite=True)
             row = {'file_name': name, **truth}
             if writer is None:
@@ -122,11 +136,6 @@ def write_dataset(
                     writer.writeheader()
             writer.writerow(row)
             file.flush()
-
-    table = add_units(_read_progress(directory)[:n])
-    table.meta = {**settings, 'astroflux_version': __version__}
-    write_table(table, directory / TRUTH_NAME, overwrite=True)
-    return table
 
 
 def simulation_of(truth):
@@ -162,9 +171,10 @@ def add_units(table):
     return QTable(table)
 
 
-def _prepare(directory, settings, *, overwrite, resume):
+def _prepare(directory, settings, names, *, overwrite, resume):
     """Return how many cutouts are there to keep."""
     settings_path, progress_path = directory / SETTINGS_NAME, directory / PROGRESS_NAME
+    check_replaceable(progress_path)
     if settings_path.exists() and not overwrite:
         if not resume:
             msg = f'{directory} holds a data set: resume or overwrite it, or name another folder'
@@ -172,11 +182,27 @@ def _prepare(directory, settings, *, overwrite, resume):
         begun = json.loads(settings_path.read_text())
         refuse_other_settings(f'the data set in {directory}', begun, settings)
         return _drop_torn_line(progress_path)
-    progress_path.unlink(missing_ok=True)
-    (directory / TRUTH_NAME).unlink(missing_ok=True)
+    if overwrite:
+        _remove_old(directory)
+    elif there := [n for n in (TRUTH_NAME, PROGRESS_NAME, *names) if (directory / n).exists()]:
+        msg = f'{directory / there[0]} exists, and is no part of a data set'
+        raise FileExistsError(msg)
     with write_whole(settings_path) as part:
         part.write_text(json.dumps(settings, indent=1) + '\n')
     return 0
+
+
+def _remove_old(directory):
+    """Remove the cutouts of a data set, and then its tables, which list them."""
+    listed = {*names_in_progress(directory)}
+    # of one that was interrupted, the last is not listed; and no other name is ours
+    for index in range(len(listed) + 1):
+        for compress in (False, True):
+            name = cutout_name(index, compress=compress)
+            if name in listed or index == len(listed):
+                (directory / name).unlink(missing_ok=True)
+    for name in (TRUTH_NAME, PROGRESS_NAME):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _drop_torn_line(path):

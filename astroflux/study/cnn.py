@@ -12,7 +12,7 @@ from astroflux.simulation import get_survey
 from astroflux.study import figures
 from astroflux.study.catalogue import FEATURES
 from astroflux.study.published import CNN_NAMES, PUBLISHED_LOSSES, published_samples
-from astroflux.study.results import comparison_row, write_outputs
+from astroflux.study.results import comparison_row, write_outputs, write_table
 from astroflux.study.trainings import CNNConfiguration, train_all
 
 __all__ = ['CNN_NAMES', 'CONFIGURATIONS', 'cnn', 'explanations', 'joined', 'plan_trainings']
@@ -156,7 +156,7 @@ def cnn(context):
     variance = float(np.var(actual))
     answers = {one.settings['name']: one.predictions for one in trained}
     predictions = table[['img_number', 'file_name']].assign(actual=actual, **answers)
-    predictions.drop(columns='file_name').to_csv(context.folder / 'predictions.csv', index=False)
+    write_table(predictions.drop(columns='file_name'), context.folder / 'predictions.csv')
     samples = _draw_samples(predictions)
     tables = {'losses.csv': losses}
     for name, table in samples.items():

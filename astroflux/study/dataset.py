@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """The data set of the study on disk: FITS images, two tables, settings and the PSF."""
 
-import signal
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,9 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 
+from astroflux._locks import lock_folder
 from astroflux._progress import progress_bar
-from astroflux._work import spawn_pool, write_whole
+from astroflux._work import call_in_processes, write_whole
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.study import catalogue
 from astroflux.study.catalogue import StudySettings
@@ -68,8 +68,15 @@ def write_study_dataset(directory, settings, *, workers=2, resume=True, progress
         If the folder holds a data set and ``resume`` is false.
     ValueError
         If the data set in the folder was begun with other settings.
+    BlockingIOError
+        If another process is writing to the folder.
     """
     directory = Path(directory)
+    with lock_folder(directory):
+        return _write_files(directory, settings, workers, resume, progress)
+
+
+def _write_files(directory, settings, workers, resume, progress):
     images = directory / IMAGE_FOLDER
     claim(directory / SETTINGS_NAME, 'data set', asdict(settings), resume=resume)
     images.mkdir(exist_ok=True)
@@ -97,9 +104,8 @@ def _draw_all(draw, rows, workers):
     if workers == 1:
         yield from map(draw, rows)
         return
-    # an interruption from the keyboard is left to this process, which then draws no more
-    with spawn_pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield from pool.map(draw, rows, chunksize=10)
+    for _, drawn in call_in_processes(draw, [(row,) for row in rows], workers=workers):
+        yield drawn
 
 
 def _write_image(images, settings, row):

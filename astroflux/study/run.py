@@ -10,6 +10,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import astroflux
+from astroflux._locks import lock_folder
 from astroflux.study.catalogue import StudySettings
 from astroflux.study.dataset import SETTINGS_NAME, load_set
 from astroflux.study.results import STUDY_NAME, claim, fit_for_json, read_json, write_json
@@ -145,30 +146,38 @@ def run_study(
         If the folder holds a run and ``resume`` is false.
     ValueError
         If the run in the folder was begun with other settings, or the data set is of others.
+    BlockingIOError
+        If another process runs the study in the folder.
     """
     preset = PRESETS[preset] if isinstance(preset, str) else preset
     directory = Path(directory)
     data = Path(data or directory / 'dataset')
     stages = load_stages() if stages is None else stages
-    settings = _run_settings(preset)
-    claim(directory / SETTINGS_NAME, 'run of the study', settings, resume=resume)
-    # stages read it, and do not ask
-    claim(data / SETTINGS_NAME, 'data set', settings['data'])
+    context = Context(preset, data, directory, workers=workers, progress=progress)
+    with lock_folder(directory):
+        settings = _run_settings(preset)
+        claim(directory / SETTINGS_NAME, 'run of the study', settings, resume=resume)
+        # stages read it, and do not ask
+        claim(data / SETTINGS_NAME, 'data set', settings['data'])
+        return _run_stages(stages, context, settings, tell)
+
+
+def _run_stages(stages, context, settings, tell):
+    """Run what is missing; keep what was found after each stage, so that there is a page of it."""
     machine = {
-        'workers': workers,
+        'workers': context.workers,
         'cores': os.cpu_count(),
         'processor': platform.machine(),
         'system': platform.system(),
         'python': platform.python_version(),
     }
     study = {'settings': settings, 'machine': machine, 'stages': {}}
-    context = Context(preset, data, directory, workers=workers, progress=progress)
+    directory = context.folder
     for number, (stage, function) in enumerate(stages.items(), start=1):
         # the same for all, so that the images are read once
         context.folder, context.results = directory / stage, dict(study['stages'])
         title = f'{stage} ({number} of {len(stages)})'
         study['stages'][stage] = _run_stage(function, context, title, tell)
-        # after each stage, so that there is a page of what is done
         write_json(study, directory / STUDY_NAME)
     return study
 

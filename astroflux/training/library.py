@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from astroflux._locks import lock_folder
 from astroflux._optional import import_optional
 from astroflux._progress import progress_bar
-from astroflux._work import spawn_pool, write_whole
+from astroflux._work import call_in_processes, write_whole
 from astroflux.networks.outputs import SHAPE
 from astroflux.networks.psf_mixture import in_blocks, psf_numbers
 from astroflux.simulation.morphology import morphological_profile
@@ -241,13 +242,19 @@ def render_library(directory, config, *, workers=2, progress=None):
     progress : bool, optional
         Whether to show progress: a bar on a terminal or in a notebook, lines in a log. By
         default it appears when the work takes long.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process is writing to the folder.
     """
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
-    with spawn_pool(workers) as pool:
-        futures = [pool.submit(_render_chunk, path, config, index) for index, path in missing]
-        for future in progress_bar(futures, desc='render', unit=' chunks', progress=progress):
-            future.result()
+    with lock_folder(directory):
+        missing = [(i, p) for i, p in enumerate(_chunk_paths(directory, config)) if not p.exists()]
+        arguments = [(path, config, index) for index, path in missing]
+        rendered = call_in_processes(_render_chunk, arguments, workers=workers)
+        counts = {'total': len(missing), 'unit': ' chunks'}
+        for _ in progress_bar(rendered, desc='render', progress=progress, **counts):
+            pass
 
 
 def load_library(directory, config):

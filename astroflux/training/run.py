@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from astroflux._locks import lock_folder
 from astroflux.networks.store import load_weights, save_weights
 from astroflux.training.configuration import read_configuration
 from astroflux.training.library import load_library, render_library
@@ -126,38 +127,41 @@ def train(
         If the folder holds a checkpoint and ``resume`` is false.
     ValueError
         If a network is given and the configuration has no second training.
+    BlockingIOError
+        If another process is training in the folder.
     """
     config = read_configuration(configuration)
     directory = Path(directory)
     options = {'resume': resume, 'device': device, 'workers': workers, 'progress': progress}
-    if network is None:
-        trained = _train_one(config, directory, **options)
-    elif config.blocks is None:
-        msg = f'{config.name} trains one network, which was given: there is nothing to train'
-        raise ValueError(msg)
-    else:
-        given = load_weights(network)
-        trained = given.network
-    blocks = None
-    if config.blocks:
-        blocks = _train_one(
-            config.blocks, directory / 'blocks', start=trained.state_dict(), **options
+    with lock_folder(directory):
+        if network is None:
+            trained = _train_one(config, directory, **options)
+        elif config.blocks is None:
+            msg = f'{config.name} trains one network, which was given: there is nothing to train'
+            raise ValueError(msg)
+        else:
+            given = load_weights(network)
+            trained = given.network
+        blocks = None
+        if config.blocks:
+            blocks = _train_one(
+                config.blocks, directory / 'blocks', start=trained.state_dict(), **options
+            )
+        path = directory / f'{config.name}.safetensors'
+        save_weights(
+            path,
+            trained,
+            name=config.name,
+            blocks=blocks,
+            metadata={
+                'description': config.description,
+                **trained_ranges(config.training.library),
+                'training': config.source,
+                # whose first training was not repeated
+                **({} if network is None else {'first_training_of': given.name}),
+            },
         )
-    path = directory / f'{config.name}.safetensors'
-    save_weights(
-        path,
-        trained,
-        name=config.name,
-        blocks=blocks,
-        metadata={
-            'description': config.description,
-            **trained_ranges(config.training.library),
-            'training': config.source,
-            # whose first training was not repeated
-            **({} if network is None else {'first_training_of': given.name}),
-        },
-    )
-    return path
+        return path
 
 
 def trained_ranges(library):

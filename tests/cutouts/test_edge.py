@@ -94,6 +94,14 @@ def test_few_photons():
     assert edge_of(photons, np.sqrt(0.05)).scatter == pytest.approx(1, abs=0.15)
 
 
+def test_pixels_that_are_all_the_same():
+    """They tell no noise, but are off zero."""
+    flat = np.full((66, 63), 2.9)
+    assert flags_of(flat, noise=1.0) == Flag.SKY_RESIDUAL | Flag.OUT_OF_RANGE
+    assert np.isnan(edge_of(flat, 1.0).scatter)
+    assert flags_of(0 * flat, noise=1.0) == 0
+
+
 def test_ratio_is_told_if_noise_was_stated():
     data = stamp(101)
     with_noise = NDData(data, uncertainty=StdDevUncertainty(np.full(data.shape, 2.0)))

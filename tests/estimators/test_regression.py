@@ -7,12 +7,14 @@ from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 from photutils.aperture import CircularAperture, aperture_photometry
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 
 from astroflux import RegressionFluxEstimator, decode_flags
+from astroflux._tensor_files import seal
 from astroflux.estimators.regression._features import (
     APERTURE_RADII,
     FEATURES,
@@ -395,8 +397,6 @@ def test_foreign_file(tmp_path, make_ccd):
 
 def rewrite(path, table, **changes):
     """Write a table with a header and arrays that are not its own."""
-    from safetensors import safe_open
-
     write_training_table(path, table)
     with safe_open(path, framework='numpy') as file:
         header = file.metadata()
@@ -436,3 +436,56 @@ def test_light_that_is_elsewhere_is_flagged():
         image = 8e3 * np.exp(-((x - offset) ** 2 + y**2) / 18) / (18 * np.pi)
         table = estimator.measure(image + noise, error=1.0, psf_fwhm=4.0)
         assert ('OFF_CENTRE' in decode_flags(table['flags'])[0]) is (offset >= 10)
+
+
+def reseal(path, table, **changes):
+    """Write a table with other texts or arrays, with all hashes as if that were meant."""
+    write_training_table(path, table)
+    with safe_open(path, framework='numpy') as file:
+        header = file.metadata()
+    arrays = load_file(path)
+    for name, value in changes.items():
+        (header if isinstance(value, str) else arrays)[name] = value
+    header['sha256'] = TrainingTable(**arrays, name=table.name, metadata={}).sha256
+    save_file(arrays, path, metadata=seal(header))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'text'),
+    [
+        ({'metadata': '0'}, 'has metadata that are no names with values, but 0'),
+        ({'params': 'x'}, 'has params that are not JSON'),
+        ({'params': '{"model": 3}'}, 'states parameters that are none: model = 3'),
+        ({'params': '{"executable": "sh"}'}, 'states parameters that are none: executable'),
+        ({'target': np.full(400, np.nan, 'f4')}, 'holds numbers that are not finite'),
+        ({'features': np.full((400, 26), np.inf, 'f2')}, 'holds numbers that are not finite'),
+        ({'scatter': np.zeros(400, 'f4')}, 'holds errors that are not positive'),
+        ({'group': np.zeros(399, 'i4')}, 'holds no complete training table'),
+        ({'target': np.zeros(400)}, 'holds no complete training table'),
+        ({'features': np.zeros((400, 25), 'f2')}, 'holds no complete training table'),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
+)
+def test_tables_that_make_no_sense(table, tmp_path, changes, text):
+    """Also if the hashes say that they are as they were written."""
+    path = tmp_path / 'table'
+    reseal(path, table, **changes)
+    with pytest.raises(ValueError, match=f'table {text}'):
+        read_training_table(path)
+
+
+def test_damaged_tables_are_refused(table, tmp_path):
+    path = tmp_path / 'table'
+    write_training_table(path, table)
+    content, rng = path.read_bytes(), np.random.default_rng(6)
+    n_texts = 8 + int.from_bytes(content[:8], 'little')
+    for number in range(200):
+        where = int(rng.integers(n_texts if number % 2 else len(content)))
+        damaged = bytearray(content)
+        if number % 10 == 0:
+            del damaged[where:]
+        else:
+            damaged[where] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r'table (is|has|holds|lacks|states) '):
+            read_training_table(path)

@@ -202,7 +202,7 @@ def test_bins_take_their_part_of_the_bound():
 errors_of_any = arrays(float, st.integers(2, 40), elements=st.floats(-3, 3, width=32))
 
 
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(errors_of_any, st.floats(-2, 2), st.floats(0.1, 10))
 def test_a_shift_is_bias_and_a_factor_scatter(error, shift, factor):
     plain = flux_error_statistics(errors_of(error), n_bootstrap=2)
@@ -217,7 +217,7 @@ def test_a_shift_is_bias_and_a_factor_scatter(error, shift, factor):
         assert turned[name] == pytest.approx(plain[name], abs=1e-12)
 
 
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     arrays(float, st.integers(0, 40), elements=st.floats(-1, 6, width=32) | st.just(np.nan)),
     st.lists(st.floats(0, 5, width=32), min_size=2, max_size=6, unique=True).map(sorted),
@@ -228,7 +228,7 @@ def test_each_value_is_in_one_bin(values, edges):
     assert counts.max(initial=0) <= 1
 
 
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.floats(1e-3, 1e3), st.sampled_from([u.nJy, u.uJy, u.mJy]))
 def test_units_do_not_matter(true, unit):
     table = QTable({name: [1.0, -2.0, 3.0] * u.nJy for name in FLUXES})

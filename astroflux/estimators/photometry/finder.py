@@ -1,16 +1,15 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Find the source at the position: what the methods that segment the image share."""
 
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from astropy.convolution import convolve
-from astropy.utils.exceptions import AstropyUserWarning
 from photutils.segmentation import deblend_sources, detect_sources, make_2dgaussian_kernel
 from sklearn.base import BaseEstimator
 
+from astroflux._quiet import quiet_libraries
 from astroflux.estimators._checks import (
     FRACTION,
     NOT_NEGATIVE,
@@ -208,17 +207,15 @@ class Segments:
 
 def detect_segments(image, threshold, n_pixels, mask):
     """Connected pixels above a threshold as a `SegmentationImage`, `None` if there are none."""
-    with warnings.catch_warnings():
-        # nothing detected is told by the return value
-        warnings.simplefilter('ignore')
+    # nothing detected is told by the return value
+    with quiet_libraries():
         return detect_sources(image, threshold, n_pixels, mask=mask)
 
 
 def split_segment(image, segmentation, label, n_pixels, n_levels, contrast):
     """Split a segment at its saddles; the others are neighbors, whether split or not."""
-    with warnings.catch_warnings():
-        # that a segment has too few levels to be split in the mode asked for is no news here
-        warnings.simplefilter('ignore')
+    # that a segment has too few levels to be split in the mode asked for is no news here
+    with quiet_libraries():
         return deblend_sources(
             image,
             segmentation,
@@ -236,9 +233,8 @@ def _smooth(data, mask, fwhm):
     kernel = gaussian_kernel(fwhm)
     if mask is None:
         return convolve(data, kernel)
-    with warnings.catch_warnings():
-        # masked regions larger than the kernel remain NaN: they are not used anyway
-        warnings.filterwarnings('ignore', message='nan_treatment', category=AstropyUserWarning)
+    # masked regions larger than the kernel remain NaN: they are not used anyway
+    with quiet_libraries():
         smooth = convolve(data, kernel, mask=mask)
     return np.nan_to_num(smooth, copy=False)
 

@@ -1,13 +1,13 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Flux in the Petrosian aperture, by statmorph."""
 
-import warnings
 from functools import lru_cache
 
 import numpy as np
 from photutils.aperture import CircularAperture, EllipticalAperture
 
 from astroflux._optional import import_optional
+from astroflux._quiet import quiet_libraries
 from astroflux.estimators._checks import POSITIVE, one_of
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators.photometry._errors import error_growth
@@ -173,9 +173,8 @@ class PetrosianFluxEstimator(PhotometricFluxEstimator):
         }
 
     def _measure_morphology(self, found):
-        with warnings.catch_warnings(), np.errstate(all='ignore'):
-            # its flag tells what is wrong
-            warnings.simplefilter('ignore')
+        # its flag tells what is wrong
+        with quiet_libraries(), np.errstate(all='ignore'):
             try:
                 morphology = _morphology_class()(
                     found.data,

@@ -13,10 +13,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from astroflux._forks import ForkLock
 from astroflux.estimators.regression._features import FEATURES, design
 from astroflux.estimators.regression._training_table import achievable_scatter
 
-__all__ = ['MODELS', 'Regression', 'train']
+__all__ = ['MODELS', 'Regression', 'train', 'train_once']
 
 MODELS = ('linear', 'forest', 'boosting')
 
@@ -34,10 +35,19 @@ WEIGHT_POWER = 1.6
 LARGEST_LN_RATIO = 4.0
 
 
+_training = ForkLock()
+
+
 @lru_cache(maxsize=8)
 def train(table, model, random_state):
     """Return the trained models; the same object again for the same table and model."""
     return Regression(table, model, random_state)
+
+
+def train_once(table, model, random_state):
+    """Return what `train` does; threads that want the same models wait for one that trains them."""
+    with _training:
+        return train(table, model, random_state)
 
 
 class Regression:
@@ -167,7 +177,9 @@ def _cross_fit(model, columns, target, weight, folds):
     return models, answer
 
 
-@threadpool_limits.wrap(limits=1)
+# That of OpenMP is the limit of a thread. Others are those of the process: threads that predict at
+# the same time would leave them behind.
+@threadpool_limits.wrap(limits=1, user_api='openmp')
 def _mean_prediction(models, columns):
     # Rounded, as the last bits of a matrix product depend on the size of the batch.
     return np.float32(np.mean([model.predict(columns) for model in models], axis=0)).astype(float)

@@ -4,13 +4,14 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from astroflux._forks import cached_property
 from astroflux._installed import __version__
+from astroflux._tensor_files import check_entries, check_seal, open_tensor_file, read_json, seal
 from astroflux._work import write_whole
 from astroflux.estimators.regression._features import FEATURES
 
@@ -24,6 +25,13 @@ __all__ = [
 
 SHIPPED = ('simulated-3',)
 FORMAT = 'astroflux-regression-1'
+ENTRIES = ('name', 'feature_names', 'sha256', 'metadata', 'params')
+
+# Types of the arrays in files, as safetensors names them.
+KINDS = {'features': 'F16', 'target': 'F32', 'scatter': 'F32', 'group': 'I32'}
+
+# What an estimator takes from a file.
+PARAMS = {'model': str, 'random_state': int | None}
 
 # The scatter of ln flux that remains for the brightest galaxies.
 SCATTER_FLOOR = 0.004
@@ -101,7 +109,7 @@ def write_training_table(path, table, *, params=None):
         'params': json.dumps(params or {}),
     }
     with write_whole(path) as part:
-        part.write_bytes(save(arrays, metadata=header))
+        part.write_bytes(save(arrays, metadata=seal(header)))
 
 
 def read_training_table(path):
@@ -111,41 +119,60 @@ def read_training_table(path):
     Raises a `ValueError` if the file is no such table, is damaged, or has the features of another
     version, and a `FileNotFoundError` if there is none.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not Path(path).is_file():
         msg = f'there is no training table {str(path)!r}'
         raise FileNotFoundError(msg)
     try:
-        with safe_open(path, framework='numpy') as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as exc:
-        msg = f'{path} is not a readable safetensors file: {exc}'
+        with open_tensor_file(path, 'numpy') as (file, header, kinds):
+            metadata, params = _checked(header, kinds)
+            arrays = {name: file.get_tensor(name) for name in KINDS}
+        table = TrainingTable(**arrays, name=header['name'], metadata=metadata)
+        _check_numbers(table, header['sha256'])
+    except ValueError as exc:
+        msg = f'{path} {exc}'
         raise ValueError(msg) from exc
+    return table, params
+
+
+def _checked(header, kinds):
+    """Return metadata and parameters; what else a file says is checked before arrays are read."""
     if header.get('format') != FORMAT:
-        msg = f'{path} holds no training table: its format is {header.get("format")!r}'
+        msg = f'holds no training table: its format is {header.get("format")!r}'
         raise ValueError(msg)
-    try:
-        names = tuple(json.loads(header['feature_names']))
-        table = TrainingTable(
-            **arrays, name=header['name'], metadata=json.loads(header['metadata'])
-        )
-        params = json.loads(header['params'])
-        stated = header['sha256']
-    except (KeyError, TypeError, ValueError) as exc:
-        msg = f'{path} holds no complete training table: {exc}'
-        raise ValueError(msg) from exc
-    if names != FEATURES:
-        msg = f'{path} has other features than this version of astroflux: {sorted(names)}'
+    check_entries(header, ENTRIES)
+    if header['feature_names'] != json.dumps(FEATURES):
+        msg = f'has other features than this version of astroflux: {header["feature_names"][:200]}'
         raise ValueError(msg)
+    n = max((shape[0] for _, shape in kinds.values() if shape), default=0)
+    shapes = {name: (n, len(FEATURES)) if name == 'features' else (n,) for name in KINDS}
+    wanted = {name: (kind, shapes[name]) for name, kind in KINDS.items()}
+    if kinds != wanted:
+        msg = f'holds no complete training table: its arrays are {kinds}, want {wanted}'
+        raise ValueError(msg)
+    metadata, params = read_json(header, 'metadata'), read_json(header, 'params')
+    if bad := [k for k, v in params.items() if k not in PARAMS or not isinstance(v, PARAMS[k])]:
+        msg = f'states parameters that are none: {bad[0][:40]} = {repr(params[bad[0]])[:40]}'
+        raise ValueError(msg)
+    check_seal(header)
+    return metadata, params
+
+
+def _check_numbers(table, stated):
+    """Raise `ValueError` for numbers that are not those that were written, or make no sense."""
     if table.sha256 != stated:
         msg = (
-            f'{path} is damaged or was changed: its arrays have the hash {table.sha256[:12]}..., '
+            f'is damaged or was changed: its arrays have the hash {table.sha256[:12]}..., '
             f'want {stated[:12]}...'
         )
         raise ValueError(msg)
-    return table, params
+    # a feature may be unknown, but none is infinite
+    is_finite = np.isfinite(table.target).all() and np.isfinite(table.scatter).all()
+    if np.isinf(table.features).any() or not is_finite:
+        msg = 'holds numbers that are not finite'
+        raise ValueError(msg)
+    if not (table.scatter > 0).all():
+        msg = 'holds errors that are not positive'
+        raise ValueError(msg)
 
 
 def locate_table(name):

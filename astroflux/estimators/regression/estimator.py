@@ -25,7 +25,7 @@ from astroflux.estimators.regression._features import (
     join_features,
     measure_features,
 )
-from astroflux.estimators.regression._models import MODELS, train
+from astroflux.estimators.regression._models import MODELS, train_once
 from astroflux.estimators.regression._training_table import (
     TrainingTable,
     achievable_scatter,
@@ -124,7 +124,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
 
     def _measure_batch(self, cutouts):
         table = self._in_use()
-        regression = train(table, self.model, self.random_state)
+        regression = train_once(table, self.model, self.random_state)
         canvases = Canvases(cutouts, of_sums=False)
         features = measure_features(canvases.image, canvases.valid, canvases.psf)
         ln_ratio, spread = regression.predict(features.values)
@@ -210,7 +210,7 @@ class RegressionFluxEstimator(PretrainedFluxEstimator):
             name='fitted',
             metadata={'n_fitted': len(values)},
         )
-        train(table, self.model, self.random_state)
+        train_once(table, self.model, self.random_state)
         self._keep(table)
         return self
 
