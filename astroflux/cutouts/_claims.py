@@ -27,8 +27,7 @@ _MOST_HDUS = 4096
 _MOST_HEADER = 1000 * 2880
 _BLOCK = 2880
 _CARD = 80
-# what may follow is damage, which astropy passes over
-_END = re.compile(rb'END(?![A-Z0-9_-])')
+_END = b'END'.ljust(_CARD)
 
 # How much larger gzip's content can be than what it has packed.
 _MOST_OF_GZIP = 1032
@@ -271,8 +270,11 @@ def _header(stream, place):
 
 
 def _ends(block):
-    """Return whether a card is END, as leniently as astropy looks for it."""
-    return any(_END.match(block, place) for place in range(0, len(block), _CARD))
+    """Return whether a card is END, as strictly as astropy looks for it."""
+    place = block.find(_END)
+    while place >= 0 and place % _CARD:
+        place = block.find(_END, place + 1)
+    return place >= 0
 
 
 def _claim(header, place, number):

@@ -73,6 +73,7 @@ def test_a_psf_wider_than_the_stamp_smooths_it_no_more():
     assert len(table) == 1
 
 
+@pytest.mark.filterwarnings('ignore::astropy.utils.exceptions.AstropyWarning')
 def test_bytes_beyond_ascii_in_a_wcs(tmp_path):
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
