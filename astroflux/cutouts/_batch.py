@@ -195,7 +195,7 @@ class Batch:
         flags, mask = pixels.flags, pixels.mask
         if math.isnan(fwhm):
             flags |= Flag.PSF_UNKNOWN
-        if not is_inside(xy, pixels.data.shape, _EDGE):
+        if not is_inside(xy, pixels.data.shape, _EDGE, mask):
             flags |= Flag.OFF_CENTRE
         radius = _CORE_RADIUS if math.isnan(fwhm) else fwhm
         if mask is not None and is_masked_near(mask, xy, radius):

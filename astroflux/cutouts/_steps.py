@@ -183,12 +183,18 @@ def position_of(position, shape, wcs=None, wcs_origin=(0, 0)):
     return x, y
 
 
-def is_inside(xy, shape, margin):
-    """Return whether a position is further than a margin from the stamp's edge."""
-    (x, y), (ny, nx) = xy, shape
+def is_inside(xy, shape, margin, mask=None):
+    """Return whether a position is further than a margin from where pixels that are used end."""
     margin -= _ROUNDING
-    # The edge of the first pixel lies at -0.5.
-    return margin <= x + 0.5 <= nx - margin and margin <= y + 0.5 <= ny - margin
+    for axis, (c, length) in enumerate(zip(xy[::-1], shape, strict=True)):
+        first, last = 0, length - 1
+        if mask is not None:
+            used = np.flatnonzero(~mask.all(axis=1 - axis))
+            first, last = used[0], used[-1]
+        # the edge of a pixel is half of one from its middle
+        if not first + margin <= c + 0.5 <= last + 1 - margin:
+            return False
+    return True
 
 
 def is_masked_near(mask, xy, radius):

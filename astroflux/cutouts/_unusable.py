@@ -23,6 +23,10 @@ _MOST_EQUAL = 0.3
 _LINE = 8
 _BY_CHANCE = 1e-4
 
+# One value in this part of the pixels or more, scattered, is no noise if the others differ.
+_LEAST_SCATTERED = 0.02
+_SAMPLE = 256
+
 # Nothing on the sky is so far below the other pixels, or so far above, in units of their scatter.
 _LOWEST, _HIGHEST = -1e3, 1e10
 _NORMAL_MEDIAN = 0.6744897501960817
@@ -38,7 +42,9 @@ _SNR_OF_PHOTONS = 3.0
 
 def is_fill(data, valid=None):
     """
-    Return which pixels lie in blocks or lines of equal values, or `None` if there are none.
+    Return which pixels are of a value that noise has not, or `None` if there are none.
+
+    They lie in blocks or lines of equal values, or are scattered and many.
 
     Parameters
     ----------
@@ -56,6 +62,7 @@ def is_fill(data, valid=None):
     if max(np.count_nonzero(across), np.count_nonzero(along)) < _LINE - 1:
         return None
     fill = _in_blocks(data, across, valid) | _in_lines(across) | _in_lines(along.T).T
+    fill |= _scattered(data, data[:, 1:][across])
     rest = ~fill if valid is None else valid & ~fill
     if not fill.any() or np.count_nonzero(rest) < _LEAST_REST * data.size:
         return None
@@ -76,6 +83,21 @@ def _in_blocks(data, equal, valid):
     if np.count_nonzero(equal & pairs) > _MOST_EQUAL * np.count_nonzero(pairs):
         return np.zeros_like(blocks)
     return blocks
+
+
+def _scattered(data, repeated):
+    """Return which pixels have the value that is repeated most often, if that is no chance."""
+    none = np.zeros(data.shape, bool)
+    if not repeated.size:
+        return none
+    values, numbers = np.unique(repeated, return_counts=True)
+    same = data == values[np.argmax(numbers)]
+    if np.count_nonzero(same) < _LEAST_SCATTERED * data.size:
+        return none
+    others = data[~same]
+    others = others[:: max(1, others.size // _SAMPLE)]
+    # counts, and what is digitized, have few values
+    return same if np.unique(others).size > others.size / 2 else none
 
 
 def _in_lines(equal):

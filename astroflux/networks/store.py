@@ -283,7 +283,9 @@ def _check_metadata(metadata):
         if not (is_pair == [True, True] and low_high[0] <= low_high[1]):
             msg = f'states no range as {name}, but {repr(low_high)[:40]}'
             raise ValueError(msg)
-    rms = metadata.get('test_rms_dex', 0.0)
+    # nobody may know it
+    if (rms := metadata.get('test_rms_dex')) is None:
+        return
     if type(rms) not in (int, float) or not 0 <= rms < math.inf:
         msg = f'states no error as test_rms_dex, but {repr(rms)[:40]}'
         raise ValueError(msg)

@@ -109,6 +109,21 @@ def test_short_lines_may_be_chance(data):
     assert not mask_of(data, uncertainty=white()).any()
 
 
+@pytest.mark.parametrize('part', [0.05, 0.3, 0.6])
+def test_scattered_pixels_of_one_value(data, part):
+    dead = np.random.default_rng(1).random(SHAPE) < part
+    data[dead] = 0.0
+    found = mask_of(data, uncertainty=white())
+    assert found[dead].all()
+    assert found[~dead].mean() < 0.01
+
+
+@pytest.mark.parametrize('rate', [0.02, 0.2, 1.0, 30.0])
+def test_photons_are_equal_by_chance(rate):
+    counts = np.random.default_rng(1).poisson(rate, SHAPE).astype(float)
+    assert not mask_of(counts, uncertainty=white()).any()
+
+
 @pytest.mark.parametrize('step', [0.1, 0.5, 1.0, 3.0])
 def test_counts_are_equal_by_chance(data, step):
     assert not mask_of(np.round(data / step), uncertainty=white(1 / step)).any()
