@@ -2,7 +2,7 @@
 """Positions of many sources in one image, from whatever catalogue the user has of them."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,6 +80,10 @@ class Sources:
             msg = 'labels are for a catalogue that has some, and positions has none'
             raise ValueError(msg)
         labels = np.atleast_1d(labels).tolist()
+        for label in labels:
+            if not isinstance(label, Hashable):
+                msg = f'labels must be integers or strings, got {label!r:.80}'
+                raise TypeError(msg)
         rows = {identifier: row for row, identifier in enumerate(self.identifiers)}
         if unknown := [label for label in labels if label not in rows]:
             msg = f'labels has {unknown}, which none of the {len(self)} sources has'
@@ -118,7 +122,11 @@ def _as_table(positions):
     """Return a table of any kind as one of astropy's."""
     if isinstance(positions, Table):
         return positions
-    return Table.from_pandas(positions) if _is_data_frame(positions) else Table(positions)
+    try:
+        return Table.from_pandas(positions) if _is_data_frame(positions) else Table(positions)
+    except UnicodeError as exc:
+        msg = f'positions is a table with text that is none: {exc}'
+        raise ValueError(msg) from None
 
 
 def is_catalog(positions):

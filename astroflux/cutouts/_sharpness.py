@@ -17,6 +17,9 @@ _REACH, _NEAR = 4.0, 2.0
 _SHARP = 0.85
 _ERRORS = 4.0
 
+# No source is narrower than a PSF that is wider than any stamp.
+_WIDEST = 1e6
+
 _ROUNDS = 20
 _CENTRING_ROUNDS = 3
 
@@ -26,7 +29,7 @@ _FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 
 def variance_of_fwhm(fwhm):
     """Return the variance of a Gaussian of a FWHM, averaged over pixels: real PSFs have more."""
-    return (fwhm / _FWHM_PER_SIGMA) ** 2 + _OF_PIXEL
+    return (min(fwhm, _WIDEST) / _FWHM_PER_SIGMA) ** 2 + _OF_PIXEL
 
 
 def core_variance(psf):

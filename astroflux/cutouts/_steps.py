@@ -27,6 +27,9 @@ __all__ = [
 
 SMALLEST_SIDE = 8
 
+# With the noise, it is estimated anew what is no data; what still changes then is no image.
+_ROUNDS = 20
+
 # What a position in pixels may be off by when it was one in the sky.
 _ROUNDING = 1e-6
 
@@ -115,14 +118,20 @@ def _without(valid, lost):
 
 def _estimated_noise(data, valid):
     """Return the noise estimated from the pixels, and which are valid."""
-    if valid is not None:
-        np.copyto(data, 0.0, where=~valid)
-    sigma = estimate_noise(data, None if valid is None else ~valid)
-    if math.isnan(sigma):
-        msg = 'there is no uncertainty, and the pixels vary too little to estimate one from them'
-        raise ItemFault(Flag.BAD_NOISE, msg)
-    lost = is_no_data(data, valid, sigma)
-    return (sigma, valid) if lost is None else _estimated_noise(data, _without(valid, lost))
+    for _ in range(_ROUNDS):
+        if valid is not None:
+            np.copyto(data, 0.0, where=~valid)
+        sigma = estimate_noise(data, None if valid is None else ~valid)
+        if math.isnan(sigma):
+            why = 'vary too little'
+            break
+        if (lost := is_no_data(data, valid, sigma)) is None:
+            return sigma, valid
+        valid = _without(valid, lost)
+    else:
+        why = 'are too wild'
+    msg = f'there is no uncertainty, and the pixels {why} to estimate one from them'
+    raise ItemFault(Flag.BAD_NOISE, msg)
 
 
 def _given_noise(data, raw, factor, valid):

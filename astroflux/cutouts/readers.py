@@ -78,7 +78,8 @@ def read_cutout(
 
     Without names, an HDU whose header has ``MP_`` mask planes is the mask and the next one the
     variance. If the header has both ``BSOFTEN`` and ``BOFFSET``, the pixels are in asinh
-    magnitudes, as those of Pan-STARRS, and are made linear [1]_.
+    magnitudes, as those of Pan-STARRS, and are made linear [1]_; with one alone, the file is
+    refused.
 
     Parameters
     ----------
@@ -325,8 +326,14 @@ def _parse(file, hdus, stream, claims):
 
 def _linear(data, header):
     """Return pixels as they are, or made linear if their header says that they are not."""
-    if not ('BSOFTEN' in header and 'BOFFSET' in header):
+    found = [name for name in ('BSOFTEN', 'BOFFSET') if name in header]
+    if not found:
         return data
+    if len(found) < 2:
+        msg = (
+            f'its header has {found[0]} alone: pixels in asinh magnitudes want BSOFTEN and BOFFSET'
+        )
+        raise ContentError(msg)
     with np.errstate(over='ignore', invalid='ignore'):
         data = np.sinh(data.astype(float) / _POGSON)
     return header['BOFFSET'] + 2 * header['BSOFTEN'] * data

@@ -44,7 +44,7 @@ def read_estimator(cls, path, *, fitted=()):
     text = Path(path).read_bytes()
     try:
         content = json.loads(text, object_hook=_decode)
-    except (ValueError, TypeError, u.UnitsError, RecursionError) as exc:
+    except (ValueError, TypeError, OverflowError, u.UnitsError, RecursionError) as exc:
         msg = f"'{path}' is not a file of a saved {cls.__name__}: {exc}"
         raise ValueError(msg) from exc
     if not isinstance(content, dict) or content.get('estimator') != cls.__name__:

@@ -45,6 +45,40 @@ def test_odd_keywords_are_named(name, value):
         ESTIMATOR.measure(galaxy(), **{name: value})
 
 
+def test_a_width_beyond_all_numbers():
+    assert np.isfinite(ESTIMATOR.measure(galaxy(), psf_fwhm=1e200)['flux'][0])
+
+
+@pytest.mark.parametrize('label', [[1, 2], {1}, {'a': 1}])
+def test_labels_that_are_no_labels(label):
+    table = QTable({'id': [1, 2], 'x': [15.0, 14.0], 'y': [15.0, 16.0]})
+    with pytest.raises(TypeError, match='labels must be integers or strings'):
+        ESTIMATOR.measure(galaxy(), positions=table, labels=np.array([label, None], object))
+
+
+def test_a_data_frame_of_odd_bytes():
+    pandas = pytest.importorskip('pandas')
+    frame = pandas.DataFrame({'id': [b'\xff', 'a'], 'x': [15.0, 14.0], 'y': [15.0, 16.0]})
+    with pytest.raises(ValueError, match='positions is a table with text that is none'):
+        ESTIMATOR.measure(galaxy(), positions=frame)
+
+
+def test_pixels_without_an_end():
+    rng = np.random.default_rng(0)
+    data = np.exp(250 * rng.uniform(-1, 1, (41, 41)))
+    table = ESTIMATOR.measure([CCDData(data, unit='adu'), galaxy()])
+    assert np.isfinite(table['flux'][1])
+
+
+@pytest.mark.parametrize('name', ['BSOFTEN', 'BOFFSET'])
+def test_half_of_a_scale_of_asinh_magnitudes(tmp_path, name):
+    hdu = fits.PrimaryHDU(galaxy().data)
+    hdu.header[name] = 1.0
+    hdu.writeto(tmp_path / 'a.fits')
+    with pytest.raises(OSError, match=f'its header has {name} alone'):
+        read_cutout(tmp_path / 'a.fits')
+
+
 def test_some_of_a_list_of_maps_may_be_none():
     table = ESTIMATOR.measure([galaxy(), galaxy()], error=[np.full((31, 31), 2.0), None])
     np.testing.assert_allclose(table['flux_err'][0], 2 * table['flux_err'][1])
