@@ -103,8 +103,8 @@ FLAGS = (
     Flag(
         524288,
         'SKY_RESIDUAL',
-        'The edge of the stamp is off zero by more than its error: the sky was not subtracted, or '
-        'too much of it was.',
+        'The edge of the stamp is off zero by more than its error, or much brighter on one side: '
+        'the sky was not subtracted, too much of it was, or it is not even.',
     ),
     Flag(
         1048576,

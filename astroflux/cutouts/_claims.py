@@ -266,15 +266,23 @@ def _header(stream, place):
                 raise EOFError
             # some bytes that no HDU is made of
             return b''
+    behind = blocks[-1][_place_of_end(blocks[-1]) + _CARD :]
+    if any(behind[at + 8 : at + 10] == b'= ' for at in range(0, len(behind), _CARD)):
+        msg = 'a header has cards behind its END, which say something of the pixels or nothing'
+        raise ContentError(msg)
     return b''.join(blocks)
 
 
 def _ends(block):
-    """Return whether a card is END, as strictly as astropy looks for it."""
+    return _place_of_end(block) >= 0
+
+
+def _place_of_end(block):
+    """Return where the card END begins, as strictly as astropy looks for it; -1 if nowhere."""
     place = block.find(_END)
     while place >= 0 and place % _CARD:
         place = block.find(_END, place + 1)
-    return place >= 0
+    return place
 
 
 def _claim(header, place, number):

@@ -34,6 +34,10 @@ _FAINT_LIGHT = 0.2
 _MOST_WINGS = 2.0
 _WINGS = 1.5
 
+# Sources make a side brighter than the others, but none darker: by more than so much of the noise,
+# that is a slope of the sky, or a step.
+_LARGEST_DIP = 0.75
+
 # The noise of coadds is stated well to about a tenth, and the sources of a crowded sky raise the
 # scatter by as much: beyond this factor, and 1.5 errors, the noise is wrong.
 _NOISE_FACTOR = 1.35
@@ -58,6 +62,8 @@ class Edge(NamedTuple):
         the level is not above zero by more than its error.
     scatter, scatter_err : float
         Noise as the pixels show it, over the stated one, and its error.
+    dip : float
+        By how much the darkest side is below that level.
     """
 
     level: float
@@ -65,14 +71,16 @@ class Edge(NamedTuple):
     wings: float
     scatter: float
     scatter_err: float
+    dip: float
 
     @property
     def is_off_zero(self):
-        """Whether the level shows that the sky was not subtracted, or too much was."""
+        """Whether the sky was not subtracted, or too much was, or not the same everywhere."""
         error = _SIGNIFICANT * _GROWTH * self.level_err
         allowed = max(error, _FAINT_LIGHT) + _WINGS * self.wings
+        is_slope = self.dip > max(2 * error, _LARGEST_DIP)
         # false for NaN
-        return self.level < -error or self.level > allowed
+        return self.level < -error or self.level > allowed or is_slope
 
     @property
     def contradicts_noise(self):
@@ -83,7 +91,7 @@ class Edge(NamedTuple):
         return abs(math.log(self.scatter)) > allowed
 
 
-_UNKNOWN = Edge(*5 * (math.nan,))
+_UNKNOWN = Edge(*6 * (math.nan,))
 
 
 def edge_of(data, noise, mask=None):
@@ -117,14 +125,15 @@ def edge_of(data, noise, mask=None):
         scatter, known = 1.0, math.nan
     else:
         known = scatter
-    level, n_pixels = _level(frame, scatter)
+    level, n_pixels, dip = _level(frame, scatter)
     error = _OF_MEDIAN * scatter / math.sqrt(n_pixels) if n_pixels else math.nan
     wings = 0.0
     # where nothing is to be explained, they are not looked for
     if level > _SIGNIFICANT * error:
         inner = [_frame(data, noise, mask, width, depth) for depth in (1, 2)]
         wings = _wings(level, *(_level(frame, scatter)[0] for frame in inner))
-    return Edge(level, error, wings, known, _OF_SCATTER * known / math.sqrt(n_differences))
+    known_err = _OF_SCATTER * known / math.sqrt(n_differences)
+    return Edge(level, error, wings, known, known_err, dip)
 
 
 def _frame(data, noise, mask, width, depth):
@@ -201,4 +210,7 @@ def _level(sides, scatter):
                 break
         levels.append(row[(first + last) // 2])
         used += last - first
-    return (median(levels), used) if len(levels) >= _FEWEST_SIDES else (math.nan, 0)
+    if len(levels) < _FEWEST_SIDES:
+        return math.nan, 0, math.nan
+    level = median(levels)
+    return level, used, level - min(levels)

@@ -121,6 +121,13 @@ def test_end_that_is_none(refused):
     refused(first + content.replace(b'XTENSION', b'xtension'), 'truncated or damaged')
 
 
+def test_cards_behind_the_end(refused):
+    content = content_of(fits.PrimaryHDU(IMAGE, fits.Header({'BSOFTEN': 1.0})))
+    place = content.index(b'BSOFTEN =' if b'BSOFTEN =' in content else b'BSOFTEN')
+    moved = content[:place] + b'END'.ljust(80) + content[place:-80]
+    refused(moved, 'a header has cards behind its END')
+
+
 def test_little_behind_the_last_hdu_is_no_harm(tmp_path):
     path = tmp_path / 'a.fits'
     path.write_bytes(content_of(fits.PrimaryHDU(IMAGE)) + bytes(2880))

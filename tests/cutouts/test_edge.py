@@ -71,6 +71,15 @@ def test_sources_at_one_side_are_not_the_sky():
     assert flags_of(data) == 0
 
 
+@pytest.mark.parametrize('direction', [(1, 0), (0, 1), (1, 1)])
+def test_slope_of_the_sky(direction):
+    y, x = np.mgrid[:64, :64] / 63 - 0.5
+    slope = direction[0] * x + direction[1] * y
+    edges = [edge_of(stamp(64) + factor * slope, 1.0) for factor in (0.5, 4.0)]
+    assert [edge.is_off_zero for edge in edges] == [False, True]
+    assert edges[1].dip > 1
+
+
 def test_masked_edge_says_nothing():
     data = stamp(64, sky=5.0)
     mask = np.ones(data.shape, dtype=bool)
