@@ -348,6 +348,9 @@ def test_what_is_said_of_single_faults(measured):
     for results in measured.values():
         assert results['twin at 0.5 FWHM']['bias'] > 0.8
     assert network['twin at 1 FWHM']['bias'] > 0.8
+    # the README and the model card say so of both
+    assert 0.85 < network['twin at 1 FWHM']['flagged'] < 0.95
+    assert 0.15 < network['twin at 0.5 FWHM']['flagged'] < 0.25
     assert share('twin at 1 FWHM', 'OFF_CENTRE', 'NEIGHBOUR') > 0.5
     assert abs(network['twin at 2 FWHM']['bias']) < 0.05
     assert share('twin at 2 FWHM', 'NEIGHBOUR') > 0.75
