@@ -328,9 +328,12 @@ def _is_suspect(psf, fwhm, pixels, xy):
     """Return whether the PSF image or the source at the position tells that the PSF is wrong."""
     if psf is not None and psf.had_pedestal:
         return True
-    variance = variance_of_fwhm(fwhm) if psf is None else psf.core_variance
+    source = pixels.data, pixels.noise, pixels.mask, xy
     with np.errstate(all='ignore'):
-        return is_sharper(pixels.data, pixels.noise, pixels.mask, xy, variance)
+        if psf is None:
+            return is_sharper(*source, variance_of_fwhm(fwhm))
+        # what is as wide as any PSF of that width needs no closer look
+        return is_sharper(*source, psf.largest_variance) and is_sharper(*source, psf.core_variance)
 
 
 def _psf(image, oversampling, shape):
