@@ -302,7 +302,11 @@ def _plain(column):
     values = np.ma.asarray(getattr(column, 'value', column))
     if values.dtype.kind == 'S':
         values = np.char.decode(values, 'utf-8', 'replace')
-    return values.tolist()
+    # among objects of other types, too
+    return [
+        value.decode('utf-8', 'replace') if isinstance(value, bytes) else value
+        for value in values.tolist()
+    ]
 
 
 def _to_pixels(sky, image):

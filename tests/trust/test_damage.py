@@ -63,6 +63,13 @@ def test_a_data_frame_of_odd_bytes():
         ESTIMATOR.measure(galaxy(), positions=frame)
 
 
+def test_bytes_among_identifiers():
+    table = QTable({'x': [15.0, 14.0], 'y': [15.0, 16.0]})
+    table['id'] = np.array([b'\xff', 3], object)
+    names = ESTIMATOR.measure(galaxy(), positions=table)['id']
+    assert list(names) == ['\ufffd', '3']
+
+
 def test_pixels_without_an_end():
     rng = np.random.default_rng(0)
     data = np.exp(250 * rng.uniform(-1, 1, (41, 41)))
