@@ -190,3 +190,21 @@ def test_long_streams_of_single_rows():
     steps = np.diff(rows.column('flux'))
     np.testing.assert_allclose(steps, steps[0])
     assert rows.n_rows == len(fluxes) == len(rows.column('flags'))
+
+
+def test_what_the_page_says_of_the_million():
+    docs = Path(__file__).parents[2] / 'docs'
+    tallies = dict(
+        line.rsplit(maxsplit=1)
+        for line in (docs / 'benchmarks' / 'trust.rst.inc').read_text().splitlines()
+        if line and line[0] != '='
+    )
+    assert tallies['damaged inputs tried'] == '1,000,000'
+    errors = tallies['errors of a library, or by surprise']
+    silent = tallies['silent wrong numbers where the change can be seen']
+    others = int(errors) + int(silent)
+    page = ' '.join((docs / 'damage.rst').read_text().split())
+    assert f'Of the million, {others} ended otherwise. Three were errors' in page
+    assert errors == '3'
+    assert f'The {silent} others are silent numbers' in page
+    assert {number for name, number in tallies.items() if 'lost' in name or 'over' in name} == {'0'}
