@@ -11,6 +11,7 @@ __all__ = [
     'files_of_dataset',
     'inside',
     'names_in_progress',
+    'read_truth',
 ]
 
 TRUTH_NAME = 'truth.ecsv'
@@ -42,7 +43,7 @@ def files_of_dataset(directory):
     """
     directory = Path(directory)
     if (directory / TRUTH_NAME).is_file():
-        truth = _read_truth(directory / TRUTH_NAME)
+        truth = read_truth(directory / TRUTH_NAME)
         if 'file_name' not in truth.colnames:
             return None
         return inside(directory, truth['file_name'])
@@ -52,7 +53,8 @@ def files_of_dataset(directory):
     return None
 
 
-def _read_truth(path):
+def read_truth(path):
+    """Return a table of truth; `ValueError` if it is no readable table."""
     from astropy.table import QTable
 
     try:

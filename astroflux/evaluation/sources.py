@@ -11,7 +11,7 @@ import numpy as np
 from astropy.nddata import StdDevUncertainty
 from astropy.table import QTable, Table
 
-from astroflux._dataset_files import TRUTH_NAME, inside
+from astroflux._dataset_files import TRUTH_NAME, inside, read_truth
 from astroflux.cutouts import CutoutFile, CutoutReadError, read_cutout
 from astroflux.evaluation.information import ImageModel, ln_flux_bound
 from astroflux.evaluation.neighbors import scene_bounds
@@ -174,7 +174,7 @@ class DatasetSource(CutoutSource):
         if not path.is_file():
             msg = f'{self.directory} holds no data set: {TRUTH_NAME} is missing'
             raise FileNotFoundError(msg)
-        truth = _read_truth(path)
+        truth = read_truth(path)
         if missing := {'file_name', 'flux'} - {*truth.colnames}:
             msg = f'{path} lacks the columns {sorted(missing)}; it has {truth.colnames}'
             raise ValueError(msg)
@@ -213,14 +213,6 @@ class DatasetSource(CutoutSource):
             for name, values in zip(BOUNDS, np.transpose(bounds), strict=True):
                 rows[name] = values
         return paths, rows
-
-
-def _read_truth(path):
-    try:
-        return QTable.read(path)
-    except Exception as exc:  # a damaged table brings any error of any library
-        msg = f'{path} is no readable table: {type(exc).__name__}: {exc}'
-        raise ValueError(msg) from exc
 
 
 def _bounds_of_file(path, truth, simulation):

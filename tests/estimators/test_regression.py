@@ -395,14 +395,17 @@ def test_foreign_file(tmp_path, make_ccd):
         RegressionFluxEstimator.load(tmp_path / 'no_such_file')
 
 
-def rewrite(path, table, **changes):
-    """Write a table with a header and arrays that are not its own."""
+def rewrite(path, table, *, is_sealed=False, **changes):
+    """Write a table with texts or arrays that are not its own; sealed, its hashes are of these."""
     write_training_table(path, table)
     with safe_open(path, framework='numpy') as file:
         header = file.metadata()
     arrays = load_file(path)
     for name, value in changes.items():
         (header if isinstance(value, str) else arrays)[name] = value
+    if is_sealed:
+        header['sha256'] = TrainingTable(**arrays, name=table.name, metadata={}).sha256
+        header = seal(header)
     save_file(arrays, path, metadata=header)
 
 
@@ -438,18 +441,6 @@ def test_light_that_is_elsewhere_is_flagged():
         assert ('OFF_CENTRE' in decode_flags(table['flags'])[0]) is (offset >= 10)
 
 
-def reseal(path, table, **changes):
-    """Write a table with other texts or arrays, with all hashes as if that were meant."""
-    write_training_table(path, table)
-    with safe_open(path, framework='numpy') as file:
-        header = file.metadata()
-    arrays = load_file(path)
-    for name, value in changes.items():
-        (header if isinstance(value, str) else arrays)[name] = value
-    header['sha256'] = TrainingTable(**arrays, name=table.name, metadata={}).sha256
-    save_file(arrays, path, metadata=seal(header))
-
-
 @pytest.mark.parametrize(
     ('changes', 'text'),
     [
@@ -469,7 +460,7 @@ def reseal(path, table, **changes):
 def test_tables_that_make_no_sense(table, tmp_path, changes, text):
     """Also if the hashes say that they are as they were written."""
     path = tmp_path / 'table'
-    reseal(path, table, **changes)
+    rewrite(path, table, is_sealed=True, **changes)
     with pytest.raises(ValueError, match=f'table {text}'):
         read_training_table(path)
 
