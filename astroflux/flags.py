@@ -131,6 +131,12 @@ FLAGS = (
         'sharper than the PSF: it is that of finer pixels or of another image, or what is there is '
         'no source of the sky.',
     ),
+    Flag(
+        16777216,
+        'BLENDED',
+        'Another source of the image is within one FWHM: which light is whose is hardly known, '
+        'and each has the error of all of them together.',
+    ),
 )
 
 MeasurementFlag = IntFlag('MeasurementFlag', {flag.name: flag.bit for flag in FLAGS})

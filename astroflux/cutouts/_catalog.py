@@ -14,7 +14,7 @@ from astropy.wcs.utils import skycoord_to_pixel
 
 from astroflux.cutouts._told import amended
 
-__all__ = ['Sources', 'is_many', 'sources_of']
+__all__ = ['Sources', 'as_table', 'identifier_column', 'is_many', 'is_table', 'sources_of']
 
 # Names of columns, whatever their case, and the number of the first pixel. The first pair that a
 # table has is taken.
@@ -110,7 +110,7 @@ def _is_data_frame(positions):
     return isinstance(positions, getattr(sys.modules.get('pandas'), 'DataFrame', ()))
 
 
-def _is_table(positions):
+def is_table(positions):
     """Return whether this is a table of any kind; not a row of one."""
     if isinstance(positions, Row | np.void):
         return False
@@ -118,7 +118,7 @@ def _is_table(positions):
     return isinstance(positions, Table) or _is_data_frame(positions) or is_structured
 
 
-def _as_table(positions):
+def as_table(positions):
     """Return a table of any kind as one of astropy's."""
     if isinstance(positions, Table):
         return positions
@@ -134,7 +134,7 @@ def is_catalog(positions):
     return (
         _of_photutils(positions, 'SourceCatalog')
         or _of_photutils(positions, 'SegmentationImage')
-        or _is_table(positions)
+        or is_table(positions)
     )
 
 
@@ -179,8 +179,8 @@ def sources_of(positions, image, told):
         sources = _of_segmentation(positions, image, told)
     elif _of_photutils(positions, 'SourceCatalog'):
         sources = _of_source_catalog(positions)
-    elif _is_table(positions):
-        sources = _of_table(_as_table(positions), image)
+    elif is_table(positions):
+        sources = _of_table(as_table(positions), image)
     else:
         sources = _of_pairs(positions, image)
     if not len(sources):
@@ -227,7 +227,7 @@ def _longer_side(xmin, xmax, ymin, ymax):
 
 def _of_table(table, image):
     names = {name.lower(): name for name in reversed(table.colnames)}
-    identifier = next((names[name] for name in _IDENTIFIERS if name in names), None)
+    identifier = identifier_column(table)
     has_box = all(name in names for name in _BOX)
     return Sources(
         *_pixels_of(table, names, image),
@@ -235,6 +235,12 @@ def _of_table(table, image):
         None if identifier in (None, 'id') else identifier,
         _longer_side(*(table[names[name]] for name in _BOX)) if has_box else None,
     )
+
+
+def identifier_column(table):
+    """Return the name of the column that identifies the sources; `None` if there is none."""
+    names = {name.lower(): name for name in reversed(table.colnames)}
+    return next((names[name] for name in _IDENTIFIERS if name in names), None)
 
 
 def _pixels_of(table, names, image):

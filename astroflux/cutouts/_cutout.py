@@ -59,6 +59,8 @@ class Cutout:
         Scatter of the pixels at the edge over their stated noise; NaN if none was stated.
     sky_err : float
         Error of the sky that was subtracted, per pixel; 0 if it is not known.
+    neighbors : `~numpy.ndarray`, optional
+        Profiles of sources of the image that were subtracted, ``(k, 7)``, as the network fits them.
 
     Attributes
     ----------
@@ -78,6 +80,7 @@ class Cutout:
         'ignored',
         'label',
         'message',
+        'neighbors',
         'noise_correlation',
         'noise_ratio',
         'origin',
@@ -115,6 +118,7 @@ class Cutout:
         wcs_origin=(0, 0),
         noise_ratio=math.nan,
         sky_err=0.0,
+        neighbors=None,
     ):
         self.data, self.ignored = data, mask
         is_number = noise is not None and np.ndim(noise) == 0
@@ -127,6 +131,7 @@ class Cutout:
         self.origin, self.identifier, self.catalog_column = origin, identifier, catalog_column
         self.wcs, self.wcs_origin, self.zeropoint = wcs, wcs_origin, zeropoint
         self.noise_ratio, self.sky_err = noise_ratio, sky_err
+        self.neighbors = neighbors
         self._noise = self._mask = None
 
     @classmethod

@@ -2,6 +2,7 @@
 """Stamps around many sources of one image, cut one after the other."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _check_told(whole, told):
     amended(whole.part(*corner), parts['error'], parts['mask'], parts['background'])
 
 
-def stamps_of(whole, positions, told, *, labels=None, stamp_size=None):
+def stamps_of(whole, positions, told, *, labels=None, stamp_size=None, mask_others=True):
     """
     Cut the stamps of many sources of one image.
 
@@ -88,6 +89,8 @@ def stamps_of(whole, positions, told, *, labels=None, stamp_size=None):
         Which of the sources to take.
     stamp_size : int or array_like, optional
         Sides in pixels.
+    mask_others : bool
+        Whether to mask the pixels that are those of other sources in a segmentation image.
 
     Returns
     -------
@@ -101,6 +104,8 @@ def stamps_of(whole, positions, told, *, labels=None, stamp_size=None):
     sources = sources_of(positions, whole, told)
     if labels is not None:
         sources = sources.chosen(labels)
+    if not mask_others:
+        sources = replace(sources, segmentation=None)
     return _cut(whole, unit, sources, _sizes(stamp_size, sources)), len(sources)
 
 

@@ -19,7 +19,7 @@ from astroflux.cutouts._told import (
 )
 from astroflux.cutouts._zeropoint import parse_zeropoint
 
-__all__ = ['iter_cutouts']
+__all__ = ['iter_cutouts', 'parse_options']
 
 
 def iter_cutouts(
@@ -114,18 +114,18 @@ def iter_cutouts(
     of_image = single and is_many(positions)
     if not of_image:
         _check_per_cutout(positions, labels=labels, stamp_size=stamp_size)
-    oversampling = parse_oversampling(oversampling)
-    options = (
-        parse_psf(psf, oversampling),
-        parse_psf_fwhm(psf_fwhm),
-        parse_positions(None if of_image else positions),
-        parse_error(error),
-        parse_mask(mask),
-        parse_background(background),
-        parse_effective_gain(effective_gain),
-        parse_zeropoint(zeropoint),
+    options, correlation, oversampling = parse_options(
+        psf=psf,
+        oversampling=oversampling,
+        psf_fwhm=psf_fwhm,
+        positions=None if of_image else positions,
+        error=error,
+        mask=mask,
+        background=background,
+        effective_gain=effective_gain,
+        noise_correlation=noise_correlation,
+        zeropoint=zeropoint,
     )
-    correlation = parse_noise_correlation(noise_correlation)
     if of_image:
         told = {option.name: option.shared for option in options}
         whole = whole_image(cutouts, told)
@@ -147,6 +147,39 @@ def iter_cutouts(
         # Now rather than at the first step, so that the error is the call's.
         stream = [next(stream)]
     return CutoutStream(stream, n, single)
+
+
+def parse_options(
+    *,
+    psf=None,
+    oversampling=1,
+    psf_fwhm=None,
+    positions=None,
+    error=None,
+    mask=None,
+    background=None,
+    effective_gain=None,
+    noise_correlation=None,
+    zeropoint=None,
+):
+    """
+    Parse the keywords of `iter_cutouts`.
+
+    Return what they tell of each cutout, in the order of `~astroflux.cutouts._batch.Told`, how
+    noise is correlated, and how PSF images are sampled.
+    """
+    oversampling = parse_oversampling(oversampling)
+    options = (
+        parse_psf(psf, oversampling),
+        parse_psf_fwhm(psf_fwhm),
+        parse_positions(positions),
+        parse_error(error),
+        parse_mask(mask),
+        parse_background(background),
+        parse_effective_gain(effective_gain),
+        parse_zeropoint(zeropoint),
+    )
+    return options, parse_noise_correlation(noise_correlation), oversampling
 
 
 class CutoutStream:

@@ -12,11 +12,15 @@ from astroflux.cutouts._steps import even_noise
 from astroflux.networks.orientation import BOX_REACH, ROUNDING, Orientation
 from astroflux.networks.psf_mixture import N_PSF_NUMBERS, in_blocks, psf_numbers
 from astroflux.networks.pyramid import CANVAS_SIZE
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS
+from astroflux.networks.source_models import moved_profiles
 
 __all__ = ['Canvases', 'Stamp', 'coinciding', 'stamps_around']
 
 # A block of pixels counts if at least this part of it can be used.
 LEAST_USABLE = 0.5
+
+N_OF_PROFILE = len(PROFILE_PARAMETERS)
 
 # PSFs whose numbers are remembered.
 MAX_REMEMBERED = 256
@@ -43,6 +47,9 @@ class Stamp:
         Its full width at half maximum in pixels; NaN if unknown.
     noise_growth : float
         By how much the noise of sums of pixels exceeds that of white noise.
+    neighbors : 2D `~numpy.ndarray` or None
+        ``(k, 7)``, profiles of sources that were subtracted and may be fitted again:
+        `~astroflux.networks.sersic_model.PROFILE_PARAMETERS` in pixels of the stamp.
     """
 
     data: np.ndarray
@@ -52,6 +59,7 @@ class Stamp:
     psf: np.ndarray | None = None
     psf_fwhm: float = math.nan
     noise_growth: float = 1.0
+    neighbors: np.ndarray | None = None
 
 
 def stamps_around(
@@ -200,6 +208,15 @@ class _Placed:
             reach += [centre - first + 0.5, last + 0.5 - centre]
         return reach
 
+    def to_stamp(self, position, shape):
+        """Return where in its stamp, of a shape, something is that far from the central pixel."""
+        origin = self.origin[::-1]
+        seen = [
+            (_central_pixel(centre) + apart + 0.5) * self.binning - 0.5 - before
+            for centre, apart, before in zip(self.position, position, origin, strict=True)
+        ]
+        return self.orientation.move_back(seen, shape)
+
     def weight(self, scale):
         """Return the weight of the pixels on the canvas: inverse variance in this unit."""
         source, _ = self.windows
@@ -283,6 +300,48 @@ class Canvases:
             self.cropped[row] = each.n_used(source) < each.n_used()
             if not shared:
                 self.weight[row][target] = each.weight(scale)
+
+    @property
+    def frame(self):
+        """
+        The way from canvases to stamps, ``(n, 2, 3)``.
+
+        The first two columns are a matrix, the last one what is added to its product with
+        ``(x, y)`` from the central pixel of the canvas: ``(x, y)`` in the stamp.
+        """
+        frames = []
+        for placed, stamp in zip(self._placed, self._stamps, strict=True):
+            corners = [placed.to_stamp(at, stamp.data.shape) for at in ((1, 0), (0, 1), (0, 0))]
+            frames.append(np.transpose(corners))
+        frames = np.array(frames, dtype=float)
+        frames[:, :, :2] -= frames[:, :, 2:]
+        return frames
+
+    @property
+    def neighbors(self):
+        """
+        Profiles of sources that were subtracted, or `None` if there are none.
+
+        They are ``(n, k, 7)``, in pixels of the canvas and units of its noise; and ``(n, k)``,
+        1 where there is one, else 0.
+        """
+        most = max(0 if s.neighbors is None else len(s.neighbors) for s in self._stamps)
+        if most == 0:
+            return None
+        profiles = np.zeros((len(self._stamps), most, N_OF_PROFILE), np.float32)
+        exists = np.zeros((len(self._stamps), most), np.float32)
+        for row, (stamp, frame) in enumerate(zip(self._stamps, self.frame, strict=True)):
+            if stamp.neighbors is None or not len(stamp.neighbors):
+                continue
+            k = len(stamp.neighbors)
+            # from the stamp to the canvas
+            matrix = np.linalg.inv(frame[:, :2])
+            shift = np.tile(-matrix @ frame[:, 2], (k, 1))
+            scale = np.full(k, 1 / self.scale[row])
+            matrix = np.tile(matrix, (k, 1, 1))
+            profiles[row, :k] = moved_profiles(stamp.neighbors, matrix, shift, scale)
+            exists[row, :k] = 1
+        return profiles, exists
 
     def to_cutout(self, row, picture):
         """

@@ -8,8 +8,10 @@ import torch
 
 from astroflux.estimators._canvas import Canvases
 from astroflux.estimators._columns import results_of
+from astroflux.networks.neighbors import Neighbors
 from astroflux.networks.outputs import QUANTILES
 from astroflux.networks.pyramid import CANVAS_SIZE
+from astroflux.networks.source_models import SourceModels
 
 __all__ = [
     'LARGE_RADIUS',
@@ -48,6 +50,8 @@ class Answer:
         ``(n,)``, width of the PSF in pixels of the canvas.
     offset, reach : `~numpy.ndarray`
         ``(n, 2)`` and ``(n, 4)``, as of `~astroflux.estimators._canvas.Canvases`.
+    frame : `~numpy.ndarray`
+        ``(n, 2, 3)``, as of these.
     """
 
     values: dict
@@ -57,12 +61,14 @@ class Answer:
     psf_fwhm: np.ndarray
     offset: np.ndarray
     reach: np.ndarray
+    frame: np.ndarray
 
     @classmethod
     def of(cls, network, canvases, device):
         """Return the network's answer to canvases."""
         with torch.inference_mode():
-            values = network(*_tensors(canvases, device), canvases.binning)
+            known = _known_neighbors(canvases, device)
+            values = network(*_tensors(canvases, device), canvases.binning, known)
         return cls(
             {name: value.cpu().numpy().astype(float) for name, value in values.items()},
             canvases.scale,
@@ -71,14 +77,25 @@ class Answer:
             canvases.psf[:, 0],
             canvases.offset,
             canvases.reach,
+            canvases.frame,
         )
 
     def replace_rows(self, rows, other):
         """Put another answer in the place of some rows."""
         for name, values in other.values.items():
             self.values[name][rows] = values
-        for name in ('scale', 'binning', 'cropped', 'psf_fwhm', 'offset', 'reach'):
+        for name in ('scale', 'binning', 'cropped', 'psf_fwhm', 'offset', 'reach', 'frame'):
             getattr(self, name)[rows] = getattr(other, name)
+
+    @property
+    def models(self):
+        """
+        The sources as they were fitted, a `~astroflux.networks.source_models.SourceModels`.
+
+        Each is in the pixels of its stamp, and in the unit of the data.
+        """
+        models = SourceModels.of_fit(self.values['model'], self.values['model_psf'])
+        return models.moved(self.frame, self.scale)
 
     def ln_flux(self, quantile):
         """Return a quantile of the distribution of ln(flux), in units of the noise."""
@@ -88,6 +105,13 @@ class Answer:
 def _tensors(canvases, device):
     arrays = (canvases.image, canvases.weight, canvases.psf)
     return [torch.from_numpy(array).to(device) for array in arrays]
+
+
+def _known_neighbors(canvases, device):
+    """Return what the network is told of sources that were subtracted; `None` of none."""
+    if (neighbors := canvases.neighbors) is None:
+        return None
+    return Neighbors.known(*(torch.from_numpy(part).to(device) for part in neighbors))
 
 
 def measure_stamps(weights, stamps, device):
@@ -157,6 +181,16 @@ class ProfileMethod:
         """Return what `~astroflux.estimators.base.FluxEstimator` wants to know of a batch."""
         answer = measure_stamps(self.weights, cutouts, self.device)
         return results_of(answer, self.weights.metadata)
+
+    @property
+    def fits_sources(self):
+        """Whether the network fits profiles."""
+        return self.weights.network.fit is not None
+
+    def fit_sources(self, cutouts):
+        """Return the same, and what was fitted to each: `Answer.models`."""
+        answer = measure_stamps(self.weights, cutouts, self.device)
+        return results_of(answer, self.weights.metadata), answer.models
 
     @property
     def network_to_fit(self):

@@ -5,7 +5,7 @@ The keywords that say something of the cutouts: every method has those of `iter_
 But for ``zeropoint``: fluxes do not depend on it, so only `measure` has that.
 """
 
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, signature
 
 from astroflux.cutouts import iter_cutouts
@@ -21,26 +21,30 @@ _KEYWORDS = {
 CUTOUT_OPTIONS = tuple(_KEYWORDS)
 
 
-def takes_cutout_options(method):
+def takes_cutout_options(method=None, *, without=()):
     """
     Give a method that ends in ``**options`` the keywords of `~astroflux.cutouts.iter_cutouts`.
 
-    They are in its signature, which `help` and completion show, and others are refused.
+    They are in its signature, which `help` and completion show, and others are refused; but for
+    those whose names are in ``without``.
     """
+    if method is None:
+        return partial(takes_cutout_options, without=without)
     own = signature(method)
     first = [item for item in own.parameters.values() if item.kind is not Parameter.VAR_KEYWORD]
     last = [item for item in first if item.kind is Parameter.KEYWORD_ONLY]
     first = [item for item in first if item.kind is not Parameter.KEYWORD_ONLY]
-    whole = own.replace(parameters=[*first, *_KEYWORDS.values(), *last])
+    keywords = [item for name, item in _KEYWORDS.items() if name not in without]
+    whole = own.replace(parameters=[*first, *keywords, *last])
 
     @wraps(method)
-    def checked(*arguments, **keywords):
+    def checked(*arguments, **named):
         try:
-            whole.bind(*arguments, **keywords)
+            whole.bind(*arguments, **named)
         except TypeError as exc:
             msg = f'{method.__name__}() {exc}'
             raise TypeError(msg) from None
-        return method(*arguments, **keywords)
+        return method(*arguments, **named)
 
     checked.__signature__ = whole
     return checked

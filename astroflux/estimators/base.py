@@ -71,6 +71,9 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
     _flags_set = {}
     _packages = ()
 
+    #: Whether it fits profiles to sources, as a `~astroflux.estimators.FieldMeasurement` wants.
+    fits_sources = False
+
     @abstractmethod
     def _measure_batch(self, cutouts):
         """
@@ -191,6 +194,70 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         options['zeropoint'] = zeropoint
         rows = self._collect(cutouts, progress=progress, **options)
         return self._table(rows, options)
+
+    @share_docs
+    @takes_cutout_options(without=('positions',))
+    def measure_field(
+        self,
+        image,
+        catalogue=None,
+        *,
+        neighbors='model',
+        passes=3,
+        zeropoint=None,
+        progress=None,
+        **options,
+    ):
+        """
+        Measure all sources of an image, each without the light of the others.
+
+        Parameters
+        ----------
+        image
+            One image, of any kind that `measure` takes as a cutout.
+
+        catalogue : array_like, optional
+            Its sources: positions ``(n, 2)`` in pixels, a `~astropy.coordinates.SkyCoord`, a
+            table, a `~photutils.segmentation.SourceCatalog` or
+            `~photutils.segmentation.SegmentationImage`. By default those that photutils detects.
+
+        neighbors : {'model', 'none'}, optional
+            What becomes of the light of other sources: ``'model'`` fits and subtracts it, see
+            `~astroflux.estimators.FieldMeasurement`; ``'none'`` leaves it to the method, as
+            `measure` does.
+
+        passes : int, optional
+            The most passes over the sources.
+
+        {options}
+
+        zeropoint : float or `~astropy.units.Quantity`, optional
+            As for `measure`.
+
+        {progress}
+
+        Returns
+        -------
+        table : `~astropy.table.QTable`
+            The columns of `measure`, and then those of the catalogue; one row per source.
+
+        Raises
+        ------
+        TypeError, ValueError, `~astropy.units.UnitsError`
+            As for `measure`.
+        """
+        from astroflux.estimators.field import measure_field
+
+        options['zeropoint'] = zeropoint
+        return measure_field(
+            self,
+            image,
+            catalogue,
+            neighbors=neighbors,
+            passes=passes,
+            progress=progress,
+            **options,
+        )
 
     def _table(self, rows, options):
         """Make the table of the rows that were measured with some options."""
@@ -318,13 +385,16 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             raise ValueError(msg)
         return rows
 
-    def _measure_or_fail(self, batch):
+    def _measure_or_fail(self, batch, measure=None):
         """
         Yield a batch, which of its cutouts were measured, and what came of these.
+
+        They are measured by ``measure``, by default `_measure_batch`.
 
         If the method raises an error, each cutout is measured by itself, so that an odd one loses
         no other. If there is not enough memory, smaller batches are measured.
         """
+        measure = measure or self._measure_batch
         measurable = [
             index
             for index, cutout in enumerate(batch)
@@ -334,8 +404,8 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             results = None
             if measurable:
                 usable = [batch[index] for index in measurable]
-                results = self._measure_batch(usable)
-                results = with_sky_error(self._measure_batch, usable, results)
+                results = measure(usable)
+                results = with_sky_error(measure, usable, results)
         except MemoryError:
             if len(batch) == 1:
                 shape = batch[0].data.shape
@@ -343,14 +413,14 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
                 raise MemoryError(msg) from None
             half = len(batch) // 2
             for part in (batch[:half], batch[half:]):
-                yield from self._measure_or_fail(part)
+                yield from self._measure_or_fail(part, measure)
         except _OF_THE_CALL:
             raise
         except Exception as exc:  # of any library
             if len(batch) == 1:
                 yield [_failed_by(batch[0], exc)], [], None
             for cutout in batch if len(batch) > 1 else ():
-                yield from self._measure_or_fail([cutout])
+                yield from self._measure_or_fail([cutout], measure)
         else:
             yield batch, measurable, results
 

@@ -183,6 +183,29 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
     def _measure_batch(self, cutouts):
         return self._method(self._in_use()).measure(cutouts)
 
+    @property
+    def fits_sources(self):
+        """Whether it fits profiles to sources: the network of the study does not."""
+        return getattr(self._method(self._in_use()), 'fits_sources', False)
+
+    def fit_sources(self, cutouts):
+        """
+        Measure cutouts, and tell what was fitted to each.
+
+        Parameters
+        ----------
+        cutouts : list of `~astroflux.cutouts.Cutout`
+            None of them failed.
+
+        Returns
+        -------
+        results : dict of str to array_like
+            As of ``_measure_batch``.
+        models : `~astroflux.networks.source_models.SourceModels`
+            In the pixels of each stamp, and in the unit of the cutouts.
+        """
+        return self._method(self._in_use()).fit_sources(cutouts)
+
     @share_docs
     @takes_cutout_options
     def weight_map(self, cutout, **options):

@@ -59,6 +59,10 @@ RADIUS, INDEX = 0.4, 1.0
 WIDTH = (1.0, 0.25, 0.25, 0.4, 0.4, 0.5, 0.4)
 NEIGHBOR_MISFIT = (0.5, 0.1)
 
+# The same of those that are known; and the signal-to-noise ratio that they are taken to have.
+KNOWN_MISFIT = 0.05
+KNOWN_SNR = 10.0
+
 FWHM_TO_SIGMA = 1 / math.sqrt(8 * math.log(2))
 
 ROUNDING = 1e-5
@@ -86,11 +90,44 @@ class Neighbors:
         ``(n, k)``, 1 or 0.
     snr : `torch.Tensor`
         ``(n, k)``, of their maxima; 0 of those that do not exist.
+    is_known : `torch.Tensor` or None
+        ``(n, k)``, which of them were known before, and not found; `None` if none was.
     """
 
     parameters: torch.Tensor
     exists: torch.Tensor
     snr: torch.Tensor
+    is_known: torch.Tensor | None = None
+
+    @classmethod
+    def known(cls, parameters, exists):
+        """Return neighbors that are known, and no longer in the image."""
+        # as bright as need be: what is known is not doubted
+        snr = exists * KNOWN_SNR
+        return cls(parameters, exists, snr, exists > 0)
+
+    def joined_by(self, found, fwhm):
+        """
+        Return as many neighbors as were looked for: these, and then those that were found.
+
+        What was found within the width ``(n,)`` of one of these is a part of it.
+        """
+        apart = found.parameters[:, :, None, 1:3] - self.parameters[:, None, :, 1:3]
+        is_part = (apart.norm(dim=3) < fwhm[:, None, None]) & self.is_known[:, None]
+        exists = found.exists * ~is_part.any(dim=2)
+        order = torch.cat([2 * self.exists, exists], dim=1)
+        place = order.argsort(dim=1, descending=True, stable=True)[:, : exists.shape[1]]
+
+        def chosen(known, new):
+            both = torch.cat([known, new], dim=1)
+            return both[torch.arange(len(both), device=both.device)[:, None], place]
+
+        return Neighbors(
+            chosen(self.parameters, found.parameters),
+            chosen(self.exists, exists),
+            chosen(self.snr, found.snr * exists),
+            chosen(self.is_known, torch.zeros_like(exists, dtype=torch.bool)),
+        )
 
     def distance(self, parameters):
         """Return how far they are from galaxies of some parameters, ``(n, k)``, in pixels."""
@@ -208,16 +245,17 @@ class NeighborFit(nn.Module):
         self.ln_misfit = nn.Parameter(torch.zeros(n_steps))
         self.register_buffer('width', torch.tensor(WIDTH), persistent=False)
 
-    def start(self, blocks, weight, model, guess):
+    def start(self, blocks, weight, model, guess, known=None):
         """
-        Find neighbors in what the model of a galaxy leaves.
+        Find neighbors in what the model of a galaxy leaves, beside those that are known.
 
         Blocks and weights are the picture ``LEVEL`` of the pyramid, the model is in tiles.
         """
         with torch.no_grad():
             model = self.find.in_blocks(model)
             weight = weight / (1 + weight * (MISFIT * model) ** 2)
-            return self.find(blocks - model, weight, guess.fwhm, guess.start[:, 1:3])
+            found = self.find(blocks - model, weight, guess.fwhm, guess.start[:, 1:3])
+            return found if known is None else known.joined_by(found, guess.fwhm)
 
     def light(self, neighbors, step, guess):
         """Return the `Light` of neighbors as they are at a step."""
@@ -240,10 +278,18 @@ class NeighborFit(nn.Module):
         return Light(
             each=each,
             total=total,
-            misfit=NEIGHBOR_MISFIT[step > 0] * self.ln_misfit[step].clamp(-3, 3).exp() * total,
+            misfit=self._misfit(neighbors, each, total, step),
             modes=modes.flatten(1, 2),
             width=(in_pixels * width).repeat(1, k),
         )
+
+    def _misfit(self, neighbors, each, total, step):
+        """Return by how much the light of neighbors may be wrong."""
+        relative = NEIGHBOR_MISFIT[step > 0] * self.ln_misfit[step].clamp(-3, 3).exp()
+        if neighbors.is_known is None:
+            return relative * total
+        relative = torch.where(neighbors.is_known, KNOWN_MISFIT, relative)
+        return (relative[:, :, None] * each).sum(dim=1)
 
     @staticmethod
     def judge(neighbors, light, left, weight, parameters, guess):
@@ -270,6 +316,9 @@ class NeighborFit(nn.Module):
         is_told = ((light.each**2) @ doubted[:, :, None])[:, :, 0].sqrt() > LOWEST_SNR
         from_position = neighbors.parameters[:, :, 1:3].norm(dim=2)
         is_rival = is_told & (from_position < RIVAL_DISTANCE * guess.fwhm[:, None])
+        if neighbors.is_known is not None:
+            # of these it is known that they are not meant
+            is_rival &= ~neighbors.is_known
         ratio = (neighbors.parameters[:, :, 0] - parameters[:, :1]).exp()
         return {
             'features': torch.stack(features, dim=1),

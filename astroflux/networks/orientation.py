@@ -66,6 +66,13 @@ class Orientation:
         x = shape[1] - 1 - x if self.flip_x else x
         return (y, x) if self.transpose else (x, y)
 
+    def move_back(self, position, shape):
+        """Return where what is seen at a position ``(x, y)`` is in the image as it came."""
+        x, y = position[::-1] if self.transpose else position
+        y = shape[0] - 1 - y if self.flip_y else y
+        x = shape[1] - 1 - x if self.flip_x else x
+        return x, y
+
 
 # All eight: the four turns by a quarter, and these with rows and columns exchanged.
 ORIENTATIONS = tuple(

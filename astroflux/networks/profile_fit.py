@@ -198,7 +198,7 @@ class ProfileFit(nn.Module):
         n_alone = self.n_steps * (N_SOLVED + 1 + self.n_rings) + 4 * self.n_rings + n_free + 2
         return n_alone + (self.neighbors.n_features if self.neighbors else 0)
 
-    def forward(self, value, weight, guess, blocks=None):
+    def forward(self, value, weight, guess, blocks=None, known=None):
         """
         Fit a batch.
 
@@ -212,13 +212,18 @@ class ProfileFit(nn.Module):
         blocks : tuple of `torch.Tensor`, optional
             Where neighbors are looked for: the picture in blocks of
             `~astroflux.networks.neighbors.NeighborFit`, and its weights.
+        known : `~astroflux.networks.neighbors.Neighbors`, optional
+            Neighbors whose light was subtracted from the tiles. They are fitted again, together
+            with the galaxy, from where they were.
 
         Returns
         -------
         fit : dict of `torch.Tensor`
             ``parameters`` ``(n, 7)``; ``ln_sersic`` and ``ln_free`` ``(n,)``, ln of the flux of
             the profile alone, and with the free modes; ``pull`` ``(n, n_tiles)``, what the latter
-            leaves in units of the noise; ``features`` ``(n, n_features)``. With neighbors also
+            leaves in units of the noise, and ``model`` ``(n, 9 + n_gaussians)``, what it consists
+            of: `~astroflux.networks.source_models.MODEL_PARAMETERS` and the free fluxes over
+            that of the profile; ``features`` ``(n, n_features)``. With neighbors also
             ``NEIGHBOR_OUTPUTS`` of ``networks/neighbors.py``, and the tiles without their light,
             ``cleaned`` ``(n, n_tiles)``.
         """
@@ -227,7 +232,10 @@ class ProfileFit(nn.Module):
             is_last = step == self.n_steps - 1
             modes = self.model(parameters, guess.ln_variance, guess.weight, free=is_last)
             if self.neighbors and step == 0:
-                others = self.neighbors.start(*blocks, modes[:, 0], guess)
+                others = self.neighbors.start(*blocks, modes[:, 0], guess, known)
+                if known is not None:
+                    # what was taken away comes back, to be fitted
+                    value = value + self.neighbors.light(known, step, guess).total
             at = self._equations(value, weight, guess, modes, others, step)
             solution = self._sersic_step(at, guess.width[step])
             features += solution.features
@@ -241,7 +249,7 @@ class ProfileFit(nn.Module):
                 )
                 others.parameters = moved.view_as(others.parameters)
             parameters = self._moved(parameters, solution.change)
-        ln_free, pull, of_free = self._free(parameters, at, guess, solution)
+        ln_free, pull, model, of_free = self._free(parameters, at, guess, solution)
         features += of_free
         of_neighbors = {}
         if others:
@@ -256,6 +264,7 @@ class ProfileFit(nn.Module):
             'ln_sersic': parameters[:, 0] + _ln_factor(solution.change[:, 0]),
             'ln_free': ln_free,
             'pull': pull,
+            'model': model,
             'features': torch.cat(features, dim=1),
             **of_neighbors,
         }
@@ -327,8 +336,11 @@ class ProfileFit(nn.Module):
             0.5 * flux_variance.clamp(min=1e-12).log()[:, None],
             (gain + 0.1).log()[:, None],
         ]
+        moved = self._moved(parameters, change[:, :N_SOLVED])
+        free_flux = change[:, N_SOLVED + 2 :] * (parameters[:, :1] - moved[:, :1]).exp()
+        model = torch.cat([moved, change[:, N_SOLVED : N_SOLVED + 2], free_flux], dim=1)
         # the last one is of the best model that there is
-        return ln_flux, pull, features
+        return ln_flux, pull, model, features
 
     def _moved(self, parameters, change, reach=0.0):
         """Return parameters after a step; ``reach`` is how much farther out they may lie."""

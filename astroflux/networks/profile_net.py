@@ -193,7 +193,7 @@ class ProfileNet(nn.Module):
             nn.Linear(width, 96), nn.SiLU(), nn.Linear(96, len(QUANTILES) + len(self.outputs))
         )
 
-    def forward(self, image, weight, psf, binning=1):
+    def forward(self, image, weight, psf, binning=1, known=None):
         """
         Measure a batch of stamps.
 
@@ -213,6 +213,9 @@ class ProfileNet(nn.Module):
             How many pixels of the survey, along an axis, a pixel of the image is the sum of; for
             each stamp ``(n,)``, or for all. In units of the noise, what the sky is wrong by grows
             with it, and so does its prior.
+        known : `~astroflux.networks.neighbors.Neighbors`, optional
+            Neighbors whose light was subtracted from the image; a network without neighbors has
+            no use for them.
 
         Returns
         -------
@@ -225,7 +228,9 @@ class ProfileNet(nn.Module):
             ``novelty``, above one where `~astroflux.networks.familiarity.Familiarity` has
             hardly seen the like, and what it has ``judged``; what ``ARTEFACT_OUTPUTS`` of
             ``networks/artefacts.py`` names; ``fit_x``, ``fit_y``, ``fit_ln_radius`` and
-            ``fit_ln_index`` of the profile; and ``ln_fwhm`` of the PSF, each ``(n,)``.
+            ``fit_ln_index`` of the profile; and ``ln_fwhm`` of the PSF, each ``(n,)``; and the
+            ``model`` ``(n, 17)`` with ``model_psf`` ``(n, 8)``, which a
+            `~astroflux.networks.source_models.SourceModels` draws.
         """
         raw, filled = self.pyramid(image, weight)
         symmetric = symmetric_pictures(filled)
@@ -239,7 +244,7 @@ class ProfileNet(nn.Module):
             hidden = hidden + self.binning(binning.log())
         answer, candidates, ln_radius = {}, view['candidates'], view['ln_width']
         if self.fit:
-            fit, fit_features = self._fit(raw, view, hidden, binning)
+            fit, fit_features = self._fit(raw, view, hidden, binning, known)
             fit_features = self.standardise_fit(fit_features)
             hidden = torch.cat([hidden, fit_features], dim=1)
             candidates = torch.cat([candidates, self._fluxes_of_fit(fit, view)], dim=1)
@@ -329,14 +334,15 @@ class ProfileNet(nn.Module):
             fwhm=self.psf.ln_fwhm(view['psf_features'], parts['opinion'])[:, 0].exp(),
         )
 
-    def _fit(self, raw, view, hidden, binning):
+    def _fit(self, raw, view, hidden, binning, known):
         """Guess a profile, fit it, and return the fit and its features."""
         guess = self._guess(view, hidden, binning)
         weight = self.pyramid.tile(raw.weights).expand(len(hidden), -1)
         blocks = raw.pictures[LEVEL], raw.weights[LEVEL]
-        fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess, blocks)
+        fit = self.fit(self.pyramid.tile(raw.pictures), weight, guess, blocks, known)
         fit['ln_start'] = guess.start[:, 0]
         fit['ln_fwhm'] = guess.fwhm.log()
+        fit['model_psf'] = torch.cat([guess.ln_variance, guess.weight], dim=1)
         x, y, e1, e2, ln_radius, ln_index = fit['parameters'][:, 1:].unbind(dim=1)
         summary = torch.stack(
             [
@@ -389,6 +395,8 @@ class ProfileNet(nn.Module):
             'novelty': self.familiarity(judged, view['snr']),
             **found,
             **{f'fit_{name}': named[name] for name in FIT_OUTPUTS},
+            'model': fit['model'],
+            'model_psf': fit['model_psf'],
             'ln_fwhm': fit['ln_fwhm'],
         }
 

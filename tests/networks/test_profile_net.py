@@ -19,6 +19,7 @@ from astroflux.networks.profile_net import FIT_OUTPUTS, ProfileNet, achievable_s
 from astroflux.networks.psf_gaussians import PSFGaussians
 from astroflux.networks.psf_mixture import N_PSF_GAUSSIANS, N_PSF_NUMBERS, TYPICAL
 from astroflux.networks.pyramid import CANVAS_SIZE, REACH, Pyramid, symmetric_pictures
+from astroflux.networks.source_models import MODEL_PARAMETERS
 
 SMALL = {'channels': [4, 4, 4, 4], 'maps': 2, 'width': 8}
 
@@ -79,6 +80,8 @@ def shapes_of(n, with_fit=True, with_neighbors=False):
     if with_fit:
         shapes |= dict.fromkeys(('ln_start', 'ln_sersic', 'ln_free', 'novelty', 'ln_fwhm'), (n,))
         shapes |= dict.fromkeys((*ARTEFACT_OUTPUTS, *(f'fit_{name}' for name in FIT_OUTPUTS)), (n,))
+        # eight Gaussians of a galaxy, and four of the PSF
+        shapes |= {'model': (n, len(MODEL_PARAMETERS) + 8), 'model_psf': (n, 2 * 4)}
     if with_neighbors:
         shapes |= dict.fromkeys(NEIGHBOR_OUTPUTS, (n,))
     return shapes

@@ -1,0 +1,297 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Measure all sources of an image, in passes: each without the light of the others."""
+
+from copy import copy
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+from astroflux._progress import progress_bar
+from astroflux._quiet import keep_filters
+from astroflux.cutouts._stamps import ImageStamps
+from astroflux.estimators._rows import RowCollector
+from astroflux.estimators.field._sky_model import SkyModel
+from astroflux.flags import FATAL_FLAGS
+from astroflux.flags import MeasurementFlag as Flag
+
+__all__ = ['FieldMeasurement']
+
+# A source is measured again if the light that was taken from it has changed by this part of the
+# error of its flux.
+SETTLED = 0.1
+
+# What a `Cutout` holds of its pixels, which is not kept.
+_PIXELS = ('data', 'sigma', 'ignored', '_noise', '_mask', 'psf', 'neighbors')
+
+_HALVES = ('flux_lower', 'flux_upper', 'flux_lower_95', 'flux_upper_95')
+
+
+class FieldMeasurement:
+    """
+    The sources of one image, measured together.
+
+    In the first pass each source is measured as in a stamp of its own. The profiles that the
+    network fits to them, drawn with the PSF, are a model of the image; their fluxes are solved
+    for together, so that no light is counted twice. In each further pass the sources are measured
+    again without the light of all others, the nearest of which are fitted together with them.
+
+    Parameters
+    ----------
+    estimator : `~astroflux.estimators.FluxEstimator`
+        The method. If it is not a network that fits profiles, that of the package finds the
+        models, and the method measures once, without the light of neighbors.
+    image : object
+        One image, as `~astroflux.estimators.FluxEstimator.measure` takes.
+    catalogue : object
+        Its sources: what ``positions`` may be there.
+    passes : int, optional
+        The most passes of the network. Those that have nothing to change are left out.
+    progress : bool, optional
+        As of `~astroflux.estimators.FluxEstimator.measure`.
+    **options
+        As of `~astroflux.estimators.FluxEstimator.measure`, but for ``positions``.
+
+    Attributes
+    ----------
+    n_passes : int
+        How many passes there were.
+    """
+
+    def __init__(self, estimator, image, catalogue, *, passes=3, progress=None, **options):
+        if passes < 1:
+            msg = f'passes must be 1 or more, got {passes}'
+            raise ValueError(msg)
+        self._estimator, self._passes, self._progress = estimator, passes, progress
+        self._told = {**options, 'positions': catalogue}
+        self._stamps = ImageStamps(image, catalogue, **options)
+        self._fitter = estimator if estimator.fits_sources else _default_network()
+        n = len(self._stamps)
+        self._places = [None] * n
+        self._columns, self._messages = {}, {}
+        self._is_measured = np.zeros(n, bool)
+        self._noise, self._fwhm = np.full(n, np.nan), np.full(n, np.nan)
+        self._sky = None
+        self.n_passes = 0
+
+    def run(self):
+        """Measure, and return a table as `~astroflux.estimators.FluxEstimator.measure` does."""
+        self._estimator._check_params()
+        everything = np.arange(len(self._stamps))
+        with (
+            keep_filters(),
+            progress_bar(
+                desc='measure',
+                unit=' sources',
+                total=len(everything),
+                progress=self._progress,
+            ) as bar,
+        ):
+            self._bar = bar
+            self._measure_first(everything)
+            taken = np.zeros(len(everything))
+            while self.n_passes < self._passes:
+                light = self._light_of_others()
+                changed = self._is_changed(light - taken)
+                if not changed.any():
+                    break
+                rows = np.flatnonzero(changed)
+                self._measure_again(rows)
+                taken[rows] = light[rows]
+            if self._fitter is not self._estimator:
+                self._measure_by_estimator(everything)
+        return self._table()
+
+    # -- passes -----------------------------------------------------------------------------------
+
+    def _measure_first(self, rows):
+        fitted = []
+        for batch in self._batches(rows):
+            cutouts = [self._stamps.first(row) for row in batch]
+            fitted += self._measure(self._fitter, batch, cutouts)
+        self._sky = SkyModel(self._stamps.data, self._stamps.weight, len(self._stamps))
+        self._model(fitted)
+
+    def _measure_again(self, rows):
+        self._bar.total += len(rows)
+        fitted = []
+        for batch in self._batches(rows):
+            neighbors = self._sky.neighbors(batch, self._fwhm)
+            cutouts = [
+                self._cutout(row, of_row) for row, of_row in zip(batch, neighbors, strict=True)
+            ]
+            fitted += self._measure(self._fitter, batch, cutouts)
+        self._model(fitted)
+
+    def _measure_by_estimator(self, rows):
+        """Measure with a method that fits no models, without the light of the others."""
+        self._bar.total += len(rows)
+        self._columns, self._messages = {}, {}
+        self._is_measured[:] = False
+        for batch in self._batches(rows, getattr(self._estimator, 'batch_size', 1)):
+            self._measure(self._estimator, batch, [self._cutout(row) for row in batch])
+
+    def _batches(self, rows, size=None):
+        size = size or self._fitter.batch_size
+        for first in range(0, len(rows), size):
+            yield rows[first : first + size]
+
+    def _cutout(self, row, neighbors=None):
+        window = self._stamps.window(row)
+        if window is None:
+            return self._places[row]
+        data = self._sky.without_others(row, window)
+        return self._stamps.again(row, data, neighbors)
+
+    def _measure(self, estimator, batch, cutouts):
+        """Measure some sources; return which models were fitted to which of them."""
+        fitted, start = [], 0
+        fit = _fit_by(estimator) if estimator is self._fitter else None
+        for part, measurable, results in estimator._measure_or_fail(cutouts, fit):
+            rows = batch[start : start + len(part)]
+            start += len(part)
+            for row, cutout in zip(rows, part, strict=True):
+                self._keep_place(row, cutout)
+            self._is_measured[rows] = False
+            if not measurable:
+                continue
+            rows, results = rows[measurable], dict(results)
+            models = results.pop('models', None)
+            self._keep(rows, results)
+            if models is not None:
+                fitted.append((rows, models))
+        self._bar.update(len(batch))
+        return fitted
+
+    def _keep_place(self, row, cutout):
+        """Keep what is to be told of a cutout, but not its pixels."""
+        if not cutout.is_failed:
+            self._fwhm[row] = cutout.psf_fwhm
+            x, y = np.round(cutout.position).astype(int)
+            ny, nx = cutout.shape
+            at = min(max(y, 0), ny - 1), min(max(x, 0), nx - 1)
+            self._noise[row] = cutout.sigma if np.ndim(cutout.sigma) == 0 else cutout.sigma[at]
+        place = copy(cutout)
+        for name in _PIXELS:
+            setattr(place, name, None)
+        self._places[row] = place
+
+    def _keep(self, rows, results):
+        """Keep what was measured."""
+        messages = results.pop('messages', None) or [None] * len(rows)
+        self._messages |= dict(zip(rows.tolist(), messages, strict=True))
+        self._is_measured[rows] = True
+        results.setdefault('flags', np.zeros(len(rows), int))
+        for name, values in results.items():
+            values = np.asarray(values)
+            if name not in self._columns:
+                empty = 0 if name == 'flags' else np.nan
+                self._columns[name] = np.full(len(self._stamps), empty, values.dtype)
+            self._columns[name][rows] = values
+
+    def _model(self, fitted):
+        """Take over what was fitted, and solve for the fluxes of all models."""
+        for rows, models in fitted:
+            origins = np.zeros((len(rows), 2, 3))
+            origins[:, 0, 0] = origins[:, 1, 1] = 1
+            windows = [self._stamps.window(row) for row in rows]
+            origins[:, :, 2] = [(columns.start, lines.start) for lines, columns in windows]
+            models = models.moved(origins, np.ones(len(rows)))
+            good = self._columns['flags'][rows] & FATAL_FLAGS == 0
+            noise = np.where(good, self._noise[rows], np.nan)
+            self._sky.put(rows, models, noise)
+        self._sky.solve()
+        self.n_passes += 1
+
+    def _light_of_others(self):
+        """Return the light that is taken away from each source: over its own, or the noise."""
+        light = self._sky.light_of_others()
+        for row in np.flatnonzero(~self._sky.is_known):
+            place = self._places[row]
+            x, y = np.add(place.position, place.origin)
+            if self._stamps.window(row) is not None:
+                light[row] = self._sky.total[round(y), round(x)] / self._noise[row]
+        return light
+
+    def _is_changed(self, change):
+        """Return which sources are to be measured again for a change of that light."""
+        change = np.abs(change)
+        if 'flux' in self._columns:
+            with np.errstate(invalid='ignore', divide='ignore'):
+                in_errors = change * self._columns['flux'] / self._columns['flux_err']
+            change = np.where(self._sky.is_known, in_errors, change)
+        can_be = [self._stamps.window(row) is not None for row in range(len(change))]
+        return np.array(can_be) & (change > (0 if self.n_passes == 1 else SETTLED))
+
+    # -- the table --------------------------------------------------------------------------------
+
+    def _table(self):
+        self._share_errors()
+        rows = RowCollector(self._estimator._extra_units)
+        measured = np.flatnonzero(self._is_measured)
+        results = {name: values[measured] for name, values in self._columns.items()}
+        results['messages'] = [self._messages.get(row) for row in measured.tolist()]
+        rows.add(self._places, measured.tolist(), results)
+        table = self._estimator._table(rows, self._told)
+        table.meta['field'] = {'neighbors': 'model', 'passes': self.n_passes}
+        return table
+
+    # -- images -----------------------------------------------------------------------------------
+
+    @property
+    def model(self):
+        """The light of all sources, 2D in the unit of the fluxes; after `run`."""
+        return self._sky.total
+
+    @property
+    def residual(self):
+        """What is left of the image without it; 0 where pixels cannot be used."""
+        return np.where(self._sky.weight > 0, self._sky.data - self._sky.total, np.float32(0))
+
+    def _share_errors(self):
+        """
+        Flag sources within a FWHM of each other, and give each of them the error of all.
+
+        What light belongs to which of them is hardly known.
+        """
+        position = np.array([np.add(p.position, p.origin) for p in self._places], dtype=float)
+        good = np.flatnonzero(self._is_measured & np.isfinite(position).all(axis=1))
+        fwhm = np.nan_to_num(self._fwhm)
+        if not len(good) or not fwhm[good].any():
+            return
+        pairs = KDTree(position[good]).query_pairs(fwhm[good].max(), output_type='ndarray')
+        i, j = good[pairs].T
+        near = np.hypot(*(position[i] - position[j]).T) < (fwhm[i] + fwhm[j]) / 2
+        i, j = i[near], j[near]
+        graph = coo_matrix((np.ones(len(i)), (i, j)), shape=(len(position), len(position)))
+        _, group = connected_components(graph, directed=False)
+        blended = np.union1d(i, j)
+        self._columns['flags'][blended] |= int(Flag.BLENDED)
+        variance = np.zeros(group.max() + 1)
+        error = self._columns['flux_err']
+        np.add.at(variance, group[blended], np.nan_to_num(error[blended]) ** 2)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            wider = np.sqrt(variance[group[blended]]) / error[blended]
+        flux = self._columns['flux'][blended]
+        for name in _HALVES:
+            if name in self._columns:
+                half = self._columns[name][blended] - flux
+                self._columns[name][blended] = flux + wider * half
+        error[blended] *= wider
+
+
+def _default_network():
+    from astroflux.estimators.cnn import CNNFluxEstimator
+
+    return CNNFluxEstimator()
+
+
+def _fit_by(estimator):
+    """Return how a batch is measured by an estimator that tells what it has fitted, too."""
+
+    def fit(cutouts):
+        results, models = estimator.fit_sources(cutouts)
+        return results | {'models': models}
+
+    return fit
