@@ -12,6 +12,7 @@ _BASES = {
     'FluxEstimator': 'astroflux.estimators.base',
     'MeasurementError': 'astroflux.estimators.photometry.base',
     'PhotometricFluxEstimator': 'astroflux.estimators.photometry.base',
+    'Recalibration': 'astroflux.estimators.recalibration',
     'SourceFinder': 'astroflux.estimators.photometry.finder',
 }
 

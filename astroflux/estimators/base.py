@@ -204,6 +204,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         *,
         neighbors='model',
         passes=3,
+        recalibrate=None,
         zeropoint=None,
         progress=None,
         **options,
@@ -228,6 +229,10 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
 
         passes : int, optional
             The most passes over the sources.
+
+        recalibrate : path-like or `~astroflux.estimators.Recalibration`, optional
+            A correction of fluxes and errors that simulated galaxies in such an image have told,
+            see `~astroflux.evaluation.inject_galaxies`.
 
         {options}
 
@@ -255,6 +260,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             catalogue,
             neighbors=neighbors,
             passes=passes,
+            recalibrate=recalibrate,
             progress=progress,
             **options,
         )

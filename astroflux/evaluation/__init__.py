@@ -11,6 +11,9 @@ from astroflux.evaluation.comparison import (
 )
 from astroflux.evaluation.comparison_files import read_comparison, write_comparison
 from astroflux.evaluation.information import ImageModel, ln_flux_bound
+from astroflux.evaluation.inject import inject_galaxies
+from astroflux.evaluation.injection_report import write_injection_report
+from astroflux.evaluation.injection_result import InjectedField, InjectionResult
 from astroflux.evaluation.metrics import (
     SNR_BINS,
     flux_error_statistics,
@@ -44,6 +47,8 @@ __all__ = [
     'ExtremeCase',
     'FileSource',
     'ImageModel',
+    'InjectedField',
+    'InjectionResult',
     'ListSource',
     'Parameter',
     'SimulatedSource',
@@ -52,6 +57,7 @@ __all__ = [
     'derive_parameters',
     'flux_error_statistics',
     'flux_errors',
+    'inject_galaxies',
     'ln_flux_bound',
     'merge_comparisons',
     'paired_ratios',
@@ -62,6 +68,7 @@ __all__ = [
     'summarize_comparison',
     'summarize_speed',
     'write_comparison',
+    'write_injection_report',
     'write_report',
 ]
 

@@ -108,7 +108,7 @@ def draw_galaxy(profile, psf, shape, pixel_scale, *, offset=(0.0, 0.0), accuracy
     return image.array
 
 
-def draw_source(profile, position, reach, shape, pixel_scale):
+def draw_source(profile, position, reach, shape, pixel_scale, *, method='auto'):
     """
     Draw a profile at a position in an image, or outside, no farther than it reaches.
 
@@ -124,6 +124,8 @@ def draw_source(profile, position, reach, shape, pixel_scale):
         ``(ny, nx)`` of the image.
     pixel_scale : float
         In arcsec per pixel.
+    method : str
+        GalSim's way to draw: ``'no_pixel'`` for a profile that has been seen through the pixel.
 
     Returns
     -------
@@ -140,7 +142,9 @@ def draw_source(profile, position, reach, shape, pixel_scale):
     if not square.isDefined():
         return None, None
     center = galsim.PositionD(*position)
-    image = profile.drawImage(bounds=square, scale=pixel_scale, center=center, dtype=float)
+    image = profile.drawImage(
+        bounds=square, scale=pixel_scale, center=center, method=method, dtype=float
+    )
     where = (slice(square.ymin, square.ymax + 1), slice(square.xmin, square.xmax + 1))
     return image.array, where
 

@@ -3,19 +3,27 @@
 
 from astroflux.estimators.field._catalogue import with_catalogue
 from astroflux.estimators.field.measurement import FieldMeasurement
+from astroflux.estimators.recalibration import as_recalibration
 
 __all__ = ['FieldMeasurement', 'measure_field']
 
 NEIGHBORS = ('model', 'none')
 
 
-def measure_field(estimator, image, catalogue, *, neighbors='model', passes=3, **options):
+def measure_field(
+    estimator, image, catalogue, *, neighbors='model', passes=3, recalibrate=None, **options
+):
     """Measure all sources of an image: `~astroflux.estimators.FluxEstimator.measure_field`."""
     if neighbors not in NEIGHBORS:
         msg = f'neighbors must be one of {NEIGHBORS}, got {neighbors!r}'
         raise ValueError(msg)
+    if recalibrate is not None:
+        # now, as it may not be one
+        recalibrate = as_recalibration(recalibrate)
     if neighbors == 'none':
         table = estimator.measure(image, positions=catalogue, **options)
     else:
         table = FieldMeasurement(estimator, image, catalogue, passes=passes, **options).run()
+    if recalibrate is not None:
+        table = recalibrate.apply(table)
     return with_catalogue(table, catalogue)

@@ -1,0 +1,1 @@
+def write_injection_report(*a, **k): raise NotImplementedError
