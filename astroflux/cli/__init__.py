@@ -11,6 +11,7 @@ from astroflux._installed import __version__
 from astroflux.cli._shared import expand_paths
 from astroflux.cli.compare import compare
 from astroflux.cli.demo import demo
+from astroflux.cli.inject import inject
 from astroflux.cli.measure import measure
 from astroflux.cli.simulate import simulate
 from astroflux.cli.study import study
@@ -41,5 +42,5 @@ def main():
     """Measure the total fluxes of galaxies in image cutouts."""
 
 
-for command in (measure, compare, simulate, study, demo):
+for command in (measure, compare, inject, simulate, study, demo):
     main.add_command(command)

@@ -10,8 +10,8 @@ import numpy as np
 from astropy import units as u
 
 from astroflux._work import write_whole
-from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 from astroflux.estimators._magnitudes import MAG_OF_LN, N_SIGMA_95
+from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
 __all__ = ['Recalibration', 'as_recalibration']
 
@@ -39,7 +39,10 @@ _DESCRIPTIONS = {
 }
 
 _FLUXES = ('flux', 'flux_uniform_prior')
-_INTERVALS = {FACTOR_68: ('flux_lower', 'flux_upper'), FACTOR_95: ('flux_lower_95', 'flux_upper_95')}
+_INTERVALS = {
+    FACTOR_68: ('flux_lower', 'flux_upper'),
+    FACTOR_95: ('flux_lower_95', 'flux_upper_95'),
+}
 LOW_SNR = 5.0
 
 
@@ -221,7 +224,9 @@ class Recalibration:
             if name in self.origin
         }
         return {
-            name: [float(f'{value:.6g}') for value in values] if isinstance(values, tuple) else values
+            name: [float(f'{value:.6g}') for value in values]
+            if isinstance(values, tuple)
+            else values
             for name, values in record.items()
             if values not in ('', None)
         }
@@ -338,7 +343,9 @@ def _learned(columns, snr):
         score = np.where(np.isfinite(score), score, np.inf)
         ln_factor = np.full(len(bins), of_all * np.log(_conformal(score, coverage)))
         rest = score / np.exp(ln_factor[0])
-        ln_factor += _monotone(of_bin * np.log([_conformal(rest[rows], coverage) for rows in bins]), n)
+        ln_factor += _monotone(
+            of_bin * np.log([_conformal(rest[rows], coverage) for rows in bins]), n
+        )
         # so that all of them together are held as often as they should be
         rest = score / np.exp(np.interp(np.log(snr), ln_points, ln_factor))
         ln_factor += of_all * np.log(_conformal(rest, coverage))
@@ -369,7 +376,7 @@ def _monotone(values, weight):
 
     places = np.arange(len(values))
     fits = [
-        IsotonicRegression(increasing=increasing).fit_transform(places, values, weight)
+        IsotonicRegression(increasing=increasing).fit(places, values, weight).predict(places)
         for increasing in (True, False)
     ]
     return min(fits, key=lambda fit: np.sum(weight * (fit - values) ** 2))
@@ -398,6 +405,7 @@ def _multiplied(table, rows, factors):
     if 'mag' in table.colnames:
         with np.errstate(invalid='ignore', divide='ignore'):
             higher = -MAG_OF_LN * np.log((_upper_end(table) / upper_before).value)
+        higher = np.where(rows, higher, 0.0)
         table['mag'][:] = table['mag'] - MAG_OF_LN * np.log(by_flux) * u.mag
         table['mag_err'][:] = by_width * table['mag_err']
         table['mag_limit'][:] = table['mag_limit'] + higher * u.mag

@@ -196,7 +196,8 @@ class UserImage:
                 offset=galsim.PositionD(*offset),
                 flux=1.0,
             )
-            return SeenThrough(profile, 'no_pixel', known.fwhm, 'an image of the PSF')
+            text = f'an image of the PSF, of a FWHM of {known.fwhm:.3g} pixels'
+            return SeenThrough(profile, 'no_pixel', known.fwhm, text)
         if psf_fwhm is None:
             msg = 'to draw galaxies, the PSF must be known: give psf, an image of it, or psf_fwhm'
             raise ValueError(msg)

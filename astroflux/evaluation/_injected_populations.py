@@ -34,8 +34,8 @@ class LikeDetected:
     Galaxies with the brightness and size of the sources of an image.
 
     Fluxes and half-light radii are those of a source, drawn at random, times a random factor that
-    makes their distribution smooth (a Gaussian kernel density of the logarithms). Sersic indices and ellipses are those of a
-    `~astroflux.simulation.GalaxyPopulation`.
+    makes their distribution smooth (a Gaussian kernel density of the logarithms). Sersic indices
+    and ellipses are those of a `~astroflux.simulation.GalaxyPopulation`.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ class LikeDetected:
         return table
 
     def __str__(self):
-        return f'like {self._ln.shape[1]} sources of the image, and {FAINTER} mag fainter in the mean'
+        return (
+            f'like {self._ln.shape[1]} sources of the image, and {FAINTER} mag fainter in the mean'
+        )
 
 
 class LikeTable:
@@ -85,7 +87,7 @@ class LikeTable:
             if name not in table.colnames:
                 msg = f'the population has no column {name!r}, only {table.colnames}'
                 raise ValueError(msg)
-        pixels = u.pixel_scale(scale * length_unit / u.pix)
+        pixels = [] if length_unit == u.pix else u.pixel_scale(scale * length_unit / u.pix)
         self._values = {
             'flux': _plain(table, 'flux', flux_unit),
             'half_light_radius': _plain(table, 'half_light_radius', length_unit, pixels),

@@ -27,7 +27,7 @@ from astroflux.evaluation.summary import (
     summarize_comparison,
 )
 
-__all__ = ['SNR_MIN', 'results_with_truth', 'results_without_truth']
+__all__ = ['SNR_MIN', 'calibration_of', 'results_with_truth', 'results_without_truth']
 
 # The residuals against other parameters are of galaxies brighter than this: below, the noise
 # hides all else.
@@ -51,7 +51,7 @@ def results_with_truth(comparison, styles):
         'has_bound': False,
         'no_bound': comparison.meta.get('no_bound'),
         'parameter_figures': figures,
-        **_calibration(comparison, styles, summary if comparison.knows_snr else None),
+        **calibration_of(comparison, styles, summary if comparison.knows_snr else None),
     }
     if comparison.knows_snr:
         bounds = summarize_bound(comparison)
@@ -112,7 +112,7 @@ def _other_parameters(comparison):
             yield parameter
 
 
-def _calibration(comparison, styles, summary):
+def calibration_of(comparison, styles, summary):
     """Whether the errors mean what they say; ``summary`` is that by S/N, if known."""
     pulls = {
         method: np.asarray(comparison.of_method(method)['pull'], float)

@@ -37,7 +37,7 @@ FWHMS, RADII = 2.0, 3.0
 # How often a place is sought for a galaxy, and how many galaxies may be too faint, one after the
 # other.
 TRIALS = 200
-MOST_TOO_FAINT = 2000
+MOST_TOO_FAINT = 300
 
 # Galaxies are drawn as far as to hold this part of their light, and no farther than so many pixels.
 DRAWN_LIGHT = 0.995
@@ -386,15 +386,16 @@ class _Injection:
                 n_faint += 1
                 if n_faint > MOST_TOO_FAINT:
                     msg = (
-                        f'the galaxies of the population are too faint: {n_faint} of them have a '
-                        f'signal-to-noise ratio below {self._snr_min:g}'
+                        f'the galaxies of the population are too faint: {n_faint}, one after the '
+                        f'other, have a signal-to-noise ratio below {self._snr_min:g}'
                     )
                     raise ValueError(msg)
                 continue
             galaxies.append(galaxy)
+            self.n_too_faint += n_faint
+            n_faint = 0
             circles = np.vstack([circles, [*place, radius]])
             used += math.pi * radius**2
-        self.n_too_faint += n_faint
         return galaxies
 
     def _place(self, circles, radius, rng):

@@ -1,0 +1,163 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""
+Galaxies put into a real field of HSC, and whether a recalibration by them holds.
+
+    python benchmarks/injection.py --write
+
+puts three sets of galaxies into the r field of the folder ``ASTROFLUX_REAL_DATA``: those of the
+test set ``sky``, to compare what comes out with the row of that set; and two of different seeds
+that are like the sources of the field, of which the first one makes a recalibration, and the
+second one tells if it holds.
+"""
+
+import os
+from pathlib import Path
+
+import galsim
+import numpy as np
+from astropy import units as u
+from astropy.convolution import convolve
+from astropy.stats import mad_std
+from astropy.table import Table
+from photutils.segmentation import SourceCatalog, SourceFinder, make_2dgaussian_kernel
+from report import DOCS, command_line, put_out, rst_table
+from scipy.ndimage import gaussian_filter, maximum_filter
+from set_sources import BLANK_RADIUS, LARGEST_PEAK, SMOOTHING
+from sets import REAL_DATA, SETS
+from tables import REFERENCE
+
+from astroflux import read_cutout
+from astroflux.cutouts._psf import fwhm_of_image
+from astroflux.estimators import Recalibration
+from astroflux.evaluation import InjectionResult, inject_galaxies, summarize_by
+from astroflux.simulation import draw_psf
+
+__all__ = ['catalogue_of', 'read_field', 'star_fwhm']
+
+RUNS = Path(__file__).parents[1] / '.runs' / 'injection'
+
+# Where the brightest stars of the field are that are not saturated, which tell its PSF.
+STARS = ((406, 375), (61, 194), (212, 116))
+STAR_RADIUS = 10
+
+# The set `sky` has galaxies of this PSF.
+SKY = SETS['sky'].source(1).simulation
+SKY_FWHM, SKY_BETA = SKY.psfs.fwhm[0], SKY.psfs.moffat_beta[0]
+
+# Of what is like the sources of the field.
+SNR_BINS = (5.0, 10.0, 30.0, 100.0, 3000.0)
+SEEDS = {'sky': 90030, 'first': 90031, 'second': 90032}
+
+
+def read_field():
+    """Return the field."""
+    return read_cutout(Path(os.environ[REAL_DATA]) / 'hsc_r_field.fits')
+
+
+def catalogue_of(ccd):
+    """Return what photutils detects in an image without sky."""
+    smooth = convolve(ccd.data, make_2dgaussian_kernel(4, 9))
+    finder = SourceFinder(n_pixels=8, progress_bar=False)
+    return SourceCatalog(ccd.data, finder(smooth, ccd.uncertainty.array), convolved_data=smooth)
+
+
+def star_fwhm(ccd):
+    """Return the median FWHM of the stars, in pixels."""
+    windows = (
+        np.s_[y - STAR_RADIUS : y + STAR_RADIUS + 1, x - STAR_RADIUS : x + STAR_RADIUS + 1]
+        for x, y in STARS
+    )
+    return float(np.median([fwhm_of_image(ccd.data[window]) for window in windows]))
+
+
+def inject(name, n, *, resume):
+    """Return the result of a set of galaxies, as it was measured before if asked to."""
+    path = RUNS / f'{name}-{n}.ecsv'
+    if resume and path.exists():
+        return InjectionResult.read(path)
+    ccd = read_field()
+    options = {'psf_fwhm': star_fwhm(ccd)}
+    if name == 'sky':
+        scale = 0.168
+        moffat = galsim.Moffat(beta=SKY_BETA, fwhm=SKY_FWHM)
+        options = {'psf': draw_psf(moffat, scale), 'population': SKY.galaxies}
+    result = inject_galaxies(ccd, catalogue_of(ccd), n=n, seed=SEEDS[name], **options)
+    RUNS.mkdir(parents=True, exist_ok=True)
+    result.write(path, overwrite=True)
+    return result
+
+
+def is_blank(result):
+    """Return which galaxies are in a place that the set ``sky`` would take."""
+    image = read_field().data
+    smooth = gaussian_filter(image, SMOOTHING)
+    blank = maximum_filter(smooth / mad_std(smooth), 2 * BLANK_RADIUS + 1) < LARGEST_PEAK
+    x, y = (np.round(result.table[name].value).astype(int) for name in ('x', 'y'))
+    return blank[y, x]
+
+
+def cells(row):
+    """Return bias, scatter and coverage as texts."""
+    return [
+        f'{100 * row[name]:{sign}.1f} ± {100 * row[f"{name}_err"]:.1f}'
+        for name, sign in (
+            ('bias', '+'),
+            ('scatter', ''),
+            ('outliers', ''),
+            ('coverage_68', ''),
+            ('coverage_95', ''),
+        )
+    ]
+
+
+HEAD = ('bias [%]', 'scatter [%]', 'off by > 30 % [%]', 'in 68 % [%]', 'in 95 % [%]')
+
+
+def sky_rows(result):
+    """Compare with what the test set ``sky`` has."""
+    expected = Table.read(DOCS / 'sky.csv', format='ascii.csv')
+    expected = expected[expected['method'] == REFERENCE]
+    blank = is_blank(result)
+    snr, errors = np.asarray(result.table['true_snr']), result.errors
+    for label, chosen in (('blank places', blank), ('other places', ~blank)):
+        if label == 'blank places':
+            yield from (
+                ['test set sky', f'{row["low"]:g}-{row["high"]:g}', str(row['n']), *cells(row)]
+                for row in expected
+            )
+        for row in summarize_by(snr[chosen], SETS['sky'].snr_bins, errors[chosen]):
+            yield [
+                f'injected, {label}',
+                f'{row["low"]:g}-{row["high"]:g}',
+                str(row['n']),
+                *cells(row),
+            ]
+
+
+def recalibrated_rows(first, second):
+    """Tell how the second set does without and with the recalibration by the first one."""
+    recalibration = Recalibration.from_injection(first)
+    corrected = InjectionResult(recalibration.apply(second.table))
+    for label, result in (('as measured', second), ('recalibrated', corrected)):
+        for rows in (result.summary('snr', edges=SNR_BINS), result.summary(None)):
+            for row in rows:
+                span = f'{row["low"]:g}-{row["high"]:g}' if np.isfinite(row['low']) else 'all'
+                yield [label, span, str(row['n']), *cells(row)]
+
+
+def main():
+    """Run from the command line."""
+    parser = command_line(__doc__, n=(500, 'galaxies of each set'))
+    parser.add_argument('--resume', action='store_true', help='use sets that were measured before')
+    arguments = parser.parse_args()
+    results = {name: inject(name, arguments.n, resume=arguments.resume) for name in SEEDS}
+    print(f'FWHM of the stars: {star_fwhm(read_field()) * u.pix:.2f}')
+    text = rst_table(['galaxies', 'S/N', 'n', *HEAD], list(sky_rows(results['sky'])))
+    put_out(text, 'injection-sky', write=arguments.write)
+    rows = recalibrated_rows(results['first'], results['second'])
+    text = rst_table(['errors', 'S/N', 'n', *HEAD], list(rows))
+    put_out(text, 'injection', write=arguments.write)
+
+
+if __name__ == '__main__':
+    main()
