@@ -286,7 +286,7 @@ class FieldMeasurement:
                     )
                     self._places[row] = place
                 continue
-            for name, values in self._columns.items():
+            for values in self._columns.values():
                 values[others] = values[leader]
             self._messages |= dict.fromkeys(others, self._messages.get(leader))
             self._columns['flags'][rows] |= int(Flag.BLENDED)
