@@ -326,8 +326,9 @@ def _learned(columns, snr):
     n = np.array([len(rows) for rows in bins])
     of_bin, of_all = n / (n + PRIOR), len(snr) / (len(snr) + PRIOR)
     # that of all galaxies, and then what those of a bin differ by
-    bias = of_all * np.median(ln_error)
-    bias += _monotone(of_bin * [np.median(ln_error[rows] - bias) for rows in bins], n)
+    median = np.median(ln_error)
+    bias = of_all * median
+    bias += _monotone(of_bin * [np.median(ln_error[rows]) - median for rows in bins], n)
     correction = np.exp(-np.interp(np.log(snr), ln_points, bias))
     factors = {}
     for (name, ends), coverage in zip(_INTERVALS.items(), COVERAGES.values(), strict=True):
@@ -341,14 +342,12 @@ def _learned(columns, snr):
         with np.errstate(divide='ignore', invalid='ignore'):
             score = np.abs(off) / np.where(off > 0, upper, lower)
         score = np.where(np.isfinite(score), score, np.inf)
-        ln_factor = np.full(len(bins), of_all * np.log(_conformal(score, coverage)))
-        rest = score / np.exp(ln_factor[0])
-        ln_factor += _monotone(
-            of_bin * np.log([_conformal(rest[rows], coverage) for rows in bins]), n
-        )
+        ln_all = np.log(_conformal(score, coverage))
+        ln_bins = np.log([_conformal(score[rows], coverage) for rows in bins])
+        differing = _monotone(of_bin * (ln_bins - ln_all), n)
         # so that all of them together are held as often as they should be
-        rest = score / np.exp(np.interp(np.log(snr), ln_points, ln_factor))
-        ln_factor += of_all * np.log(_conformal(rest, coverage))
+        rest = score / np.exp(np.interp(np.log(snr), ln_points, differing))
+        ln_factor = differing + of_all * np.log(_conformal(rest, coverage))
         factors[name] = tuple(np.exp(ln_factor).tolist())
     return {
         'snr': tuple(np.exp(ln_points).tolist()),
