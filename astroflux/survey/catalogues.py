@@ -112,14 +112,15 @@ def _of_astropy(path):
 def _table_hdu(path):
     """Return the number of the HDU that is the table: SExtractor has another one in front."""
     with fits.open(path) as hdus:
-        tables = {i: hdu.name for i, hdu in enumerate(hdus) if isinstance(hdu, _TABLES)}
+        tables = {
+            i: hdu.name
+            for i, hdu in enumerate(hdus)
+            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not hdu.is_image
+        }
     if not tables:
         msg = 'it has no table'
         raise ValueError(msg)
     return next((i for i, name in tables.items() if name == 'LDAC_OBJECTS'), min(tables))
-
-
-_TABLES = (fits.BinTableHDU, fits.TableHDU)
 
 
 def _check_identifiers(column, name):
