@@ -2,7 +2,9 @@
 """The user's image that galaxies are put into: its pixels, its noise and its PSF."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from astroflux._optional import import_optional
 from astroflux.cutouts._catalog import sources_of
 from astroflux.cutouts._image import whole_image
 from astroflux.cutouts._items import ItemFault
+from astroflux.cutouts._keywords import parse_psf
 from astroflux.cutouts._noise import estimate_noise
 from astroflux.cutouts._photons import photon_noise
-from astroflux.cutouts._psf import known_psf, parse_oversampling
+from astroflux.cutouts._psf import parse_oversampling
 from astroflux.cutouts._stamps import ImageStamps
 from astroflux.cutouts._units import check_flux_unit
 from astroflux.cutouts._wcs import pixel_scale
@@ -35,8 +38,9 @@ class SeenThrough:
 
     Attributes
     ----------
-    profile : `galsim.GSObject`
-        Of unit flux, lengths in units of ``pixel_scale``.
+    at : callable
+        Takes the position ``(x, y)`` in pixels, and returns the `galsim.GSObject` there: of unit
+        flux, lengths in the unit of the galaxies.
     method : str
         How GalSim is to draw with it: ``'no_pixel'`` if it has the pixel in it.
     fwhm : float
@@ -45,7 +49,7 @@ class SeenThrough:
         What it is, for people.
     """
 
-    profile: object
+    at: Callable
     method: str
     fwhm: float
     description: str
@@ -174,8 +178,9 @@ class UserImage:
 
         Parameters
         ----------
-        psf : 2D array_like, optional
-            An image of the PSF, the pixel included; by default that of the image.
+        psf : object, optional
+            As of `~astroflux.cutouts.iter_cutouts`, an image of the PSF or whatever else may be
+            the PSF of a whole image; by default the image's own.
         psf_fwhm : float or `~astropy.units.Quantity`, optional
             Its FWHM in pixels or as an angle, if there is no image of it.
         oversampling : int
@@ -186,25 +191,37 @@ class UserImage:
         galsim = import_optional('galsim', extra='simulate')
         psf = self._raw.psf if psf is None else psf
         if psf is not None:
-            known = known_psf(psf, parse_oversampling(oversampling))
-            y, x = np.indices(known.image.shape)
-            core = np.maximum(known.image - 0.1 * known.image.max(), 0)
-            center = [np.average(each, weights=core) for each in (x, y)]
-            offset = [c - (n - 1) / 2 for c, n in zip(center, known.image.shape[::-1], strict=True)]
-            profile = galsim.InterpolatedImage(
-                galsim.Image(known.image.astype(float), scale=self.scale),
-                offset=galsim.PositionD(*offset),
-                flux=1.0,
-            )
-            text = f'an image of the PSF, of a FWHM of {known.fwhm:.3g} pixels'
-            return SeenThrough(profile, 'no_pixel', known.fwhm, text)
+            known = parse_psf(psf, parse_oversampling(oversampling)).shared
+            if known is None:
+                msg = 'psf must be one PSF, that of the whole image'
+                raise ValueError(msg)
+            return self._seen_through_image(known)
         if psf_fwhm is None:
             msg = 'to draw galaxies, the PSF must be known: give psf, an image of it, or psf_fwhm'
             raise ValueError(msg)
         fwhm = self._pixels(psf_fwhm)
         profile = galsim.Moffat(beta=moffat_beta, fwhm=fwhm * self.scale)
         text = f'a Moffat profile of beta {moffat_beta:g} and a FWHM of {fwhm:.3g} pixels'
-        return SeenThrough(profile, 'auto', fwhm, text)
+        return SeenThrough(lambda x, y: profile, 'auto', fwhm, text)
+
+    def _seen_through_image(self, psf):
+        """Return what a PSF image makes, or one that differs from place to place."""
+        galsim = import_optional('galsim', extra='simulate')
+        if not hasattr(psf, 'known_at'):
+            profile = _interpolated(galsim, psf, self.scale)
+            text = f'an image of the PSF, of a FWHM of {psf.fwhm:.3g} pixels'
+            return SeenThrough(lambda x, y: profile, 'no_pixel', psf.fwhm, text)
+        psf = psf.over(self.shape)
+        # the same object for all places in a cell
+        profile_of = lru_cache(maxsize=256)(
+            lambda known: _interpolated(galsim, known, self.scale),
+        )
+        ny, nx = self.shape
+        fwhm = psf.known_at(nx / 2, ny / 2).fwhm
+        text = f'a PSF that differs from place to place, of a FWHM of {fwhm:.3g} pixels'
+        return SeenThrough(
+            lambda x, y: profile_of(psf.known_at(float(x), float(y))), 'no_pixel', fwhm, text
+        )
 
     def _pixels(self, length):
         """Return a length in pixels."""
@@ -245,6 +262,19 @@ class UserImage:
             )
             raise ValueError(msg)
         return np.column_stack([columns, rows])
+
+
+def _interpolated(galsim, psf, scale):
+    """Return a PSF image as a profile of GalSim, its core in the middle."""
+    y, x = np.indices(psf.image.shape)
+    core = np.maximum(psf.image - 0.1 * psf.image.max(), 0)
+    center = [np.average(each, weights=core) for each in (x, y)]
+    offset = [c - (n - 1) / 2 for c, n in zip(center, psf.image.shape[::-1], strict=True)]
+    return galsim.InterpolatedImage(
+        galsim.Image(psf.image.astype(float), scale=scale),
+        offset=galsim.PositionD(*offset),
+        flux=1.0,
+    )
 
 
 def _photons(light, unit, gain):

@@ -410,7 +410,7 @@ class _Injection:
     def _galaxy(self, row, place, rng):
         """Return a galaxy drawn at a place; `None` if it is too faint."""
         galsim = import_optional('galsim', extra='simulate')
-        seen = galsim.Convolve(galaxy_profile(row), self._psf.profile)
+        seen = galsim.Convolve(galaxy_profile(row), self._psf.at(*place))
         scale = self._image.scale
         reach = min(_reach(row) / scale + 3 * self._psf.fwhm, FARTHEST)
         light, where = draw_source(

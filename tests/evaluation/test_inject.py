@@ -14,6 +14,7 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS
 from click.testing import CliRunner
 from numpy.testing import assert_allclose, assert_array_equal
+from photutils.segmentation import SourceCatalog, detect_sources
 
 from astroflux import ApertureFluxEstimator
 from astroflux.cli import main
@@ -183,6 +184,28 @@ def test_light_in_other_units(sky):
     assert_allclose(added.sum() * 0.36**2, 100, rtol=1e-6)
 
 
+class Detecting(ApertureFluxEstimator):
+    """A method that measures what it detects."""
+
+    def measure_field(self, image, catalogue=None, **options):
+        if catalogue is None:
+            segments = detect_sources(image.data, 2.5 * NOISE, 6)
+            catalogue = SourceCatalog(image.data, segments)
+        return super().measure_field(image, catalogue, **options)
+
+
+def test_detection_is_part_of_it(sky):
+    estimator = Detecting(radius=8)
+    result = inject_galaxies(sky.ccd, estimator=estimator, neighbors='none', n=8, area=0.1)
+    is_lost = result.table['flags'] == MeasurementFlag.NOT_DETECTED
+    assert_array_equal(np.isnan(result.table['flux']), is_lost)
+    alone = (result.table['true_snr'] > 50) & (result.table['true_neighbor_light'] < 0.3)
+    assert alone.any()
+    assert not is_lost[alone].any()
+    assert result.summary(None)['completeness'][0] == np.mean(~is_lost)
+    assert result.meta['injection']['sources'] == 'detected in each image'
+
+
 def test_found_among_detected():
     def table(x, flux):
         return QTable({'x': x * u.pix, 'y': np.zeros(len(x)) * u.pix, 'flux': flux * u.adu})
@@ -205,6 +228,7 @@ def test_found_among_detected():
         ({'population': Table({'flux': [1.0], 'half_light_radius': [2.0]})}, 'are too faint'),
         ({'psf_fwhm': 0.7 * u.arcsec, 'without': 'psf'}, 'no WCS to give its pixel scale'),
         ({'without': 'psf'}, 'the PSF must be known'),
+        ({'psf': np.ones((5, 9, 9))}, 'psf must be one PSF'),
         ({'gain': 1.0, 'error': 2.0}, 'give the noise with the image'),
     ],
 )
