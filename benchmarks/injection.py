@@ -4,10 +4,10 @@ Galaxies put into a real field of HSC, and whether a recalibration by them holds
 
     python benchmarks/injection.py --write
 
-puts three sets of galaxies into the r field of the folder ``ASTROFLUX_REAL_DATA``: those of the
-test set ``sky``, to compare what comes out with the row of that set; and two of different seeds
-that are like the sources of the field, of which the first one makes a recalibration, and the
-second one tells if it holds.
+puts galaxies into the r field of the folder ``ASTROFLUX_REAL_DATA``: those of the test set ``sky``,
+to compare what comes out with the rows of that set, measured with neighbors as they are, as there,
+and with neighbors modelled; and two sets of different seeds that are like the sources of the
+field, of which the first one makes a recalibration, and the second one tells if it holds.
 """
 
 import os
@@ -46,7 +46,13 @@ SKY_FWHM, SKY_BETA = SKY.psfs.fwhm[0], SKY.psfs.moffat_beta[0]
 
 # Of what is like the sources of the field.
 SNR_BINS = (5.0, 10.0, 30.0, 100.0, 3000.0)
-SEEDS = {'sky': 90030, 'first': 90031, 'second': 90032}
+# The sets of galaxies: their seed, and what becomes of the light of neighbors.
+RUNS_OF = {
+    'sky-none': (90030, 'none'),
+    'sky-model': (90030, 'model'),
+    'first': (90031, 'model'),
+    'second': (90032, 'model'),
+}
 
 
 def read_field():
@@ -77,11 +83,13 @@ def inject(name, n, *, resume):
         return InjectionResult.read(path)
     ccd = read_field()
     options = {'psf_fwhm': star_fwhm(ccd)}
-    if name == 'sky':
+    if name.startswith('sky'):
         scale = 0.168
         moffat = galsim.Moffat(beta=SKY_BETA, fwhm=SKY_FWHM)
         options = {'psf': draw_psf(moffat, scale), 'population': SKY.galaxies}
-    result = inject_galaxies(ccd, catalogue_of(ccd), n=n, seed=SEEDS[name], **options)
+    seed, neighbors = RUNS_OF[name]
+    options |= {'seed': seed, 'neighbors': neighbors}
+    result = inject_galaxies(ccd, catalogue_of(ccd), n=n, **options)
     RUNS.mkdir(parents=True, exist_ok=True)
     result.write(path, overwrite=True)
     return result
@@ -113,25 +121,19 @@ def cells(row):
 HEAD = ('bias [%]', 'scatter [%]', 'off by > 30 % [%]', 'in 68 % [%]', 'in 95 % [%]')
 
 
-def sky_rows(result):
+def sky_rows(results):
     """Compare with what the test set ``sky`` has."""
     expected = Table.read(DOCS / 'sky.csv', format='ascii.csv')
-    expected = expected[expected['method'] == REFERENCE]
-    blank = is_blank(result)
-    snr, errors = np.asarray(result.table['true_snr']), result.errors
-    for label, chosen in (('blank places', blank), ('other places', ~blank)):
-        if label == 'blank places':
-            yield from (
-                ['test set sky', f'{row["low"]:g}-{row["high"]:g}', str(row['n']), *cells(row)]
-                for row in expected
-            )
-        for row in summarize_by(snr[chosen], SETS['sky'].snr_bins, errors[chosen]):
-            yield [
-                f'injected, {label}',
-                f'{row["low"]:g}-{row["high"]:g}',
-                str(row['n']),
-                *cells(row),
-            ]
+    for row in expected[expected['method'] == REFERENCE]:
+        yield ['test set sky', '', f'{row["low"]:g}-{row["high"]:g}', str(row['n']), *cells(row)]
+    for place in ('blank', 'other'):
+        for neighbors, result in results.items():
+            chosen = is_blank(result) == (place == 'blank')
+            snr, errors = np.asarray(result.table['true_snr'])[chosen], result.errors[chosen]
+            for row in summarize_by(snr, SETS['sky'].snr_bins, errors):
+                span = f'{row["low"]:g}-{row["high"]:g}'
+                label = f'injected, {place} places'
+                yield [label, neighbors, span, str(row['n']), *cells(row)]
 
 
 def recalibrated_rows(first, second):
@@ -147,12 +149,13 @@ def recalibrated_rows(first, second):
 
 def main():
     """Run from the command line."""
-    parser = command_line(__doc__, n=(500, 'galaxies of each set'))
+    parser = command_line(__doc__, n=(1000, 'galaxies of each set'))
     parser.add_argument('--resume', action='store_true', help='use sets that were measured before')
     arguments = parser.parse_args()
-    results = {name: inject(name, arguments.n, resume=arguments.resume) for name in SEEDS}
+    results = {name: inject(name, arguments.n, resume=arguments.resume) for name in RUNS_OF}
     print(f'FWHM of the stars: {star_fwhm(read_field()) * u.pix:.2f}')
-    text = rst_table(['galaxies', 'S/N', 'n', *HEAD], list(sky_rows(results['sky'])))
+    of_sky = {name: results[f'sky-{name}'] for name in ('none', 'model')}
+    text = rst_table(['galaxies', 'neighbors', 'S/N', 'n', *HEAD], list(sky_rows(of_sky)))
     put_out(text, 'injection-sky', write=arguments.write)
     rows = recalibrated_rows(results['first'], results['second'])
     text = rst_table(['errors', 'S/N', 'n', *HEAD], list(rows))

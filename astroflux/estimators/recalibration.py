@@ -173,7 +173,8 @@ class Recalibration:
         Raises
         ------
         ValueError
-            If the table is of another method, or was recalibrated before.
+            If the table is of another method, of other weights, or of neighbors that were not
+            treated alike; or was recalibrated before.
         """
         self._check(table)
         snr = np.asarray(table['snr'], float)
@@ -235,11 +236,19 @@ class Recalibration:
         if 'recalibrated' in table.meta:
             msg = 'the table was recalibrated before'
             raise ValueError(msg)
-        wanted = {'method': self.method, 'weights': self.weights}
-        for name, value in wanted.items():
-            found = table.meta.get(name)
-            if found != value:
-                msg = f'the recalibration is for the {name} {value}, the table has {found}'
+        meta = table.meta
+        how = meta.get('field', meta.get('injection', {}))
+        found = {
+            'method': meta.get('method'),
+            'weights': meta.get('weights'),
+            'neighbors': how.get('neighbors', 'none'),
+        }
+        for name, value in found.items():
+            if value != getattr(self, name):
+                msg = (
+                    f'the recalibration is for {name}={getattr(self, name)!r}, the table has '
+                    f'{value!r}'
+                )
                 raise ValueError(msg)
 
     def write(self, path, *, overwrite=False):

@@ -332,7 +332,11 @@ def test_recalibration_can_be_undone(tmp_path):
     with pytest.raises(ValueError, match='was not recalibrated'):
         Recalibration.undo(original)
     fresh.meta['weights'] = 'others'
-    with pytest.raises(ValueError, match='for the weights w, the table has others'):
+    with pytest.raises(ValueError, match="for weights='w', the table has 'others'"):
+        back.apply(fresh)
+    del fresh.meta['injection']
+    fresh.meta['weights'] = 'w'
+    with pytest.raises(ValueError, match="for neighbors='model', the table has 'none'"):
         back.apply(fresh)
 
 
@@ -365,7 +369,9 @@ def test_damaged_recalibration(tmp_path, change, match):
 
 def test_measure_field_recalibrates(sky, tmp_path):
     estimator = ApertureFluxEstimator(radius=8)
-    recalibration = Recalibration((20.0,), (0.1,), (2.0,), (3.0,), 99, 'ApertureFluxEstimator')
+    points = (20.0,), (0.1,), (2.0,), (3.0,)
+    method = 'ApertureFluxEstimator'
+    recalibration = Recalibration(*points, n=99, method=method, neighbors='none')
     path = tmp_path / 'recalibration.json'
     recalibration.write(path)
     plain, table = (
