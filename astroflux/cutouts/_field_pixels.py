@@ -2,8 +2,8 @@
 """The pixels of a whole image in which sources are to be found."""
 
 import math
-from itertools import pairwise
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from astropy import units as u
