@@ -32,7 +32,7 @@ TRUNCATE = 4.0
 
 # A masked pixel is filled from those around it if this part of the Gaussian about it is on pixels
 # that are not masked.
-LEAST_SEEN = 0.3
+LEAST_SEEN = 0.05
 
 # A hole in the image, where even that is not so, belongs to a source that is detected along this
 # part of its rim: the core of a saturated star.
@@ -138,7 +138,7 @@ class FieldDetector:
       2 110.02 80.01        False
     """
 
-    n_sigma: float = 5.0
+    n_sigma: float = 4.0
     n_pixels: int = 5
     deblend: bool = True
     n_levels: int = 32
@@ -301,15 +301,20 @@ class _SmoothField:
         )
         data, mask = self.pixels.data[wide], self.pixels.mask[wide]
 
-        def smoothed(values):
-            return ndimage.gaussian_filter(values, sigma, mode='constant', truncate=TRUNCATE)
+        def smoothed(values, sigma=sigma):
+            smooth = ndimage.gaussian_filter(values, sigma, mode='constant', truncate=TRUNCATE)
+            return smooth[inner]
 
-        seen = smoothed((~mask).astype(np.float32))[inner]
-        with np.errstate(invalid='ignore', divide='ignore'):
-            smooth = smoothed(np.where(mask, np.float32(0), data))[inner] / seen
+        good = (~mask).astype(np.float32)
+        seen = smoothed(good)
         unseen = mask[inner] & ~(seen > LEAST_SEEN)
+        seen[unseen] = 1
+        smooth = smoothed(good * data) / seen
         smooth[unseen] = 0
-        snr = smooth * np.sqrt(seen) / (self.pixels.noise[window] * np.float32(self.growth))
+        # the noise of the mean of what is seen, which is weighted by the square of the Gaussian
+        noise = np.sqrt(smoothed(good, sigma / np.sqrt(2))) / seen
+        snr = smooth / (np.float32(self.growth) * noise * self.pixels.noise[window])
+        snr[unseen] = 0
         return _Part(window, self.pixels, data[inner], smooth, snr, unseen)
 
     def _noise(self):
