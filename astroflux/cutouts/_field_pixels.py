@@ -39,6 +39,8 @@ class FieldPixels:
         Bool; `True` where a pixel cannot be used.
     unit : `~astropy.units.UnitBase`
         Of the data.
+    factor : float
+        From the values of the image to this unit.
     psf_fwhm : float
         Width of the PSF in pixels, near the middle; NaN if unknown.
     """
@@ -47,6 +49,7 @@ class FieldPixels:
     noise: np.ndarray
     mask: np.ndarray
     unit: u.UnitBase
+    factor: float
     psf_fwhm: float
 
     @classmethod
@@ -87,7 +90,7 @@ class FieldPixels:
         ny, nx = whole.data.shape
         factor = batch._factor(whole.unit, batch._scale_of(whole, (nx / 2, ny / 2)))
         fwhm = _psf_fwhm(whole, told, batch)
-        return cls(*_usable(whole, told, factor), batch.unit, fwhm)
+        return cls(*_usable(whole, told, factor), batch.unit, factor, fwhm)
 
 
 def _usable(whole, told, factor):

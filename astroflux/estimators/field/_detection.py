@@ -2,6 +2,7 @@
 """The sources of an image without a catalogue: detected and split by photutils, block by block."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from astropy import units as u
@@ -193,44 +194,30 @@ class FieldDetector:
         TypeError, ValueError, OSError, `~astropy.units.UnitsError`
             If it is no image, an option is wrong, or the sky is not subtracted.
         """
-        return self.detect_in(FieldPixels.of(image, **options), progress=progress)
+        return self._run(FieldPixels.of(image, **options), progress)[0]
 
-    def sky(self, image, **options):
+    def _run(self, pixels, progress=None):
         """
-        Estimate the sky of an image.
+        Detect the sources of `~astroflux.cutouts._field_pixels.FieldPixels`.
 
-        Parameters
-        ----------
-        image, **options
-            As of `detect`.
-
-        Returns
-        -------
-        sky : `~astropy.units.Quantity`
-            A map, in the unit of the flux.
+        Return the table, and the sky that was subtracted, in the unit of the image; `None` if it
+        was not estimated.
         """
-        pixels = FieldPixels.of(image, **options)
-        return u.Quantity(self._background(pixels), pixels.unit)
-
-    def detect_in(self, pixels, *, progress=None):
-        """Detect the sources of `~astroflux.cutouts._field_pixels.FieldPixels`, as `detect`."""
+        sky, found = None, []
         if self.background == 'estimate':
-            pixels.data = pixels.data - self._background(pixels)
-        rows = []
+            sky = self._background(pixels)
+            pixels.data -= sky
+            sky /= np.float32(pixels.factor)
         if not pixels.mask.all():
             field = _SmoothField(pixels, self._fwhm(pixels))
             self._check_sky(field)
-            blocks = [
-                (lines, columns)
-                for lines in split_axis(pixels.data.shape[0], self.block_size)
-                for columns in split_axis(pixels.data.shape[1], self.block_size)
-            ]
+            blocks = list(product(*(split_axis(length, self.block_size) for length in field.shape)))
             counts = {'desc': 'detect', 'unit': ' blocks', 'total': len(blocks)}
             with progress_bar(progress=progress, **counts) as bar:
                 for block in blocks:
-                    rows.append(self._in_block(field, block))
+                    found.append(self._in_block(field, block))
                     bar.update()
-        return _table(rows, pixels.unit)
+        return _table(found, pixels.unit), sky
 
     def _fwhm(self, pixels):
         known = DEFAULT_FWHM if np.isnan(pixels.psf_fwhm) else pixels.psf_fwhm
@@ -364,12 +351,14 @@ class _Part:
         rows, columns = self.window
         catalog = SourceCatalog(self.data, segments, convolved_data=self.smooth)
         with quiet_libraries():
+            xmin, ymin = catalog.bbox_xmin + columns.start, catalog.bbox_ymin + rows.start
+            x, y = catalog.cutout_centroid.T
             found = {
-                'x': catalog.x_centroid + columns.start,
-                'y': catalog.y_centroid + rows.start,
-                'bbox_xmin': catalog.bbox_xmin + columns.start,
+                'x': x + xmin,
+                'y': y + ymin,
+                'bbox_xmin': xmin,
                 'bbox_xmax': catalog.bbox_xmax + columns.start,
-                'bbox_ymin': catalog.bbox_ymin + rows.start,
+                'bbox_ymin': ymin,
                 'bbox_ymax': catalog.bbox_ymax + rows.start,
                 'area': catalog.area.value,
                 'segment_flux': catalog.segment_flux,
