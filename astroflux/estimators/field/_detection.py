@@ -67,6 +67,8 @@ COLUMNS = {
 }
 UNITS = dict.fromkeys(('x', 'y', 'area', 'semimajor_axis', 'semiminor_axis'), u.pix)
 UNITS['area'] = u.pix**2
+FORMATS = dict.fromkeys(('x', 'y', 'semimajor_axis', 'semiminor_axis'), '.2f')
+FORMATS |= {'area': '.0f', 'segment_flux': '.6g', 'peak_snr': '.1f'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,13 +337,17 @@ class _Part:
             return
         around = ndimage.grey_dilation(holes, footprint=EVERYWHERE)
         around[self.unseen] = 0
-        index = np.arange(n + 1)
-        is_filled = ndimage.mean(self.snr > threshold, around, index) >= LEAST_RIM
+        rim = around > 0
+        around, index = around[rim], np.arange(n + 1)
+        is_bright = self.snr[rim] > threshold
+        n_rim = np.bincount(around, minlength=n + 1)
+        is_filled = np.bincount(around[is_bright], minlength=n + 1) >= LEAST_RIM * n_rim
         extents = [max(s.stop - s.start for s in place) for place in ndimage.find_objects(holes)]
-        is_filled &= np.array([np.inf, *extents]) <= largest
+        # the first are the pixels that are seen
+        is_filled &= (n_rim > 0) & (np.array([np.inf, *extents]) <= largest)
         filled = is_filled[holes]
         for image in (self.smooth, self.snr):
-            image[filled] = ndimage.maximum(image, around, index)[holes[filled]]
+            image[filled] = ndimage.maximum(image[rim], around, index)[holes[filled]]
         self.unseen &= ~filled
 
     def columns(self, segments):
@@ -349,6 +355,7 @@ class _Part:
         from photutils.segmentation import SourceCatalog
 
         rows, columns = self.window
+        own = segments.data > 0
         catalog = SourceCatalog(self.data, segments, convolved_data=self.smooth)
         with quiet_libraries():
             xmin, ymin = catalog.bbox_xmin + columns.start, catalog.bbox_ymin + rows.start
@@ -362,7 +369,7 @@ class _Part:
                 'bbox_ymax': catalog.bbox_ymax + rows.start,
                 'area': catalog.area.value,
                 'segment_flux': catalog.segment_flux,
-                'peak_snr': ndimage.maximum(self.snr, segments.data, segments.labels),
+                'peak_snr': ndimage.maximum(self.snr[own], segments.data[own], segments.labels),
                 'semimajor_axis': catalog.semimajor_axis.value,
                 'semiminor_axis': catalog.semiminor_axis.value,
             }
@@ -432,9 +439,10 @@ def _own(segments, block, window, shape, margin):
 def _with_many_peaks(smooth, segments):
     """Return the labels of the segments with more than one maximum: no others can be split."""
     is_peak = (ndimage.maximum_filter(smooth, 3) == smooth) & (segments.data > 0)
-    peaks, n = ndimage.label(is_peak, EVERYWHERE)
-    label = ndimage.maximum(segments.data, peaks, np.arange(1, n + 1)).astype(int)
-    return np.flatnonzero(np.bincount(label) > 1)
+    peaks, _ = ndimage.label(is_peak, EVERYWHERE)
+    # of each peak one pixel
+    _, first = np.unique(peaks[is_peak], return_index=True)
+    return np.flatnonzero(np.bincount(segments.data[is_peak][first]) > 1)
 
 
 def _table(parts, unit):
@@ -458,4 +466,5 @@ def _table(parts, unit):
         table[name] = values
     for name, text in COLUMNS.items():
         table[name].info.description = text
+        table[name].info.format = FORMATS.get(name)
     return table
