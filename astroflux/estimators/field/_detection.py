@@ -116,11 +116,13 @@ class FieldDetector:
     Notes
     -----
     A segment belongs to the block that has its first pixel, and is split when all of it is in
-    sight, so that each source is found once and as in the whole image.
+    sight, so that each source is found once and as in the whole image. Memory and time grow with
+    the largest object.
 
     Masked pixels are filled from their neighbors before the image is smoothed, if these are near.
     What is within a source beyond that, as the core of a saturated star, becomes a part of its
-    segment, with the brightness at the rim. So such a star is found once and at its center, but
+    segment, with the brightness at the rim, if it is no larger than half of ``overlap``. So such a
+    star is found once and at its center, but
     ``segment_flux`` has only what is not masked. A source all of whose pixels are masked far and
     wide is not found.
 
@@ -134,11 +136,11 @@ class FieldDetector:
     ...     image += height * np.exp(-0.5 * ((x - x0)**2 + (y - y0)**2) / 3.0**2)
     >>> sources = FieldDetector().detect(image, error=1.0, psf_fwhm=7.0)
     >>> sources['id', 'x', 'y', 'touches_edge'].pprint()
-     id   x     y   touches_edge
-         pix   pix
+     id   x      y   touches_edge
+         pix    pix
     --- ------ ----- ------------
-      1  50.01 40.00        False
-      2 110.02 80.01        False
+      1  49.98 39.96        False
+      2 110.00 79.94        False
     """
 
     n_sigma: float = 4.0
@@ -249,14 +251,14 @@ class FieldDetector:
 
     def _in_block(self, field, block):
         """Return the columns of the sources whose segments begin in a block."""
-        reach = self.overlap
+        reach, margin = self.overlap, max(1, self.overlap // 2)
         while True:
             part = field.part(_grown(block, reach, field.shape))
-            part.fill_holes(self.n_sigma, largest=self.overlap // 2)
+            part.fill_holes(self.n_sigma, largest=margin)
             segments = detect_segments(part.snr, self.n_sigma, self.n_pixels, part.unseen)
             if segments is None:
                 return None
-            labels, is_whole = _own(segments, block, part.window, field.shape, self.overlap // 2)
+            labels, is_whole = _own(segments, block, part.window, field.shape, margin)
             if is_whole:
                 break
             reach *= 2
