@@ -304,6 +304,7 @@ class _SmoothField:
         smooth[unseen] = 0
         # the noise of the mean of what is seen, which is weighted by the square of the Gaussian
         noise = np.sqrt(smoothed(good, sigma / np.sqrt(2))) / seen
+        noise[unseen] = 1
         snr = smooth / (np.float32(self.growth) * noise * self.pixels.noise[window])
         snr[unseen] = 0
         return _Part(window, self.pixels, data[inner], smooth, snr, unseen)
