@@ -10,6 +10,7 @@ from astroflux.estimators.methods import ESTIMATOR_MODULES, available_methods, m
 
 _BASES = {
     'FieldDetector': 'astroflux.estimators.field._detection',
+    'FieldMeasurement': 'astroflux.estimators.field',
     'FluxEstimator': 'astroflux.estimators.base',
     'MeasurementError': 'astroflux.estimators.photometry.base',
     'PhotometricFluxEstimator': 'astroflux.estimators.photometry.base',
