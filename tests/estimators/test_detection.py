@@ -112,8 +112,10 @@ def test_noise_need_not_be_known(crowded):
     estimated = FieldDetector().detect(crowded.data, psf_fwhm=FWHM)
     assert len(estimated) == pytest.approx(len(known), abs=2)
     # nor is there a unit: any positive factor finds the same
-    scaled = FieldDetector().detect(1e-30 * crowded.data, psf_fwhm=FWHM)
+    scaled = FieldDetector().detect(1e-150 * crowded.data, psf_fwhm=FWHM)
     np.testing.assert_allclose(pairs(scaled), pairs(estimated), atol=1e-3)
+    flux = 1e-150 * estimated['segment_flux']
+    np.testing.assert_allclose(scaled['segment_flux'], flux, rtol=1e-5)
 
 
 def test_masked_pixels():
@@ -127,6 +129,10 @@ def test_masked_pixels():
     light = np.nansum(ccd.data[:110, :110])
     assert found['segment_flux'][0].value == pytest.approx(light, rel=0.05)
     assert light < 0.1 * 3e5
+    # there may be nothing else in a block
+    ccd.mask[:, 130:] = True
+    found = FieldDetector(block_size=50, overlap=20).detect(ccd, psf_fwhm=FWHM)
+    np.testing.assert_allclose(pairs(found), [(60, 70)], atol=0.5)
 
 
 def test_sky():

@@ -210,8 +210,8 @@ class FieldDetector:
         sky, found = None, []
         if self.background == 'estimate':
             sky = self._background(pixels)
-            pixels.data -= sky
-            sky /= np.float32(pixels.factor)
+            pixels.data -= np.where(pixels.mask, np.float32(0), sky)
+            sky = sky * (pixels.reference / pixels.factor)
         if not pixels.mask.all():
             field = _SmoothField(pixels, self._fwhm(pixels))
             self._check_sky(field)
@@ -255,6 +255,8 @@ class FieldDetector:
         while True:
             part = field.part(_grown(block, reach, field.shape))
             part.fill_holes(self.n_sigma, largest=margin)
+            if part.unseen.all():
+                return None
             segments = detect_segments(part.snr, self.n_sigma, self.n_pixels, part.unseen)
             if segments is None:
                 return None
@@ -348,6 +350,8 @@ class _Part:
         extents = [max(s.stop - s.start for s in place) for place in ndimage.find_objects(holes)]
         # the first are the pixels that are seen
         is_filled &= (n_rim > 0) & (np.array([np.inf, *extents]) <= largest)
+        if not is_filled.any():
+            return
         filled = is_filled[holes]
         for image in (self.smooth, self.snr):
             image[filled] = ndimage.maximum(image[rim], around, index)[holes[filled]]
@@ -371,7 +375,7 @@ class _Part:
                 'bbox_ymin': ymin,
                 'bbox_ymax': catalog.bbox_ymax + rows.start,
                 'area': catalog.area.value,
-                'segment_flux': catalog.segment_flux,
+                'segment_flux': catalog.segment_flux * self.pixels.reference,
                 'peak_snr': ndimage.maximum(self.snr[own], segments.data[own], segments.labels),
                 'semimajor_axis': catalog.semimajor_axis.value,
                 'semiminor_axis': catalog.semiminor_axis.value,
