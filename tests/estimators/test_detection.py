@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Fields without a catalogue, and with one of photutils."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from astropy.wcs import WCS
 from photutils.segmentation import SegmentationImage, SourceCatalog
 from scipy.ndimage import gaussian_filter
 
-from astroflux import ApertureFluxEstimator, CNNFluxEstimator, KronFluxEstimator
+from astroflux import ApertureFluxEstimator, CNNFluxEstimator, KronFluxEstimator, read_cutout
 from astroflux.estimators import FieldDetector
 from astroflux.estimators._segments import detect_segments, split_segments
 
@@ -105,6 +107,22 @@ def test_threshold_is_that_of_the_noise(reach):
     distance = np.hypot(*(found[:, None] - places).T)
     assert (distance.min(axis=1) < 2).mean() > 0.95
     assert (distance.min(axis=0) > 4).sum() <= 4
+
+
+@pytest.mark.skipif('ASTROFLUX_REAL_DATA' not in os.environ, reason='no folder of real images')
+def test_real_field():
+    """Bright galaxies, each once; the noise turned upside down has hardly a source."""
+    ccd = read_cutout(Path(os.environ['ASTROFLUX_REAL_DATA']) / 'hsc_r_field.fits')
+    found = FieldDetector(block_size=200, overlap=50).detect(ccd, psf_fwhm=4.5)
+    assert 70 < len(found) < 100
+    bright = pairs(found[found['peak_snr'] > 200])
+    galaxies = [(247, 109), (211, 116), (318, 137), (386, 205), (174, 198), (61, 195), (228, 248)]
+    galaxies += [(266, 322), (406, 376)]
+    distance = np.hypot(*(bright[:, None] - np.array(galaxies)).T)
+    assert (np.sort(distance, axis=1)[:, 0] < 3).all()
+    assert len(bright) == len(galaxies)
+    ccd.data = -ccd.data
+    assert len(FieldDetector().detect(ccd, psf_fwhm=4.5)) <= 5
 
 
 def test_noise_need_not_be_known(crowded):

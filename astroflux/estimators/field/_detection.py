@@ -21,6 +21,7 @@ from astroflux.estimators._checks import (
     check_values,
     one_of,
 )
+from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._segments import detect_segments, split_segments
 
 __all__ = ['FieldDetector']
@@ -168,6 +169,7 @@ class FieldDetector:
         }
         check_values(checks, self)
 
+    @takes_cutout_options(without=('positions', 'labels', 'stamp_size'))
     def detect(self, image, *, progress=None, **options):
         """
         Detect the sources of an image.
@@ -180,9 +182,9 @@ class FieldDetector:
         progress : bool, optional
             As of `~astroflux.estimators.FluxEstimator.measure`.
         **options
-            What is to be told of the whole image: ``psf``, ``oversampling``, ``psf_fwhm``,
-            ``error``, ``mask`` and ``background``, as of
-            `~astroflux.estimators.FluxEstimator.measure`.
+            What is to be told of the whole image, as of
+            `~astroflux.estimators.FluxEstimator.measure`: ``psf``, ``oversampling``, ``psf_fwhm``,
+            ``error``, ``mask`` and ``background``; the others change nothing.
 
         Returns
         -------
