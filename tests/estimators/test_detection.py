@@ -89,7 +89,7 @@ def test_table(crowded):
     at_edge = (box[0] == 0) | (box[1] == 0) | (box[2] == 219) | (box[3] == 199)
     np.testing.assert_array_equal(found['touches_edge'], at_edge)
     assert at_edge.any()
-    assert (found['semimajor_axis'] >= found['semiminor_axis']).all()
+    assert (found['semimajor_sigma'] >= found['semiminor_sigma']).all()
     assert found['peak_snr'].min() > 4
 
 
@@ -159,6 +159,9 @@ def test_sky():
     raised = ccd.add(50 * u.nJy, handle_meta='first_found')
     with pytest.raises(ValueError, match='the sky is not subtracted: half of the pixels'):
         FieldDetector().detect(raised, psf_fwhm=FWHM)
+    with pytest.raises(ValueError, match='the sky is not subtracted'):
+        FieldDetector().detect(np.full((50, 50), 100.0), error=1.0)
+    assert len(FieldDetector().detect(np.zeros((50, 50)), error=1.0)) == 0
     estimate = FieldDetector(background='estimate', box_size=40)
     found = estimate.detect(raised, psf_fwhm=FWHM)
     np.testing.assert_allclose(pairs(found), [place[:2] for place in sources], atol=0.3)

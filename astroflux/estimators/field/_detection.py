@@ -24,7 +24,7 @@ from astroflux.estimators._checks import (
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._segments import detect_segments, split_segments
 
-__all__ = ['FieldDetector']
+__all__ = ['FieldDetector', 'detected_sources']
 
 # FWHM of the Gaussian that smooths the image where that of the PSF is not known, in pixels.
 DEFAULT_FWHM = 3.0
@@ -62,13 +62,13 @@ COLUMNS = {
     'area': 'number of its pixels',
     'segment_flux': 'sum of its pixels, without those that are masked',
     'peak_snr': 'maximum of the smoothed image over the noise of that',
-    'semimajor_axis': 'square root of the larger second moment of the smoothed image',
-    'semiminor_axis': 'square root of the smaller second moment of the smoothed image',
+    'semimajor_sigma': 'square root of the larger second moment of the smoothed image',
+    'semiminor_sigma': 'square root of the smaller second moment of the smoothed image',
     'touches_edge': 'whether one of its pixels is at the edge of the image',
 }
-UNITS = dict.fromkeys(('x', 'y', 'area', 'semimajor_axis', 'semiminor_axis'), u.pix)
+UNITS = dict.fromkeys(('x', 'y', 'area', 'semimajor_sigma', 'semiminor_sigma'), u.pix)
 UNITS['area'] = u.pix**2
-FORMATS = dict.fromkeys(('x', 'y', 'semimajor_axis', 'semiminor_axis'), '.2f')
+FORMATS = dict.fromkeys(('x', 'y', 'semimajor_sigma', 'semiminor_sigma'), '.2f')
 FORMATS |= {'area': '.0f', 'segment_flux': '.6g', 'peak_snr': '.1f'}
 
 
@@ -191,7 +191,7 @@ class FieldDetector:
         sources : `~astropy.table.QTable`
             One row for each source, in the order of ``y`` and then ``x``; of no rows if there
             are none. ``id``, centroid, box, ``area`` and ``segment_flux`` of the pixels above the
-            threshold, ``peak_snr``, ``semimajor_axis`` and ``semiminor_axis``, and whether it
+            threshold, ``peak_snr``, ``semimajor_sigma`` and ``semiminor_sigma``, and whether it
             ``touches_edge``. As ``catalogue`` or ``positions`` of a measurement it says where the
             sources are, and how large.
 
@@ -223,7 +223,7 @@ class FieldDetector:
                 for block in blocks:
                     found.append(self._in_block(field, block))
                     bar.update()
-        return _table(found, pixels.unit), sky
+        return detected_sources(pixels.unit, found), sky
 
     def _fwhm(self, pixels):
         known = DEFAULT_FWHM if np.isnan(pixels.psf_fwhm) else pixels.psf_fwhm
@@ -315,15 +315,15 @@ class _SmoothField:
 
     def _noise(self):
         """Return the noise of the smoothed image over that of the pixels, and its median."""
-        found = []
-        for rows in _patches(self.shape[0]):
-            for columns in _patches(self.shape[1]):
-                part = self.part((rows, columns))
-                blank = ~self.pixels.mask[rows, columns]
-                if (noise := _blank_noise(part.snr, blank, self.fwhm)) is not None:
-                    found.append((noise, np.median(part.snr[blank]) / noise))
-        # with hardly a pixel in any patch, that of white noise
-        return np.median(found, axis=0) if found else (_of_white_noise(self.fwhm), 0.0)
+        noise, level = [], []
+        for patch in product(*map(_patches, self.shape)):
+            snr, usable = self.part(patch).snr, ~self.pixels.mask[patch]
+            if usable.any():
+                noise.append(_blank_noise(snr, usable, self.fwhm))
+                level.append(np.median(snr[usable]))
+        noise = [each for each in noise if each is not None]
+        growth = np.median(noise) if noise else _of_white_noise(self.fwhm)
+        return growth, np.median(level) / growth if level else 0.0
 
 
 @dataclass
@@ -379,8 +379,8 @@ class _Part:
                 'area': catalog.area.value,
                 'segment_flux': catalog.segment_flux * self.pixels.reference,
                 'peak_snr': ndimage.maximum(self.snr[own], segments.data[own], segments.labels),
-                'semimajor_axis': catalog.semimajor_axis.value,
-                'semiminor_axis': catalog.semiminor_axis.value,
+                'semimajor_sigma': catalog.semimajor_axis.value,
+                'semiminor_sigma': catalog.semiminor_axis.value,
             }
         ny, nx = self.pixels.data.shape
         found['touches_edge'] = (
@@ -454,8 +454,8 @@ def _with_many_peaks(smooth, segments):
     return np.flatnonzero(np.bincount(segments.data[is_peak][first]) > 1)
 
 
-def _table(parts, unit):
-    """Return the sources of all blocks as a table."""
+def detected_sources(unit, parts=()):
+    """Return the sources of all blocks as a table; fluxes are in a unit."""
     parts = [part for part in parts if part is not None]
     columns = {
         name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
