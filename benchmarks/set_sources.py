@@ -284,6 +284,18 @@ class RealField:
         return stamps
 
 
+def _is_blank(image):
+    """Return which pixels of an image have no source near them."""
+    smooth = gaussian_filter(image, SMOOTHING)
+    smooth /= mad_std(smooth)
+    return maximum_filter(smooth, 2 * BLANK_RADIUS + 1) < LARGEST_PEAK
+
+
+def blank_places():
+    """Return which pixels of the field have no source near them."""
+    return _is_blank(real_field().image)
+
+
 @lru_cache(maxsize=1)
 def real_field():
     """Read the field."""
@@ -291,9 +303,7 @@ def real_field():
         image = hdus[1].data.astype(float)
         planes = hdus[2].data.astype(int)
         detected = planes & (1 << hdus[2].header['MP_DETECTED']) != 0
-    smooth = gaussian_filter(image, SMOOTHING)
-    smooth /= mad_std(smooth)
-    is_blank = maximum_filter(smooth, 2 * BLANK_RADIUS + 1) < LARGEST_PEAK
+    is_blank = _is_blank(image)
     margin = FIELD_STAMP // 2 + 1
     inside = np.zeros(image.shape, bool)
     inside[margin:-margin, margin:-margin] = True

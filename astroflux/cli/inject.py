@@ -40,6 +40,12 @@ PRINTED = ('low', 'n', 'completeness', 'bias', 'scatter', 'outliers', 'coverage_
     'they are detected.',
 )
 @click.option(
+    '--estimate-sky',
+    is_flag=True,
+    help='Estimate and subtract the sky when sources are detected. By default it is subtracted '
+    'in the image.',
+)
+@click.option(
     '-n',
     'number',
     type=click.IntRange(min=1),
@@ -109,7 +115,7 @@ PRINTED = ('low', 'n', 'completeness', 'bias', 'scatter', 'outliers', 'coverage_
 @network_options
 @click.option('--overwrite', is_flag=True, help='Replace a report in the folder.')
 @click.option('--quiet', is_flag=True, help='No progress bar and no summary.')
-def inject(image, output_dir, catalogue, population, number, method, overwrite, quiet, **given):
+def inject(image, output_dir, catalogue, population, estimate_sky, number, method, **given):
     """
     Put simulated galaxies into IMAGE, measure them, and report how right that is.
 
@@ -118,17 +124,24 @@ def inject(image, output_dir, catalogue, population, number, method, overwrite, 
     sources. The report tells completeness, bias, scatter and how often the
     intervals hold the truth, and brings a recalibration for fluxes and errors.
     """
+    overwrite, quiet = given.pop('overwrite'), given.pop('quiet')
+    if estimate_sky and catalogue is not None:
+        msg = '--estimate-sky is for sources that are detected, not for those of a --catalogue'
+        raise click.UsageError(msg)
     given = {name: value for name, value in given.items() if value is not None}
     reading = {name: given.pop(name) for name in READING if name in given}
     of_network = {name: given.pop(name) for name in OF_NETWORK if name in given}
     check_of_network(method, of_network)
     with friendly_errors(if_exists='replace it with --overwrite'):
         from astroflux.cutouts import CutoutFile
+        from astroflux.estimators import FieldDetector
         from astroflux.evaluation import inject_galaxies
         from astroflux.evaluation.report import check_report_directory
 
         check_report_directory(output_dir, overwrite=overwrite)
         check_available([method])
+        if estimate_sky:
+            given['detector'] = FieldDetector(background='estimate')
         result = inject_galaxies(
             CutoutFile(image, **reading),
             None if catalogue is None else _read(catalogue),

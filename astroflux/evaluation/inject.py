@@ -17,6 +17,7 @@ from scipy.spatial import KDTree
 from astroflux._optional import import_optional
 from astroflux._progress import progress_bar
 from astroflux._sersic import enclosing_radius
+from astroflux.cutouts._field_pixels import FieldPixels
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators.cnn import CNNFluxEstimator
 from astroflux.estimators.field import FieldMeasurement
@@ -48,6 +49,9 @@ CASE_RADIUS, N_CASES = 30, 12
 
 # The measured columns that say which source it is, and where.
 _OF_SOURCE = ('id', 'label', 'x', 'y', 'ra', 'dec', 'x_catalogue', 'y_catalogue')
+# What detection wants to know of the image, to estimate its sky.
+OF_THE_SKY = ('psf', 'oversampling', 'psf_fwhm', 'error', 'mask')
+
 _BOX = ('bbox_xmin', 'bbox_xmax', 'bbox_ymin', 'bbox_ymax')
 
 
@@ -64,6 +68,7 @@ def inject_galaxies(
     seed=0,
     moffat_beta=3.0,
     gain=None,
+    detector=None,
     neighbors='model',
     passes=3,
     recalibrate=None,
@@ -113,7 +118,7 @@ def inject_galaxies(
         then those of the new galaxies are added to pixels and map. With ``effective_gain``, they
         are added to the pixels, and the measurement adds them to the noise. Without both there is
         no such noise, and the metadata say so.
-    neighbors, passes, recalibrate, zeropoint
+    detector, neighbors, passes, recalibrate, zeropoint
         As of ``measure_field``.
     progress : bool, optional
         As of ``measure``.
@@ -147,10 +152,14 @@ def inject_galaxies(
     """
     import_optional('galsim', extra='simulate')
     _check(n=n, area=area, snr_min=snr_min)
-    own = UserImage(image, options)
     if gain is not None and options.get('error') is not None:
         msg = 'gain changes the noise map of the image: give the noise with the image, not as error'
         raise ValueError(msg)
+    own = UserImage(image, options)
+    told = {**options, 'zeropoint': zeropoint, 'progress': False}
+    without_sky = {**told, 'background': _sky(own, catalogue, detector, options)}
+    if without_sky['background'] is not options.get('background'):
+        own = UserImage(image, without_sky)
     psf = own.seen_through(
         options.get('psf'),
         options.get('psf_fwhm'),
@@ -158,17 +167,16 @@ def inject_galaxies(
         moffat_beta=moffat_beta,
     )
     estimator = CNNFluxEstimator() if estimator is None else estimator
-    told = {**options, 'zeropoint': zeropoint, 'progress': False}
-    how = {'neighbors': neighbors, 'passes': passes}
-    if recalibrate is not None:
-        how['recalibrate'] = recalibrate
+    how = {'neighbors': neighbors, 'passes': passes, 'recalibrate': recalibrate}
+    if detector is not None:
+        how['detector'] = detector
 
     def measure(of_image, sources):
         return estimator.measure_field(of_image, sources, **how, **told)
 
     path = _Path(measure, own, catalogue, gain)
     network = estimator if estimator.fits_sources else CNNFluxEstimator()
-    real = _real_sources(network, own, path, passes, told)
+    real = _real_sources(network, own, path, passes, without_sky)
     galaxies = galaxies_of(population, real.table, own, psf.fwhm)
     injection = _Injection(own, psf, galaxies, real, path, area, snr_min, seed)
     tables = injection.run(n, progress)
@@ -199,12 +207,18 @@ class _Real(NamedTuple):
 
 
 def _real_sources(network, image, path, passes, told):
-    if isinstance(told.get('background'), str):
-        # it is for single stamps
-        told = {**told, 'background': None}
-    sources = image.with_light(None), path.real_positions
-    field = FieldMeasurement(network, *sources, passes=passes, **told)
+    field = FieldMeasurement(network, image.with_light(None), path.real, passes=passes, **told)
     return _Real(field.run(), field.model)
+
+
+def _sky(image, catalogue, detector, options):
+    """Return the sky that is subtracted of the whole image, as far as it is known."""
+    if catalogue is None and getattr(detector, 'background', 'none') == 'estimate':
+        known = {name: value for name, value in options.items() if name in OF_THE_SKY}
+        return detector._run(FieldPixels.of(image.with_light(None), **known), False)[1]
+    # one that is measured in each stamp is for single ones
+    background = options.get('background')
+    return None if isinstance(background, str) else background
 
 
 def _check(*, n, area, snr_min):
@@ -240,6 +254,11 @@ class _Path:
         `None` if sources are detected.
     gain : object
         As of `inject_galaxies`.
+
+    Attributes
+    ----------
+    real : `~astropy.table.Table`
+        The sources of the image, with their positions and, if known, boxes.
     """
 
     def __init__(self, measure, image, catalogue, gain):
@@ -247,10 +266,12 @@ class _Path:
         self._sources = self._detected = None
         if catalogue is not None:
             self._sources = image.sources(catalogue)
-            self.real_positions = np.column_stack([self._sources.x, self._sources.y])
-        else:
-            self._detected = measure(image.with_light(None), None)
-            self.real_positions = _positions(self._detected)
+            self.real = self._joined([])
+            return
+        self.real = self._detected = measure(image.with_light(None), None)
+        if not len(self.real):
+            msg = 'no source is detected in the image: give it with a catalogue'
+            raise ValueError(msg)
 
     def measured(self, galaxies, light, fwhm, rng):
         """Return what was measured of galaxies whose light was put into the image."""
@@ -299,8 +320,9 @@ def _rows_or_nan(table, rows):
     chosen = table[np.maximum(rows, 0)]
     lost = rows < 0
     for name in chosen.colnames:
-        if chosen[name].dtype.kind == 'f':
-            chosen[name][lost] = np.nan
+        kind = chosen[name].dtype.kind
+        if kind in 'biuf':
+            chosen[name][lost] = np.nan if kind == 'f' else 0
     chosen['flags'][lost] = int(MeasurementFlag.NOT_DETECTED)
     return chosen
 

@@ -14,11 +14,10 @@ from astropy.table import QTable, Table
 from astropy.wcs import WCS
 from click.testing import CliRunner
 from numpy.testing import assert_allclose, assert_array_equal
-from photutils.segmentation import SourceCatalog, detect_sources
 
 from astroflux import ApertureFluxEstimator
 from astroflux.cli import main
-from astroflux.estimators import Recalibration
+from astroflux.estimators import FieldDetector, Recalibration
 from astroflux.evaluation import InjectionResult, flux_errors, inject_galaxies
 from astroflux.evaluation._injected_image import UserImage
 from astroflux.evaluation.inject import FWHMS, RADII, _found
@@ -184,26 +183,24 @@ def test_light_in_other_units(sky):
     assert_allclose(added.sum() * 0.36**2, 100, rtol=1e-6)
 
 
-class Detecting(ApertureFluxEstimator):
-    """A method that measures what it detects."""
-
-    def measure_field(self, image, catalogue=None, **options):
-        if catalogue is None:
-            segments = detect_sources(image.data, 2.5 * NOISE, 6)
-            catalogue = SourceCatalog(image.data, segments)
-        return super().measure_field(image, catalogue, **options)
-
-
-def test_detection_is_part_of_it(sky):
-    estimator = Detecting(radius=8)
-    result = inject_galaxies(sky.ccd, estimator=estimator, neighbors='none', n=8, area=0.1)
+@pytest.mark.parametrize('sky_level', [0.0, 50.0])
+def test_detection_is_part_of_it(sky, sky_level):
+    ccd = sky.ccd.copy()
+    ccd.data += sky_level
+    ccd.psf = sky.ccd.psf
+    detector = FieldDetector(background='estimate' if sky_level else 'none')
+    how = {'estimator': ApertureFluxEstimator(radius=8), 'neighbors': 'none', 'detector': detector}
+    result = inject_galaxies(ccd, n=8, area=0.1, **how)
     is_lost = result.table['flags'] == MeasurementFlag.NOT_DETECTED
     assert_array_equal(np.isnan(result.table['flux']), is_lost)
     alone = (result.table['true_snr'] > 50) & (result.table['true_neighbor_light'] < 0.3)
     assert alone.any()
     assert not is_lost[alone].any()
+    assert np.abs(result.errors['ln_error'][alone]).max() < 0.7
     assert result.summary(None)['completeness'][0] == np.mean(~is_lost)
     assert result.meta['injection']['sources'] == 'detected in each image'
+    # the sky is no light of neighbors
+    assert np.median(np.abs(result.table['true_neighbor_light'])) < 0.1
 
 
 def test_found_among_detected():
