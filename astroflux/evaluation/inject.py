@@ -45,7 +45,7 @@ DRAWN_LIGHT = 0.995
 FARTHEST = 250
 
 # Of the pictures that the result keeps.
-CASE_RADIUS, N_CASES = 30, 12
+CASE_RADIUS, GAP, N_CASES = 30, 3, 12
 
 # The measured columns that say which source it is, and where.
 _OF_SOURCE = ('id', 'label', 'x', 'y', 'ra', 'dec', 'x_catalogue', 'y_catalogue')
@@ -500,7 +500,9 @@ class _Injection:
                 continue
             center = [round(row[name].value) for name in ('y', 'x')]
             window = tuple(slice(max(c - CASE_RADIUS, 0), c + CASE_RADIUS + 1) for c in center)
-            pair = np.hstack([before[window], after[window]]).astype(np.float32)
+            # white between them
+            gap = np.full((before[window].shape[0], GAP), -10 * noise)
+            pair = np.hstack([before[window], gap, after[window]]).astype(np.float32)
             case = ExtremeCase(
                 cutout=number,
                 name=f'x {row["x"].value:.0f}, y {row["y"].value:.0f}, round {row["round"]}',
