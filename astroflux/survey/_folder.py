@@ -26,7 +26,7 @@ _KEY = b'astroflux.survey'
 IMAGE_FIELDS = ('image', 'path', 'n_sources', 'n_measured', 'seconds', 'peak_memory_mb')
 FAILURE_FIELDS = ('image', 'path', 'n_sources', 'reason')
 
-_LEFT = re.compile(rf'.+\.parquet\.[0-9a-f]{{8}}\{PART_SUFFIX}')
+_LEFT = re.compile(rf'.+\.(parquet|csv|json)\.[0-9a-f]{{8}}\{PART_SUFFIX}')
 
 
 class SurveyFolder:
@@ -82,7 +82,7 @@ class SurveyFolder:
             self._remove()
         self._write_json(SETTINGS, MADE_BY | settings)
         self.data.mkdir(exist_ok=True)
-        for path in self.data.iterdir():
+        for path in (*self.path.iterdir(), *self.data.iterdir()):
             if _LEFT.fullmatch(path.name):
                 # of a process that was killed
                 path.unlink(missing_ok=True)
