@@ -16,13 +16,14 @@ from astropy.table import QTable, vstack
 from astroflux._work import use_one_thread
 from astroflux.estimators._parts import record_of
 from astroflux.flags import FATAL_FLAGS
+from astroflux.survey.assignment import assign
 
 try:
     import resource
 except ImportError:  # there is none on Windows
     resource = None
 
-__all__ = ['OF_THE_CALL', 'ImageTask', 'SurveyJob', 'measure_image']
+__all__ = ['OF_THE_CALL', 'DetectionTask', 'ImageTask', 'SurveyJob', 'measure_image']
 
 # Errors that say that the call or the program is at fault, and not an image.
 OF_THE_CALL = (ImportError, TypeError, AttributeError, NameError, NotImplementedError)
@@ -55,6 +56,55 @@ class ImageTask:
     y: np.ndarray
     digest: str
 
+    @property
+    def n_sources(self):
+        """How many sources are measured, as far as that is known before."""
+        return len(self.rows)
+
+    def table(self, job):
+        """Return the table of the image."""
+        return measured_table(job, self)
+
+
+@dataclass(frozen=True)
+class DetectionTask:
+    """
+    An image whose sources are detected.
+
+    Attributes
+    ----------
+    image : `~astroflux.survey.SurveyImage`
+        The image.
+    beside : list of `~astroflux.survey.SurveyImage`
+        Those that may have sources in common with it.
+    digest : str
+        As of an `ImageTask`.
+    """
+
+    image: object
+    beside: list
+    digest: str
+
+    n_sources = 0
+
+    def table(self, job):
+        """Return the table of the sources that no other image holds better."""
+        image = self.image.read()
+        options = job.options_for(self.image, (0, 0))
+        found = job.estimator.measure_field(image, progress=False, **options)
+        if self.beside and len(found):
+            held = assign(QTable(found['id', 'ra', 'dec']), [self.image, *self.beside])
+            is_own = held.image == 0
+            messages = found.meta['messages']
+            kept = np.flatnonzero(is_own).tolist()
+            found = found[is_own]
+            found.meta['messages'] = {
+                new: messages[old] for new, old in enumerate(kept) if old in messages
+            }
+        table = job.columns.of_detected(found, image=self.image.name)
+        table.meta = found.meta | {'survey': _names_of(self.image)}
+        return table
+
 
 @dataclass(frozen=True)
 class SurveyJob:
@@ -85,6 +135,15 @@ class SurveyJob:
     margin: int
     process: tuple
 
+    def options_for(self, image, origin):
+        """Return the options of an image, or of a part of it that begins somewhere in it."""
+        psf = self.options['psf'] if image.psf is None else image.psf
+        if psf is None:
+            return self.options
+        from astroflux.survey._psf import psf_of_part
+
+        return {**self.options, 'psf': psf_of_part(psf, origin, self.columns.own.colnames)}
+
 
 def this_process():
     """Return what tells this process from all others."""
@@ -108,16 +167,17 @@ def measure_image(job, task):
     record = {
         'image': task.image.name,
         'path': str(task.image.path),
-        'n_sources': len(task.rows),
+        'n_sources': task.n_sources,
     }
     try:
-        table = measured_table(job, task)
+        table = task.table(job)
     except OF_THE_CALL:
         raise
     except Exception as exc:  # a damaged image brings any error of any library
         return record | {'reason': reason_of(exc)}
     record |= {
         'digest': task.digest,
+        'n_sources': len(table),
         'n_measured': int(np.count_nonzero(np.asarray(table['flags']) & FATAL_FLAGS == 0)),
         'seconds': round(time.perf_counter() - began, 3),
         'peak_memory_mb': peak_memory(),
@@ -169,9 +229,13 @@ def measured_table(job, task):
         metas = [record_of(job.estimator, **_of_measure(job.options))]
     measured.meta = metas[0] | {
         'messages': {int(index): messages[index] for index in sorted(messages)},
-        'survey': {'image': task.image.name, 'path': str(task.image.path)},
+        'survey': _names_of(task.image),
     }
     return measured
+
+
+def _names_of(image):
+    return {'image': image.name, 'path': str(image.path)}
 
 
 def _stack(tables):
@@ -223,7 +287,8 @@ def _measure_block(job, task, block, there):
     positions.remove_columns([name for name in positions.colnames if name.lower() in ('x', 'y')])
     positions['x'] = task.x[there] - origin[0]
     positions['y'] = task.y[there] - origin[1]
-    table = job.estimator.measure_field(image, positions, progress=False, **job.options)
+    options = job.options_for(task.image, origin)
+    table = job.estimator.measure_field(image, positions, progress=False, **options)
     for name, first in zip(('x', 'y'), origin, strict=True):
         table[name] += first * u.pix
     return table
