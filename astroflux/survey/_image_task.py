@@ -3,7 +3,7 @@
 
 import math
 import os
-import socket
+import platform
 import sys
 import time
 from dataclasses import dataclass
@@ -147,7 +147,7 @@ class SurveyJob:
 
 def this_process():
     """Return what tells this process from all others."""
-    return socket.gethostname(), os.getpid()
+    return platform.node(), os.getpid()
 
 
 def measure_image(job, task):
