@@ -275,8 +275,9 @@ def test_all_read_the_tables(tiles, client, tmp_path):
         assert list(frame.columns) == tables[0].colnames
 
 
-def test_blocks_are_as_the_whole(tiles, whole, client, tmp_path):
-    run(tiles, tmp_path, client, block_size=150)
+def test_blocks_are_as_the_whole(tiles, whole, client, tmp_path, monkeypatch):
+    monkeypatch.setattr('astroflux.survey.plan.MARGIN', 40)
+    run(tiles, tmp_path, client, block_size=70)
     for one, two in zip(rows_of(tmp_path), rows_of(whole), strict=True):
         assert_array_equal(one['row'], two['row'])
         assert_array_equal(one['flux'], two['flux'])
@@ -609,17 +610,21 @@ def test_detected_sources_are_counted_once(tiles, catalogue, whole, client, tmp_
 # -- the PSF --------------------------------------------------------------------------------------
 
 
-def test_psf_of_each_place_in_blocks(tiles, client, tmp_path):
+def test_psf_of_a_part_of_an_image(tiles, tmp_path):
     GriddedPSF = pytest.importorskip('astroflux.cutouts.psf_field').GriddedPSF
+    from astroflux.survey._psf import psf_of_part
 
-    widths = {(0, 0): 2.5, (SIZE, 0): 4.0, (0, SIZE): 2.5, (SIZE, SIZE): 4.0}
-    images = [gaussian(SIZE / 2, SIZE / 2, 1, sigma)[80:121, 80:121] for sigma in widths.values()]
-    psf = GriddedPSF(images, list(widths))
-    options = {'estimator': CNNFluxEstimator(), 'psf': psf, 'psf_fwhm': None}
-    run(tiles, tmp_path / 'whole', client, **options)
-    run(tiles, tmp_path / 'blocks', client, block_size=150, **options)
-    for one, two in zip(rows_of(tmp_path / 'whole'), rows_of(tmp_path / 'blocks'), strict=True):
-        np.testing.assert_allclose(one['flux'].value, two['flux'].value, rtol=1e-3)
+    images = [gaussian(SIZE / 2, SIZE / 2, 1, sigma)[80:121, 80:121] for sigma in (2, 3, 2, 3)]
+    psf = GriddedPSF(images, [(0, 0), (1000, 0), (0, 1000), (1000, 1000)])
+    assert psf_of_part(psf, (0, 0), []) is psf
+    part = psf_of_part(psf, (700, 100), [])
+    assert_array_equal(part._psf_at(50, 3)[0], psf._psf_at(750, 103)[0])
+    assert part.description == psf.description
+    # names that are no files, and an image of one
+    assert psf_of_part('stars', (700, 100), []) == 'stars'
+    assert psf_of_part('fwhm', (700, 100), ['fwhm']) == 'fwhm'
+    fits.writeto(tmp_path / 'psf.fits', images[0])
+    assert_array_equal(psf_of_part(tmp_path / 'psf.fits', (0, 0), ['fwhm']), images[0])
 
 
 # -- the command ----------------------------------------------------------------------------------
