@@ -37,6 +37,9 @@ MARGIN = 150
 # What of the record of a table its numbers depend on.
 _OF_RECORD = ('method', 'parameters', 'arguments', 'weights', 'weights_sha256')
 
+# What of an image its numbers depend on, and that is the same in another folder.
+_READING = ('name', 'hdu', 'plane', 'mask_planes', 'weight')
+
 # How many sources are measured to tell how long a survey takes; and in how many images, if those
 # before cannot be read.
 _SOURCES_TRIED = (16, 80)
@@ -217,7 +220,7 @@ class SurveyPlan:
         digests = []
         for index, image in enumerate(self.images):
             digest = begun.copy()
-            digest.update(image.name.encode())
+            digest.update(repr(_reading_of(image)).encode())
             for content in self._contents_of(index):
                 digest.update(content)
             digests.append(digest.hexdigest())
@@ -342,6 +345,16 @@ class DetectionPlan(SurveyPlan):
     def estimate(self):
         """Return NaN: how long it takes depends on what is there."""
         return np.nan, np.nan
+
+
+def _reading_of(image):
+    """Return how an image is called and read, wherever its files are."""
+    how = {name: getattr(image, name) for name in _READING}
+    beside = [
+        None if each is None else (kind_and_path(each)[0], Path(kind_and_path(each)[1]).name)
+        for each in (image.noise, image.mask)
+    ]
+    return how | {'unit': str(image.unit), 'beside': beside, 'psf': _fingerprint(image.psf)}
 
 
 def files_of(image):

@@ -24,12 +24,12 @@ from astropy.io import fits
 from astropy.table import QTable, vstack
 from astropy.wcs import WCS
 from click.testing import CliRunner
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from astroflux import ApertureFluxEstimator, CNNFluxEstimator, read_cutout
 from astroflux._locks import lock_folder
 from astroflux.cli import main
-from astroflux.survey import measure_survey
+from astroflux.survey import SurveyImage, measure_survey
 from astroflux.survey._cluster import connected
 
 distributed = pytest.importorskip('distributed')
@@ -185,8 +185,8 @@ def test_rows_are_those_of_each_image(tiles, catalogue, client, whole):
         )
         for column in ('flux', 'flux_err', 'flags', 'mag'):
             assert_array_equal(table[column], alone[column])
-        np.testing.assert_allclose(table['x'].value, alone['x'].value, atol=1e-7)
-        np.testing.assert_allclose(table['ra'].value, alone['ra'].value, atol=1e-10)
+        assert_allclose(table['x'].value, alone['x'].value, atol=1e-7)
+        assert_allclose(table['ra'].value, alone['ra'].value, atol=1e-10)
         assert table.meta['method'] == 'ApertureFluxEstimator'
         assert table.meta['survey'] == {'image': name, 'path': str(tiles / f'{name}.fits')}
 
@@ -280,7 +280,7 @@ def test_blocks_are_as_the_whole(tiles, whole, client, tmp_path, monkeypatch):
     for one, two in zip(rows_of(tmp_path), rows_of(whole), strict=True):
         assert_array_equal(one['row'], two['row'])
         assert_array_equal(one['flux'], two['flux'])
-        np.testing.assert_allclose(one['x'].value, two['x'].value, atol=1e-9)
+        assert_allclose(one['x'].value, two['x'].value, atol=1e-9)
 
 
 # -- interrupted and killed -----------------------------------------------------------------------
@@ -290,7 +290,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from astroflux import ApertureFluxEstimator
-from astroflux.survey import measure_survey
+from astroflux.survey import SurveyImage, measure_survey
 from astroflux.survey._cluster import connected
 from astroflux.survey.run import _Run
 
@@ -474,6 +474,14 @@ def test_damaged_tiles(tiles, own_tiles, whole, client, tmp_path):
     os.utime(own_tiles / 'tile-2.fits')
     measure_survey(paths, own_tiles / 'catalogue.ecsv', tmp_path / 'out', **options)
     assert status(tmp_path / 'out')['runs'][-1]['n_images'] == 1
+    # so is one that is read in another way
+    paths[2] = SurveyImage(paths[2], unit='uJy')
+    measure_survey(paths, own_tiles / 'catalogue.ecsv', tmp_path / 'out', **options)
+    assert status(tmp_path / 'out')['runs'][-1]['n_images'] == 1
+    table = rows_of(tmp_path / 'out')[2]
+    assert_allclose(table['flux'].value, 1e3 * rows_of(whole)[2]['flux'].value)
+    paths[2] = paths[2].path
+    measure_survey(paths, own_tiles / 'catalogue.ecsv', tmp_path / 'out', **options)
     (own_tiles / 'tile-2.fits').unlink()
     with pytest.raises(OSError, match='measured before, cannot be read now'):
         measure_survey(paths, own_tiles / 'catalogue.ecsv', tmp_path / 'out', **options)
