@@ -11,8 +11,10 @@ from astroflux._lazy import lazy_names
 _MODULES = {
     'Assignment': 'astroflux.survey.assignment',
     'SurveyImage': 'astroflux.survey.images',
+    'SurveyResult': 'astroflux.survey.run',
     'assign': 'astroflux.survey.assignment',
     'find_images': 'astroflux.survey.images',
+    'measure_survey': 'astroflux.survey.run',
     'read_catalogue': 'astroflux.survey.catalogues',
 }
 
