@@ -39,6 +39,10 @@ class ImageStamps:
         that has been made tells more. Relative if there is no noise.
     unit : `~astropy.units.UnitBase`
         Unit of the cutouts.
+    wcs : object
+        That of the whole image; `None` if it has none.
+    label : str or None
+        What the image is called.
 
     Raises
     ------
@@ -70,6 +74,7 @@ class ImageStamps:
         )
         for option in parsed:
             option.check_size(n)
+        self.wcs, self.label = whole.wcs, whole.label
         self._stamps = list(stamps)
         self._told = [self._told_of(parsed, index) for index in range(n)]
         self._batch = Batch(False, correlation, of_image=True, oversampling=oversampling)
@@ -104,6 +109,11 @@ class ImageStamps:
 
     def __len__(self):
         return len(self._stamps)
+
+    @property
+    def has_noise(self):
+        """Whether the noise of each pixel was given, so that the weights are no relative ones."""
+        return self._noise is not None
 
     @property
     def weight(self):

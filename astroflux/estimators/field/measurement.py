@@ -12,6 +12,7 @@ from astroflux._progress import progress_bar
 from astroflux._quiet import keep_filters
 from astroflux.cutouts._stamps import ImageStamps
 from astroflux.estimators._rows import RowCollector
+from astroflux.estimators.field._images import write_images
 from astroflux.estimators.field._sky_model import SkyModel
 from astroflux.flags import FATAL_FLAGS
 from astroflux.flags import MeasurementFlag as Flag
@@ -248,6 +249,42 @@ class FieldMeasurement:
     def residual(self):
         """What is left of the image without it; 0 where pixels cannot be used."""
         return np.where(self._sky.weight > 0, self._sky.data - self._sky.total, np.float32(0))
+
+    def write_images(self, path, *, overwrite=False):
+        """
+        Write `model` and `residual` to a FITS file with the HDUs MODEL and RESIDUAL; after `run`.
+
+        Both have the WCS of the image, and the unit of the fluxes. The primary header tells how
+        they were made.
+
+        Parameters
+        ----------
+        path : str or `~pathlib.Path`
+            The file to write. It is compressed, without loss, if its name ends in ``.fz`` (tiles)
+            or ``.gz``. It is whole or not there.
+        overwrite : bool, optional
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        OSError
+            If the file exists, unless ``overwrite``; or is a symbolic link or read-only.
+        """
+        keywords = {
+            'NSOURCES': (len(self._stamps), 'how many sources there are'),
+            'NMODELS': (int(self._sky.is_known.sum()), 'how many of them have a model'),
+            'NPASSES': (self.n_passes, 'how often the sources were fitted'),
+        }
+        if self._stamps.label:
+            keywords['IMAGE'] = (self._stamps.label, 'what was measured')
+        write_images(
+            path,
+            {'MODEL': self.model, 'RESIDUAL': self.residual},
+            unit=self._stamps.unit,
+            wcs=self._stamps.wcs,
+            record=self._estimator._record(self._told) | {'keywords': keywords},
+            overwrite=overwrite,
+        )
 
     def _share_errors(self):
         """
