@@ -14,7 +14,15 @@ from astropy.wcs.utils import skycoord_to_pixel
 
 from astroflux.cutouts._told import amended
 
-__all__ = ['Sources', 'as_table', 'identifier_column', 'is_many', 'is_table', 'sources_of']
+__all__ = [
+    'Sources',
+    'angle_columns',
+    'as_table',
+    'identifier_column',
+    'is_many',
+    'is_table',
+    'sources_of',
+]
 
 # Names of columns, whatever their case, and the number of the first pixel. The first pair that a
 # table has is taken.
@@ -253,16 +261,22 @@ def _pixels_of(table, names, image):
     if len(coordinates) == 1 or 'sky_centroid' in coordinates:
         name = 'sky_centroid' if 'sky_centroid' in coordinates else coordinates[0]
         return _to_pixels(table[name], image)
-    for pair in _ANGLES:
-        if all(name in names for name in pair):
-            angles = [_numbers(table[names[name]], names[name], u.deg) for name in pair]
-            return _to_pixels(SkyCoord(*angles, unit=u.deg), image)
+    if pair := angle_columns(table.colnames):
+        angles = [_numbers(table[name], name, u.deg) for name in pair]
+        return _to_pixels(SkyCoord(*angles, unit=u.deg), image)
     pixels = ', '.join('/'.join(pair) for pair in _PIXELS)
     msg = (
         f'the table has no positions: want the columns {pixels}, one SkyCoord, or '
         f'{", ".join("/".join(pair) for pair in _ANGLES)}; got {table.colnames}'
     )
     raise ValueError(msg)
+
+
+def angle_columns(names):
+    """Return the names of the columns of positions on the sky, of all names; `None` if none."""
+    known = {name.lower(): name for name in reversed(names)}
+    pair = next((pair for pair in _ANGLES if all(name in known for name in pair)), None)
+    return pair and tuple(known[name] for name in pair)
 
 
 def _of_pairs(positions, image):

@@ -1,10 +1,10 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """All sources of an image: each is measured without the light of the others."""
 
-from astroflux.estimators.field._catalogue import with_catalogue
+from astroflux.estimators.field._catalogue import SUFFIX, with_catalogue
 from astroflux.estimators.field.measurement import FieldMeasurement
 
-__all__ = ['FieldMeasurement', 'measure_field']
+__all__ = ['SUFFIX', 'FieldMeasurement', 'measure_field']
 
 NEIGHBORS = ('model', 'none')
 

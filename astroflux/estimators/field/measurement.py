@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 from astroflux._progress import progress_bar
 from astroflux._quiet import keep_filters
 from astroflux.cutouts._stamps import ImageStamps
+from astroflux.cutouts._wcs import pixel_scale
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators.field._images import write_images
 from astroflux.estimators.field._sky_model import SkyModel
@@ -249,6 +250,26 @@ class FieldMeasurement:
     def residual(self):
         """What is left of the image without it; 0 where pixels cannot be used."""
         return np.where(self._sky.weight > 0, self._sky.data - self._sky.total, np.float32(0))
+
+    @property
+    def weight(self):
+        """Inverse variance of each pixel, estimated if no noise is given; 0 if it is not used."""
+        weight = self._sky.weight
+        noise = self._noise[np.isfinite(self._noise)]
+        if self._stamps.has_noise or not len(noise):
+            return weight
+        return weight / np.float32(np.median(noise)) ** 2
+
+    @property
+    def fwhm(self):
+        """FWHM of the PSF at each source, in pixels; NaN where it is unknown."""
+        return self._fwhm
+
+    @property
+    def pixel_scale(self):
+        """Side of a pixel in the middle of the image, in arcsec; NaN where it is unknown."""
+        ny, nx = self._sky.data.shape
+        return pixel_scale(self._stamps.wcs, (nx / 2, ny / 2))
 
     def write_images(self, path, *, overwrite=False):
         """

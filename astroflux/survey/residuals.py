@@ -1,0 +1,143 @@
+# Licensed under a 3-clause BSD style license - see LICENSE.rst
+"""Where the model of an image fits worst: stamps of image, model and residual."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable
+
+from astroflux._work import write_whole
+
+__all__ = ['worst_residuals', 'write_residuals']
+
+# The residual is judged within so many FWHM of the PSF, or within the half-light radius.
+RADIUS_IN_FWHM = 2.0
+# In place of the FWHM, where it is unknown, in pixels.
+USUAL_FWHM = 4.0
+
+# Sides of a stamp in pixels.
+SMALLEST_SIDE, LARGEST_SIDE = 61, 201
+# Side of a stamp over the radius.
+SIDE_IN_RADII = 6.0
+
+_COPIED = ('id', 'x', 'y', 'ra', 'dec', 'flux', 'flux_err', 'snr', 'flags')
+
+
+def worst_residuals(field, table, n=3):
+    """
+    Return the sources whose surroundings the model of an image fits worst.
+
+    They are ranked by chi2: the mean of (residual / noise)2 over the pixels within 2 FWHM of the
+    PSF or the half-light radius, whichever is larger. A source within that radius of a worse one
+    is left out, as it shows the same pixels.
+
+    Parameters
+    ----------
+    field : `~astroflux.estimators.FieldMeasurement`
+        After ``run``.
+    table : `~astropy.table.Table`
+        What ``run`` has returned; other columns may have been added.
+    n : int, optional
+        How many sources at most.
+
+    Returns
+    -------
+    stamps : `~astropy.table.QTable`
+        A row per source, the worst first. The columns ``image``, ``model`` and ``residual`` are
+        stamps about the sources, all of the same side, and NaN where there are no pixels;
+        ``noise`` is that of a pixel; ``chi2`` and its ``radius`` in pixels are as above.
+    """
+    x, y = (np.asarray(getattr(table[name], 'value', table[name]), float) for name in 'xy')
+    radius = _radii(field, table)
+    residual, weight = field.residual, field.weight
+    chi2 = _mean_near(x, y, radius, residual**2 * weight, weight > 0)
+    rows = _apart(np.argsort(-np.nan_to_num(chi2, nan=-1), kind='stable'), chi2, x, y, radius, n)
+    side = SIDE_IN_RADII * radius[rows].max(initial=0)
+    half = int(np.clip(side, SMALLEST_SIDE, LARGEST_SIDE)) // 2
+    images = {
+        'image': np.where(weight > 0, field.model + residual, np.float32(np.nan)),
+        'model': field.model,
+        'residual': np.where(weight > 0, residual, np.float32(np.nan)),
+    }
+    windows = [(round(y[row]), round(x[row]), half) for row in rows]
+    stamps = QTable({name: table[name][rows] for name in _COPIED if name in table.colnames})
+    stamps['chi2'], stamps['radius'] = chi2[rows], radius[rows] * u.pix
+    stamps['noise'] = [_noise_near(weight, *window) for window in windows]
+    for name, image in images.items():
+        cut = [_stamp(image, *window) for window in windows]
+        stamps[name] = np.reshape(cut, (len(rows), 2 * half + 1, 2 * half + 1)).astype(np.float32)
+    stamps.meta['unit'] = str(getattr(table['flux'], 'unit', None) or '')
+    return stamps
+
+
+def write_residuals(stamps, path):
+    """
+    Write what `worst_residuals` has returned to a FITS file, as a table in its first extension.
+
+    Parameters
+    ----------
+    stamps : `~astropy.table.QTable`
+        The stamps.
+    path : str or `~pathlib.Path`
+        The file, which is whole or not there. One that is there is replaced.
+    """
+    with write_whole(Path(path)) as part:
+        stamps.write(part, format='fits')
+
+
+def _radii(field, table):
+    """Return the radius in pixels within which the residual of each source is judged."""
+    radius = RADIUS_IN_FWHM * np.nan_to_num(field.fwhm, nan=USUAL_FWHM)
+    if 'half_light_radius' not in table.colnames:
+        return radius
+    half_light = u.Quantity(table['half_light_radius'])
+    if half_light.unit.is_equivalent(u.arcsec):
+        half_light = half_light.to(u.arcsec) / field.pixel_scale
+    return np.clip(np.fmax(radius, half_light.value), None, LARGEST_SIDE / 2)
+
+
+def _mean_near(x, y, radius, values, is_used):
+    """Return the mean of the pixels that are used about each position; NaN if there are none."""
+    means = np.full(len(x), np.nan)
+    for row in np.flatnonzero(np.isfinite(x) & np.isfinite(y)):
+        first_x, first_y = (max(int(np.ceil(at[row] - radius[row])), 0) for at in (x, y))
+        end_x, end_y = (max(int(at[row] + radius[row]) + 1, 0) for at in (x, y))
+        window = np.s_[first_y:end_y, first_x:end_x]
+        near = values[window]
+        rows, columns = np.ogrid[
+            first_y : first_y + near.shape[0], first_x : first_x + near.shape[1]
+        ]
+        inside = (rows - y[row]) ** 2 + (columns - x[row]) ** 2 <= radius[row] ** 2
+        inside &= is_used[window]
+        if inside.any():
+            means[row] = near[inside].mean()
+    return means
+
+
+def _apart(ranked, chi2, x, y, radius, n):
+    """Return the first rows of those ranked that are not within the radius of one before."""
+    chosen = []
+    for row in ranked:
+        if len(chosen) == n or not np.isfinite(chi2[row]):
+            break
+        if all(np.hypot(x[row] - x[i], y[row] - y[i]) > radius[i] for i in chosen):
+            chosen.append(row)
+    return np.array(chosen, int)
+
+
+def _stamp(image, y, x, half):
+    stamp = np.full((2 * half + 1, 2 * half + 1), np.nan, np.float32)
+    rows, columns = np.arange(y - half, y + half + 1), np.arange(x - half, x + half + 1)
+    in_y, in_x = (
+        (pixels >= 0) & (pixels < length)
+        for pixels, length in zip((rows, columns), image.shape, strict=True)
+    )
+    stamp[np.ix_(in_y, in_x)] = image[np.ix_(rows[in_y], columns[in_x])]
+    return stamp
+
+
+def _noise_near(weight, *window):
+    near = _stamp(weight, *window)
+    near = near[near > 0]
+    return 1 / np.sqrt(np.median(near)) if len(near) else np.nan
