@@ -9,22 +9,23 @@ from astropy.table import QTable
 
 from astroflux._work import write_whole
 
-__all__ = ['worst_residuals', 'write_residuals']
+__all__ = ['STAMPS', 'worst_residuals', 'write_residuals']
+
+# Folder beside the tables of a survey, with a file of stamps for each image.
+STAMPS = 'stamps'
 
 # The residual is judged within so many FWHM of the PSF, or within the half-light radius.
 RADIUS_IN_FWHM = 2.0
 # In place of the FWHM, where it is unknown, in pixels.
 USUAL_FWHM = 4.0
 
-# Sides of a stamp in pixels.
-SMALLEST_SIDE, LARGEST_SIDE = 61, 201
-# Side of a stamp over the radius.
-SIDE_IN_RADII = 6.0
+# A stamp has so many pixels on each side of the one in its middle, and is judged no farther out.
+HALF_SIDE = 40
 
 _COPIED = ('id', 'x', 'y', 'ra', 'dec', 'flux', 'flux_err', 'snr', 'flags')
 
 
-def worst_residuals(field, table, n=3):
+def worst_residuals(field, table, n=3, *, among=None):
     """
     Return the sources whose surroundings the model of an image fits worst.
 
@@ -40,33 +41,39 @@ def worst_residuals(field, table, n=3):
         What ``run`` has returned; other columns may have been added.
     n : int, optional
         How many sources at most.
+    among : array_like of bool or int, optional
+        Which rows may be chosen; by default all.
 
     Returns
     -------
     stamps : `~astropy.table.QTable`
         A row per source, the worst first. The columns ``image``, ``model`` and ``residual`` are
-        stamps about the sources, all of the same side, and NaN where there are no pixels;
-        ``noise`` is that of a pixel; ``chi2`` and its ``radius`` in pixels are as above.
+        stamps of 81 by 81 pixels about the sources, NaN where there are no pixels; ``noise`` is
+        that of a pixel; ``chi2`` and its ``radius`` in pixels are as above. Those of several
+        fields can be stacked.
     """
     x, y = (np.asarray(getattr(table[name], 'value', table[name]), float) for name in 'xy')
     radius = _radii(field, table)
     residual, weight = field.residual, field.weight
     chi2 = _mean_near(x, y, radius, residual**2 * weight, weight > 0)
-    rows = _apart(np.argsort(-np.nan_to_num(chi2, nan=-1), kind='stable'), chi2, x, y, radius, n)
-    side = SIDE_IN_RADII * radius[rows].max(initial=0)
-    half = int(np.clip(side, SMALLEST_SIDE, LARGEST_SIDE)) // 2
+    if among is not None:
+        others = np.ones(len(chi2), bool)
+        others[among] = False
+        chi2[others] = np.nan
+    rows = _apart(chi2, x, y, radius, n)
     images = {
         'image': np.where(weight > 0, field.model + residual, np.float32(np.nan)),
         'model': field.model,
         'residual': np.where(weight > 0, residual, np.float32(np.nan)),
     }
-    windows = [(round(y[row]), round(x[row]), half) for row in rows]
+    places = [(round(y[row]), round(x[row])) for row in rows]
     stamps = QTable({name: table[name][rows] for name in _COPIED if name in table.colnames})
     stamps['chi2'], stamps['radius'] = chi2[rows], radius[rows] * u.pix
-    stamps['noise'] = [_noise_near(weight, *window) for window in windows]
+    stamps['noise'] = [_noise_near(weight, *place) for place in places]
+    side = 2 * HALF_SIDE + 1
     for name, image in images.items():
-        cut = [_stamp(image, *window) for window in windows]
-        stamps[name] = np.reshape(cut, (len(rows), 2 * half + 1, 2 * half + 1)).astype(np.float32)
+        cut = [_stamp(image, *place) for place in places]
+        stamps[name] = np.reshape(cut, (len(rows), side, side)).astype(np.float32)
     stamps.meta['unit'] = str(getattr(table['flux'], 'unit', None) or '')
     return stamps
 
@@ -94,7 +101,7 @@ def _radii(field, table):
     half_light = u.Quantity(table['half_light_radius'])
     if half_light.unit.is_equivalent(u.arcsec):
         half_light = half_light.to(u.arcsec) / field.pixel_scale
-    return np.clip(np.fmax(radius, half_light.value), None, LARGEST_SIDE / 2)
+    return np.clip(np.fmax(radius, half_light.value), None, HALF_SIDE)
 
 
 def _mean_near(x, y, radius, values, is_used):
@@ -115,10 +122,10 @@ def _mean_near(x, y, radius, values, is_used):
     return means
 
 
-def _apart(ranked, chi2, x, y, radius, n):
-    """Return the first rows of those ranked that are not within the radius of one before."""
+def _apart(chi2, x, y, radius, n):
+    """Return the rows with the largest values that are not within the radius of a larger one."""
     chosen = []
-    for row in ranked:
+    for row in np.argsort(-np.nan_to_num(chi2, nan=-1), kind='stable'):
         if len(chosen) == n or not np.isfinite(chi2[row]):
             break
         if all(np.hypot(x[row] - x[i], y[row] - y[i]) > radius[i] for i in chosen):
@@ -126,18 +133,20 @@ def _apart(ranked, chi2, x, y, radius, n):
     return np.array(chosen, int)
 
 
-def _stamp(image, y, x, half):
-    stamp = np.full((2 * half + 1, 2 * half + 1), np.nan, np.float32)
-    rows, columns = np.arange(y - half, y + half + 1), np.arange(x - half, x + half + 1)
-    in_y, in_x = (
+def _stamp(image, y, x):
+    """Return a stamp about a pixel, NaN beyond the image."""
+    steps = np.arange(-HALF_SIDE, HALF_SIDE + 1)
+    stamp = np.full((len(steps), len(steps)), np.nan, np.float32)
+    rows, columns = y + steps, x + steps
+    there = [
         (pixels >= 0) & (pixels < length)
         for pixels, length in zip((rows, columns), image.shape, strict=True)
-    )
-    stamp[np.ix_(in_y, in_x)] = image[np.ix_(rows[in_y], columns[in_x])]
+    ]
+    stamp[np.ix_(*there)] = image[np.ix_(rows[there[0]], columns[there[1]])]
     return stamp
 
 
-def _noise_near(weight, *window):
-    near = _stamp(weight, *window)
+def _noise_near(weight, y, x):
+    near = _stamp(weight, y, x)
     near = near[near > 0]
     return 1 / np.sqrt(np.median(near)) if len(near) else np.nan
