@@ -161,8 +161,9 @@ def survey(images, catalogue, detect, output, method, **given):
     An IMAGE is a FITS file, a folder, or a pattern in quotes. The folder that
     is written has a table of each image, data/*.parquet; failures.csv has the
     images that could not be measured, off.parquet the sources that are on
-    none. The exit status is 1 when nothing could be measured. An interruption
-    from the keyboard keeps the images that were measured.
+    none, and summary.html sums up all. The exit status is 1 when nothing could
+    be measured. An interruption from the keyboard keeps the images that were
+    measured.
     """
     given = {name: value for name, value in given.items() if value not in (None, ())}
     of_network = {name: given.pop(name) for name in OF_NETWORK if name in given}
@@ -179,6 +180,7 @@ def survey(images, catalogue, detect, output, method, **given):
         from astroflux.survey.images import find_images
         from astroflux.survey.plan import SurveyPlan
         from astroflux.survey.run import run_plan
+        from astroflux.survey.summary import write_summary
 
         SurveyFolder(output).check(resume=resume, overwrite=overwrite)
         check_available([method])
@@ -200,6 +202,9 @@ def survey(images, catalogue, detect, output, method, **given):
             overwrite=overwrite,
             progress=False if quiet else None,
         )
+        page = write_summary(output)
+    if not quiet:
+        click.echo(f'summary: {page}', err=True)
     if not _report(result, time.perf_counter() - began, quiet=quiet):
         raise click.exceptions.Exit(1)
 

@@ -15,7 +15,9 @@ from astropy.table import QTable, vstack
 
 from astroflux._work import use_one_thread
 from astroflux.estimators._parts import record_of
+from astroflux.estimators.field import measure_field
 from astroflux.flags import FATAL_FLAGS
+from astroflux.survey.residuals import worst_residuals
 
 try:
     import resource
@@ -110,8 +112,9 @@ def measure_image(job, task):
         'path': str(task.image.path),
         'n_sources': len(task.rows),
     }
+    stamps = []
     try:
-        table = measured_table(job, task)
+        table = measured_table(job, task, stamps)
     except OF_THE_CALL:
         raise
     except Exception as exc:  # a damaged image brings any error of any library
@@ -122,6 +125,8 @@ def measure_image(job, task):
         'seconds': round(time.perf_counter() - began, 3),
         'peak_memory_mb': peak_memory(),
     }
+    # before the table, which says that the image is done
+    job.folder.write_stamps(task.image.name, stamps)
     job.folder.write_table(table, record)
     return record
 
@@ -142,14 +147,18 @@ def reason_of(exc):
     return text if is_told else f'{type(exc).__name__}: {text}'
 
 
-def measured_table(job, task):
-    """Return the table of the sources of an image, in the order of the catalogue."""
+def measured_table(job, task, stamps=None):
+    """
+    Return the table of the sources of an image, in the order of the catalogue.
+
+    The worst residuals of each block are added to ``stamps``, if it is a list.
+    """
     order, parts, messages, metas = [], [], {}, []
     for block in blocks_of(task.image.shape, job.block_size):
         own, there = _sources_in(task, block, job.margin)
         if not len(own):
             continue
-        part = _measure_block(job, task, block, there)
+        part = _measure_block(job, task, block, there, np.isin(there, own), stamps)
         row_of = dict(zip(there.tolist(), range(len(there)), strict=True))
         parts.append(part[[row_of[index] for index in own.tolist()]])
         told = part.meta.pop('messages')
@@ -207,8 +216,8 @@ def _sources_in(task, block, margin):
     return np.flatnonzero(is_own), np.flatnonzero(is_own | np.logical_and.reduce(is_near))
 
 
-def _measure_block(job, task, block, there):
-    """Measure all sources whose light is in a block."""
+def _measure_block(job, task, block, there, is_own, stamps):
+    """Measure all sources whose light is in a block, and add the worst residuals to a list."""
     ny, nx = task.image.shape
     y0, y1, x0, x1 = block
     section = tuple(
@@ -223,7 +232,18 @@ def _measure_block(job, task, block, there):
     positions.remove_columns([name for name in positions.colnames if name.lower() in ('x', 'y')])
     positions['x'] = task.x[there] - origin[0]
     positions['y'] = task.y[there] - origin[1]
-    table = job.estimator.measure_field(image, positions, progress=False, **job.options)
+
+    def look(field, table):
+        stamps.append(worst_residuals(field, table, among=is_own))
+        _shift(stamps[-1], origin)
+
+    told = {'progress': False, 'look': None if stamps is None else look}
+    table = measure_field(job.estimator, image, positions, **told, **job.options)
+    _shift(table, origin)
+    return table
+
+
+def _shift(table, origin):
+    """Take positions in a part of an image to those in the whole."""
     for name, first in zip(('x', 'y'), origin, strict=True):
         table[name] += first * u.pix
-    return table

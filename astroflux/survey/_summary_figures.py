@@ -3,6 +3,7 @@
 
 import numpy as np
 from astropy.stats import mad_std
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -17,6 +18,8 @@ __all__ = [
 ]
 
 ALL, GOOD, FATAL = '#56b4e9', '#0072b2', '#d55e00'
+# Of pixels that are not used.
+UNUSED = '#f0c8a0'
 
 # The residual is shown from so many times the noise below 0 to as many above.
 RESIDUAL_RANGE = 5.0
@@ -91,14 +94,16 @@ def sky_figure(sky):
     density = np.ma.masked_equal(sky.density, 0)
     highest = np.percentile(density.compressed(), 99.5) if density.count() else 1
     shown = ax.pcolormesh(sky.ra, sky.dec, density, cmap='viridis', vmin=0, vmax=highest)
-    figure.colorbar(shown, ax=ax, label='sources per arcmin$^2$', extend='max')
+    bar = ax.inset_axes([1.02, 0, 0.035, 1])
+    figure.colorbar(shown, cax=bar, label='sources per arcmin$^2$', extend='max')
     ax.set_aspect(1 / shrinks)
     ax.invert_xaxis()
     ax.set_xlabel('right ascension [deg]')
     ax.set_ylabel('declination [deg]')
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-        axis.get_major_formatter().set_useOffset(False)
+    ax.xaxis.set_major_formatter(lambda value, _: f'{value % 360:.8g}')
+    ax.yaxis.set_major_formatter(lambda value, _: f'{value:.8g}')
     return figure
 
 
@@ -127,16 +132,19 @@ def residual_figure(stamp):
     figure = Figure(figsize=(5.1, 1.9))
     panels = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=0.88, wspace=0.03)
-    for ax, name in zip(panels, ('image', 'model', 'residual'), strict=True):
-        ax.set_title(name, fontsize=9)
-        ax.set_facecolor('#f3e2d5')
-        if name == 'residual':
-            limit = RESIDUAL_RANGE * noise
-            ax.imshow(residual, origin='lower', cmap='RdBu_r', vmin=-limit, vmax=limit)
-        else:
-            plot_cutout(ax, np.asarray(stamp[name]), noise, title=name)
-            ax.images[0].set_norm(panels[0].images[0].norm)
+    images = {name: np.asarray(stamp[name]) for name in ('image', 'model')}
+    for ax, (name, image) in zip(panels, images.items(), strict=False):
+        plot_cutout(ax, np.nan_to_num(image), noise, title=name)
+    # the same scale for both
+    panels[1].images[0].set_norm(panels[0].images[0].norm)
+    limit = RESIDUAL_RANGE * noise
+    panels[2].imshow(residual, origin='lower', cmap='RdBu_r', vmin=-limit, vmax=limit)
+    panels[2].set_title('residual', fontsize=9)
+    for ax, unused in zip(panels, map(np.isnan, (*images.values(), residual)), strict=True):
         ax.images[0].set_interpolation('nearest')
+        overlay = np.zeros((*unused.shape, 4))
+        overlay[unused] = to_rgba(UNUSED)
+        ax.imshow(overlay, origin='lower', interpolation='nearest')
         ax.set_xticks([])
         ax.set_yticks([])
     return figure

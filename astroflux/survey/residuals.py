@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.table import QTable
+from astropy.table import QTable, vstack
 
 from astroflux._work import write_whole
 
@@ -78,19 +78,23 @@ def worst_residuals(field, table, n=3, *, among=None):
     return stamps
 
 
-def write_residuals(stamps, path):
+def write_residuals(stamps, path, n=3):
     """
-    Write what `worst_residuals` has returned to a FITS file, as a table in its first extension.
+    Write the worst of what `worst_residuals` has returned to a FITS file, as its first table.
 
     Parameters
     ----------
-    stamps : `~astropy.table.QTable`
-        The stamps.
+    stamps : list of `~astropy.table.QTable`
+        Stamps of one field or several.
     path : str or `~pathlib.Path`
         The file, which is whole or not there. One that is there is replaced.
+    n : int, optional
+        How many sources at most.
     """
+    stamps = vstack(stamps, join_type='exact', metadata_conflicts='silent')
+    worst = np.argsort(-stamps['chi2'], kind='stable')[:n]
     with write_whole(Path(path)) as part:
-        stamps.write(part, format='fits')
+        stamps[worst].write(part, format='fits')
 
 
 def _radii(field, table):

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import QTable
 
 from astroflux._work import write_whole
-from astroflux.evaluation._numbers import error_text, number_text, with_unit
+from astroflux.evaluation._numbers import MISSING, error_text, number_text, with_unit
 from astroflux.evaluation._page import PAGE_DPI, page_figure, render_page
 from astroflux.evaluation._report_sections import facts_of
 from astroflux.evaluation._tables import TableColumn, page_table
@@ -109,13 +109,19 @@ def write_summary(folder):
         'n_failures_shown': SHOWN_FAILURES,
         **_throughput(survey.status, images),
         'residuals': _residuals(folder),
-        'made': facts_of(survey.settings | {'versions': tally.meta.get('versions', {})}),
+        'made': _made(survey.settings, tally),
     }
     path = folder / PAGE_NAME
     with write_whole(path) as part:
         html = render_page('survey.html', content, 'astroflux.survey')
         part.write_text(html, encoding='utf-8')
     return path
+
+
+def _made(settings, tally):
+    """Return how the survey was made as pairs of texts, without options that were not used."""
+    facts = facts_of(settings | {'versions': tally.meta.get('versions', {})})
+    return [(name, text) for name, text in facts if text not in ('none', MISSING)]
 
 
 def _read_csv(path):
@@ -262,7 +268,7 @@ def _residual(image, table, row):
         'image': image,
         'facts': {
             'chi2 of a pixel': chi2,
-            'position': ', '.join(
+            'x, y [pix]': ', '.join(
                 f'{float(getattr(stamp[name], "value", stamp[name])):.1f}' for name in 'xy'
             ),
             'flux': with_unit(error_text(flux, flux_err), unit),
