@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """``astroflux survey``."""
 
+import math
 import time
+from datetime import timedelta
 
 import click
 
@@ -165,7 +167,9 @@ def survey(images, catalogue, detect, output, method, **given):
     be measured. An interruption from the keyboard keeps the images that were
     measured.
     """
-    given = {name: value for name, value in given.items() if value not in (None, ())}
+    given = {name: value for name, value in given.items() if value is not None}
+    # options that can be given several times
+    given = {name: value for name, value in given.items() if not isinstance(value, tuple) or value}
     of_network = {name: given.pop(name) for name in OF_NETWORK if name in given}
     reading = {name: given.pop(name) for name in _OF_IMAGE if name in given}
     run = {name: given.pop(name, None) for name in ('workers', 'scheduler')}
@@ -176,13 +180,15 @@ def survey(images, catalogue, detect, output, method, **given):
     _check_together(catalogue, detect, run, resume=resume, overwrite=overwrite)
     if_exists = 'replace it with --overwrite, or go on with --resume'
     with friendly_errors(if_exists=if_exists):
+        from astroflux.survey._cluster import n_cores
         from astroflux.survey._folder import SurveyFolder
         from astroflux.survey.images import find_images
         from astroflux.survey.plan import SurveyPlan
         from astroflux.survey.run import run_plan
         from astroflux.survey.summary import write_summary
 
-        SurveyFolder(output).check(resume=resume, overwrite=overwrite)
+        if not dry_run:
+            SurveyFolder(output).check(resume=resume, overwrite=overwrite)
         check_available([method])
         if '{stem' in given.get('psf', ''):
             reading['psf'] = given.pop('psf')
@@ -190,7 +196,7 @@ def survey(images, catalogue, detect, output, method, **given):
         estimator = make_estimator(method, **of_network)
         plan = SurveyPlan(images, None if detect else catalogue, estimator=estimator, **given)
         if dry_run:
-            _describe(plan, run['workers'])
+            _describe(plan, run['workers'] or n_cores())
             return
         began = time.perf_counter()
         result = run_plan(
@@ -224,14 +230,22 @@ def _check_together(catalogue, detect, run, *, resume, overwrite):
 
 def _describe(plan, workers):
     """Print what a survey has to do."""
+    n_cannot = len(plan.unreadable)
     for image, rows in zip(plan.images, plan.assignment.rows, strict=True):
-        click.echo(f'{image.name}: {len(rows)} sources, {image.path}')
-    for image, reason in plan.unreadable.items():
-        click.echo(f'{image.name}: cannot be measured: {reason}')
+        reason = plan.unreadable.get(image.name)
+        told = f'{len(rows)} sources' if reason is None else f'cannot be measured: {reason}'
+        click.echo(f'{image.name}: {told}')
     click.echo(
-        f'{plan.n_assigned} of {plan.n_sources} sources on {len(plan.images)} images, '
-        f'{plan.n_sources - plan.n_assigned} on none; {len(plan.unreadable)} images cannot be read'
+        f'{plan.n_assigned} of {plan.n_sources} sources on {len(plan.images) - n_cannot} images; '
+        f'{plan.n_sources - plan.n_assigned} on none; {n_cannot} images cannot be read'
     )
+    seconds = plan.seconds_per_source()
+    if math.isfinite(seconds):
+        total = timedelta(seconds=math.ceil(seconds * plan.n_assigned / workers))
+        click.echo(
+            f'{seconds * 1000:.1f} ms per source in one process of this machine, as a few of them '
+            f'tell; about {total} with {workers} of its processes'
+        )
 
 
 def _report(result, seconds, *, quiet):

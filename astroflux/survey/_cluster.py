@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from astroflux._optional import import_optional
 from astroflux._work import inherit_no_interrupts
 
-__all__ = ['WorkerDied', 'connected', 'n_threads', 'results_of']
+__all__ = ['WorkerDied', 'connected', 'n_cores', 'n_threads', 'results_of']
 
 # Tasks that are given out for each thread: one that works, and those that wait for it.
 _WAITING = 3
@@ -53,7 +53,7 @@ def connected(client=None, workers=None):
         # the cluster is ended by this process, and not by the keyboard before that
         with inherit_no_interrupts():
             cluster = distributed.LocalCluster(
-                n_workers=workers,
+                n_workers=workers or n_cores(),
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address=None,
@@ -67,6 +67,11 @@ def connected(client=None, workers=None):
     finally:
         if cluster is not None:
             cluster.close()
+
+
+def n_cores():
+    """Return how many processes a cluster of this machine has by default."""
+    return import_optional('dask.system', extra='survey').CPU_COUNT
 
 
 def n_threads(client):

@@ -22,7 +22,6 @@ from astroflux.survey._image_task import (
     ImageTask,
     SurveyJob,
     measured_table,
-    reason_of,
     this_process,
 )
 from astroflux.survey.assignment import assign
@@ -56,11 +55,13 @@ class SurveyPlan:
     Attributes
     ----------
     images : list of `~astroflux.survey.SurveyImage`
-        Those whose headers can be read.
-    unreadable : dict of `~astroflux.survey.SurveyImage` to str
-        The others, and why they cannot.
+        The images.
     catalogue : `~astropy.table.QTable`
         All sources.
+    assignment : `~astroflux.survey.Assignment`
+        Which sources are measured in which image.
+    unreadable : dict of str to str
+        The names of images whose header cannot be read, and why.
     """
 
     def __init__(
@@ -80,19 +81,9 @@ class SurveyPlan:
         self.block_size = block_size
         self._check()
         self.catalogue = plain_catalogue(read_catalogue(catalogue))
-        self.images, self.unreadable = [], {}
-        for image in find_images(images):
-            try:
-                # both of its header
-                _ = image.shape, image.wcs
-            except Exception as exc:  # a damaged file brings any error of any library
-                self.unreadable[image] = reason_of(exc)
-            else:
-                self.images.append(image)
+        self.images = find_images(images)
         self.assignment = assign(self.catalogue, self.images)
-        # those whose WCS is no use
-        failed = self.assignment.failed
-        self.unreadable |= {each: failed[each.name] for each in self.images if each.name in failed}
+        self.unreadable = self.assignment.failed
 
     def _check(self):
         """Raise for what makes no sense for any image."""
@@ -108,6 +99,10 @@ class SurveyPlan:
                 raise ValueError(msg)
         signature(self.estimator.measure_field).bind(None, **self.options)
         self.estimator._check_params()
+
+    @property
+    def _readable(self):
+        return [image for image in self.images if image.name not in self.unreadable]
 
     # -- what is counted --------------------------------------------------------------------------
 
@@ -131,7 +126,7 @@ class SurveyPlan:
 
     def look(self):
         """Return unit of the fluxes and whether lengths are in arcsec: of the first good image."""
-        for image in self.images:
+        for image in self._readable:
             try:
                 section = image.read((slice(0, 1), slice(0, 1)))
                 unit, _ = check_flux_unit(section.unit)
@@ -195,7 +190,7 @@ class SurveyPlan:
         for index, image in enumerate(self.images):
             rows, x, y = self._sources_of(index)
             digest = hashlib.sha256(settings)
-            digest.update(repr((image.name, image.shape)).encode())
+            digest.update(image.name.encode())
             for values in (np.array(len(self.assignment.rows[index])), rows, x, y):
                 digest.update(np.ascontiguousarray(values).tobytes())
             digests.append(digest.hexdigest())

@@ -219,22 +219,25 @@ class _Run:
         self._job = plan.job(looks, folder)
         settings = plan.settings(looks)
         folder.begin(settings, resume=resume, overwrite=overwrite)
-        names = [image.name for image in plan.images]
-        folder.refuse_others([*names, *(image.name for image in plan.unreadable)])
+        folder.refuse_others([image.name for image in plan.images])
         self._earlier = folder.status.get('runs', [])
         self._digests = plan.digests(settings)
-        for image, reason in plan.unreadable.items():
-            if folder.table_path(image.name).exists():
-                msg = f'{image.path}, which has been measured before, cannot be read: {reason}'
-                raise OSError(msg)
-            self._fail({'image': image.name, 'path': str(image.path), 'n_sources': 0}, reason)
         for image, digest in zip(plan.images, self._digests, strict=True):
             record = folder.record(image.name, digest)
-            if record is not None and not self._is_newer(image):
+            if image.name in plan.unreadable:
+                self._cannot_read(image, plan.unreadable[image.name])
+            elif record is not None and not self._is_newer(image):
                 self.records[image.name] = record
-        self.missing = [i for i, name in enumerate(names) if name not in self.records]
+        done = {*self.records, *self.failures}
+        self.missing = [i for i, image in enumerate(plan.images) if image.name not in done]
         folder.write_off(plan.off())
         self.write_state()
+
+    def _cannot_read(self, image, reason):
+        if self._folder.table_path(image.name).exists():
+            msg = f'{image.path}, which has been measured before, cannot be read now: {reason}'
+            raise OSError(msg)
+        self._fail({'image': image.name, 'path': str(image.path), 'n_sources': 0}, reason)
 
     def _is_newer(self, image):
         """Return whether an image, or what is beside it, was written after its table."""
@@ -297,7 +300,7 @@ class _Run:
                 'n_off': result.n_off,
                 'n_of_failed_images': result.n_of_failed_images,
                 'n_measured': result.n_measured,
-                'n_images': len(self._plan.images) + len(self._plan.unreadable),
+                'n_images': len(self._plan.images),
                 'n_failed_images': len(self.failures),
                 'runs': [*self._earlier, this],
             }
