@@ -81,7 +81,7 @@ def measure_partition(df, *, images, estimator=None, keep=(), unit=None, **optio
     if estimator is None or isinstance(estimator, str):
         estimator = make_estimator(estimator or 'cnn')
     plan = SurveyPlan(images, _catalogue(df, options), estimator=estimator, **options)
-    _warn_of_unreadable(plan)
+    _warn_of_unreadable(plan.assignment)
     looks = plan.look() if unit is None else {'unit': str(u.Unit(unit)), 'in_arcsec': True}
     job = plan.job(looks, None)
     like = {
@@ -138,11 +138,11 @@ def _catalogue(df, options):
     return catalogue
 
 
-def _warn_of_unreadable(plan):
+def _warn_of_unreadable(found):
     """Warn that sources may be on images of which not even the place is known."""
-    if plan.unreadable and len(plan.assignment.off):
-        reasons = '; '.join(f'{image.path}: {text}' for image, text in plan.unreadable.items())
-        msg = f'{len(plan.assignment.off)} sources are on no image that can be read: {reasons}'
+    if found.failed and len(found.off):
+        reasons = '; '.join(f'{name}: {reason}' for name, reason in found.failed.items())
+        msg = f'{len(found.off)} sources are on no image that can be read: {reasons}'
         warnings.warn(msg, AstropyUserWarning, stacklevel=3)
 
 

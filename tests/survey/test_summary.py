@@ -8,11 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import QTable
 
+from astroflux.cutouts.writers import write_cutout
 from astroflux.flags import MeasurementFlag as Flag
-from astroflux.survey import worst_residuals, write_residuals, write_summary
+from astroflux.survey import SurveyPlan, worst_residuals, write_residuals, write_summary
 from astroflux.survey._folder import SurveyFolder
+from astroflux.survey._image_task import measure_image
 from astroflux.survey._tally import tally_of
 
 ODD = '<b>tile & "2"'
@@ -204,6 +207,34 @@ def test_nothing_measured(survey):
     page = read_page(write_summary(survey.path))
     assert page.pictures == []
     assert tally_of([]).sky is None
+
+
+def test_stamps_of_an_image_in_blocks(tmp_path):
+    rng = np.random.default_rng(8)
+    data = rng.normal(size=(160, 320)).astype(np.float32)
+    y, x = np.mgrid[:160, :320]
+    # two of them with what no model has
+    sources = QTable({'id': [7, 8, 9], 'x': [60.0, 200.0, 280.0], 'y': [80.0, 70.0, 90.0]})
+    for x0, y0 in zip(sources['x'], sources['y'], strict=True):
+        data += 80 * np.exp(-0.5 * ((x - x0) ** 2 + (y - y0) ** 2) / 4).astype(np.float32)
+    data[85:89, 277:283] = -50
+    data[60:80, 199:202] += 60
+    image = CCDData(data, unit='adu', uncertainty=StdDevUncertainty(np.ones(data.shape)))
+    write_cutout(image, tmp_path / 'tile.fits')
+    plan = SurveyPlan(tmp_path / 'tile.fits', sources, psf_fwhm=4.7, passes=1, block_size=160)
+    folder = SurveyFolder(tmp_path / 'out')
+    folder.path.mkdir()
+    folder.begin({})
+    record = measure_image(plan.job(plan.look(), folder), plan.task(0, '0'))
+    assert record['n_sources'] == 3
+    stamps = QTable.read(folder.path / 'stamps' / 'tile.fits')
+    # the positions are those in the whole image, and each source is there once
+    assert sorted(stamps['id']) == [7, 8, 9]
+    assert {*stamps['id'][:2]} == {8, 9}
+    for stamp in stamps:
+        at_x, at_y = (round(stamp[name].value) for name in 'xy')
+        near = data[at_y - 5 : at_y + 6, at_x - 5 : at_x + 6]
+        np.testing.assert_allclose(stamp['image'][35:46, 35:46], near, atol=1e-4)
 
 
 def test_stamps_of_no_source(field, tmp_path):
