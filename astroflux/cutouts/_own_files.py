@@ -7,6 +7,7 @@ from pathlib import Path
 
 from astroflux.cutouts._claims import check_tiles
 from astroflux.cutouts._layout import (
+    SectionError,
     check_size,
     find_image,
     plane_index,
@@ -85,11 +86,20 @@ def _plane(file, content, path, kind, wanted, section):
     found = [hdu for hdu, role in roles.items() if role in (wanted if kind is None else (kind,))]
     hdu = found[0] if found else find_image(hdus, {}, None, number)
     index = None if len(shape_of(hdu)) == 2 else plane_index(hdu, number)
-    window = window_of(section, shape_of(hdu, index))
+    window = _window(section, shape_of(hdu, index))
     check_size({hdu: window}, file.max_pixels)
     check_tiles(hdu, claim_of(hdu, claims), stream)
     role = kind or _role_in_file(hdu.header, roles.get(hdu), path)
     return replace(plane_of(hdu, role, index, window), name=f'file {path!r}')
+
+
+def _window(section, shape):
+    """Return a section of the image as one of a file beside it."""
+    try:
+        return window_of(section, shape)
+    except SectionError:
+        msg = f'it has the shape {shape}, which the section {section} of the image is not inside of'
+        raise ContentError(msg) from None
 
 
 def _role_in_file(header, role, path):

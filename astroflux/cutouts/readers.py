@@ -242,19 +242,15 @@ class CutoutFile:
 
 def geometry_of(file):
     """
-    Return the shape of the image of a `CutoutFile`, and its WCS; its pixels are not read.
+    Return the shape of the image of a `CutoutFile`, its WCS, and what is wrong with that.
 
-    The WCS is `None` if it is not celestial. `CutoutReadError` if it cannot be used, or for what
-    `read_cutout` raises it.
+    Its pixels are not read. The WCS is `None` if it is not celestial or cannot be used.
+    `CutoutReadError` for what `read_cutout` raises it.
     """
     with opened(file.path, file.max_pixels) as (hdus, stream, _):
         image, index, _ = _chosen(file, hdus)
         shape = shape_of(image, index)
-        wcs, fault = _wcs(image, shape, hdus, stream)
-    if fault is not None:
-        msg = f'the WCS of {str(file)!r} cannot be used: {fault}'
-        raise CutoutReadError(msg)
-    return shape, wcs
+        return shape, *_wcs(image, shape, hdus, stream)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ __all__ = ['SurveyFolder']
 
 SETTINGS, STATUS = 'settings.json', 'status.json'
 IMAGES, FAILURES, OFF = 'images.csv', 'failures.csv', 'off.parquet'
-DATA = 'data'
+DATA, SUMMARY = 'data', 'summary.html'
 
 # What tells the settings of a survey from those of other work.
 MADE_BY = {'made_by': 'astroflux.survey'}
@@ -27,7 +27,7 @@ _KEY = b'astroflux.survey'
 IMAGE_FIELDS = ('image', 'path', 'n_sources', 'n_measured', 'seconds', 'peak_memory_mb')
 FAILURE_FIELDS = ('image', 'path', 'n_sources', 'reason')
 
-_LEFT = re.compile(rf'.+\.(parquet|fits)\.[0-9a-f]{{8}}\{PART_SUFFIX}')
+_LEFT = re.compile(rf'.+\.(parquet|csv|json|fits|html)\.[0-9a-f]{{8}}\{PART_SUFFIX}')
 
 
 class SurveyFolder:
@@ -89,7 +89,7 @@ class SurveyFolder:
         self._write_json(SETTINGS, MADE_BY | settings)
         for folder in (self.data, self.stamps):
             folder.mkdir(exist_ok=True)
-        for path in (*self.data.iterdir(), *self.stamps.iterdir()):
+        for path in (*self.path.iterdir(), *self.data.iterdir(), *self.stamps.iterdir()):
             if _LEFT.fullmatch(path.name):
                 # of a process that was killed
                 path.unlink(missing_ok=True)
@@ -111,7 +111,7 @@ class SurveyFolder:
             if read_record(path) is None:
                 msg = f'{path} is no table of a survey: remove it, or name another folder'
                 raise FileExistsError(msg)
-        names = (STATUS, IMAGES, FAILURES, OFF)
+        names = (STATUS, IMAGES, FAILURES, OFF, SUMMARY)
         stamps = [self.stamps_path(path.stem) for path in tables]
         for path in (*stamps, *tables, *(self.path / name for name in names)):
             path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.io.registry import identify_format
-from astropy.table import QTable
+from astropy.table import Column, QTable, Table
 
 from astroflux._quiet import quiet_libraries
 from astroflux.cutouts._catalog import as_table, identifier_column, is_table
@@ -89,7 +89,6 @@ def _read(path):
     except Exception as exc:  # of any of astropy's readers
         msg = f'cannot read the catalogue {str(path)!r}: {exc}'
         raise ValueError(msg) from exc
-    table.convert_bytestring_to_unicode()
     return table
 
 
@@ -101,20 +100,27 @@ def _of_astropy(path):
     if kind != 'fits':
         return QTable.read(path, format=kind)
     # neither NaN nor an empty text stands for a missing value
-    return QTable.read(path, format='fits', hdu=_table_hdu(path), mask_invalid=False)
+    table = Table.read(path, format='fits', hdu=_table_hdu(path), mask_invalid=False)
+    table.convert_bytestring_to_unicode()
+    for name, column in table.columns.items():
+        # in the byte order of the machine
+        if isinstance(column, Column) and not column.dtype.isnative:
+            table.replace_column(name, column.astype(column.dtype.newbyteorder('=')))
+    return QTable(table, copy=False)
 
 
 def _table_hdu(path):
     """Return the number of the HDU that is the table: SExtractor has another one in front."""
     with fits.open(path) as hdus:
-        tables = {i: hdu.name for i, hdu in enumerate(hdus) if isinstance(hdu, _TABLES)}
+        tables = {
+            i: hdu.name
+            for i, hdu in enumerate(hdus)
+            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not hdu.is_image
+        }
     if not tables:
         msg = 'it has no table'
         raise ValueError(msg)
     return next((i for i, name in tables.items() if name == 'LDAC_OBJECTS'), min(tables))
-
-
-_TABLES = (fits.BinTableHDU, fits.TableHDU)
 
 
 def _check_identifiers(column, name):

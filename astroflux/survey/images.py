@@ -9,7 +9,8 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from astroflux._forks import cached_property
-from astroflux.cutouts import CutoutFile
+from astroflux.cutouts import CutoutFile, CutoutReadError
+from astroflux.cutouts._layout import window_of
 from astroflux.cutouts._own_files import kind_and_path, read_mask, read_noise, stem_of
 from astroflux.cutouts.readers import geometry_of
 
@@ -90,7 +91,11 @@ class SurveyImage(CutoutFile):
     @property
     def wcs(self):
         """Its WCS, from its header; `None` if it has none, `CutoutReadError` if it is no use."""
-        return self._geometry[1]
+        _, wcs, fault = self._geometry
+        if fault is not None:
+            msg = f'the WCS of {str(self)!r} cannot be used: {fault}'
+            raise CutoutReadError(msg)
+        return wcs
 
     def read(self, section=None):
         """
@@ -116,6 +121,9 @@ class SurveyImage(CutoutFile):
             If the section is none of the image.
         """
         own = []
+        if self.noise is not None or self.mask is not None:
+            # before another file has a say
+            window_of(section, self.shape)
         if self.noise is not None:
             own.append(read_noise(self, self.noise, section))
         if self.mask is not None:

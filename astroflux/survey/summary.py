@@ -16,7 +16,7 @@ from astroflux.evaluation._page import PAGE_DPI, page_figure, render_page
 from astroflux.evaluation._report_sections import facts_of
 from astroflux.evaluation._tables import TableColumn, page_table
 from astroflux.flags import FLAGS, decode_flags
-from astroflux.survey._folder import FAILURES, IMAGES, SurveyFolder
+from astroflux.survey._folder import FAILURES, IMAGES, SUMMARY, SurveyFolder
 from astroflux.survey._summary_figures import (
     distributions_figure,
     flags_figure,
@@ -28,8 +28,6 @@ from astroflux.survey._tally import tally_of
 from astroflux.survey.residuals import STAMPS
 
 __all__ = ['write_summary']
-
-PAGE_NAME = 'summary.html'
 
 # So many of the rows of a longer table are shown, and so many of the worst residuals.
 SHOWN_IMAGES, SHOWN_FAILURES, SHOWN_RESIDUALS = 10, 100, 12
@@ -111,7 +109,7 @@ def write_summary(folder):
         'residuals': _residuals(folder),
         'made': _made(survey.settings, tally),
     }
-    path = folder / PAGE_NAME
+    path = folder / SUMMARY
     with write_whole(path) as part:
         html = render_page('survey.html', content, 'astroflux.survey')
         part.write_text(html, encoding='utf-8')

@@ -206,6 +206,22 @@ def test_what_is_missing_truncated_or_of_another_shape_is_named(tmp_path):
     ):
         with pytest.raises(CutoutReadError, match=reason):
             SurveyImage(tmp_path / 'a.fits', noise=tmp_path / noise).read()
+    write(tmp_path / 'small_rms.fits', NOISE[:9, :9])
+    image = SurveyImage(tmp_path / 'a.fits', noise=tmp_path / 'small_rms.fits')
+    with pytest.raises(CutoutReadError, match=r'small_rms.fits.*it has the shape \(9, 9\)'):
+        image.read(SECTION)
+    with pytest.raises(ValueError, match=r'an image of the shape \(90, 70\)'):
+        image.read((slice(0, 9), slice(70, 80)))
+
+
+def test_a_wcs_that_is_no_use_fails_by_itself(tmp_path):
+    hdu = fits.PrimaryHDU(DATA, sky_header())
+    hdu.header['CTYPE2'] = 'GLAT-TAN'
+    hdu.writeto(tmp_path / 'a.fits')
+    image = SurveyImage(tmp_path / 'a.fits')
+    assert image.shape == SHAPE
+    with pytest.raises(CutoutReadError, match=r'the WCS of .*a\.fits. cannot be used'):
+        _ = image.wcs
 
 
 def test_names_are_unique_whatever_the_order(tmp_path):

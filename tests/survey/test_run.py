@@ -37,7 +37,7 @@ PSF_FWHM = 7.0
 NAMES = ['tile-0', 'tile-1', 'tile-2']
 # The options of most runs here, which take no time.
 CHEAP = {
-    'estimator': ApertureFluxEstimator(radius=8),
+    'estimator': ApertureFluxEstimator(),
     'neighbors': 'none',
     'psf_fwhm': PSF_FWHM,
     'progress': False,
@@ -111,7 +111,7 @@ def catalogue(tiles):
 @pytest.fixture(scope='module')
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs='CRITICAL'
+        n_workers=2, threads_per_worker=1, dashboard_address='127.0.0.1:0', silence_logs='CRITICAL'
     ) as cluster:
         yield cluster
 
@@ -228,11 +228,13 @@ def test_same_bits_on_any_cluster(tiles, client, tmp_path):
     for name in ('one', 'external'):
         assert_same(tmp_path / name, tmp_path / 'two')
     table = rows_of(tmp_path / 'two')[0]
-    assert np.all(np.abs(table['flux'] / table['truth'] - 1) < 0.1)
+    assert np.median(np.abs(table['flux'] / table['truth'] - 1)) < 0.05
     assert table.meta['weights_sha256']
     assert table['half_light_radius'].unit == u.arcsec
 
 
+# Dask with the newest pandas
+@pytest.mark.filterwarnings('ignore:The inplace keyword')
 def test_all_read_the_tables(tiles, client, tmp_path):
     # an image without a source, and one in another unit
     data = fits.getdata(tiles / 'tile-0.fits', 1)
@@ -282,44 +284,47 @@ def test_blocks_are_as_the_whole(tiles, whole, client, tmp_path):
 
 # -- interrupted and killed -----------------------------------------------------------------------
 
-# The process of a survey, which kills itself in the middle of a file that it writes.
+# The process of a survey, which kills itself when it calls a function again.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from astroflux import ApertureFluxEstimator
 from astroflux.survey import measure_survey
+from astroflux.survey.run import _Run
 
-tiles, output, address, moment = sys.argv[1:]
-replace, calls = os.replace, []
+tiles, output, address, name, n_calls = sys.argv[1:]
+where = {'replace': os, '_take': _Run}[name]
+function, calls = getattr(where, name), []
 
-def replace_or_die(*paths):
-    calls.append(paths)
-    if len(calls) == int(moment):
+def call_or_die(*arguments):
+    calls.append(arguments)
+    if len(calls) == int(n_calls):
         os.kill(os.getpid(), signal.SIGKILL)
-    replace(*paths)
+    return function(*arguments)
 
-os.replace = replace_or_die
-if __name__ == '__main__':
-    measure_survey(
-        tiles, Path(tiles) / 'catalogue.ecsv', output, client=address, progress=False,
-        estimator=ApertureFluxEstimator(radius=8), neighbors='none', psf_fwhm=7.0,
-    )
+setattr(where, name, call_or_die)
+measure_survey(
+    tiles, Path(tiles) / 'catalogue.ecsv', output, client=address, progress=False,
+    estimator=ApertureFluxEstimator(), neighbors='none', psf_fwhm=7.0,
+)
 """
 
 
-# of the files of the driver: its settings, its status before, and what it tells at the end
-@pytest.mark.parametrize('moment', [1, 5, 8])
-def test_killed_and_resumed(tiles, whole, cluster, client, tmp_path, moment):
+# before the second of its files is there, and when two images are
+@pytest.mark.parametrize(('name', 'n_calls'), [('replace', 2), ('_take', 2)])
+def test_killed_and_resumed(tiles, whole, cluster, client, tmp_path, name, n_calls):
     folder = tmp_path / 'out'
-    arguments = map(str, (tiles, folder, cluster.scheduler_address, moment))
+    arguments = map(str, (tiles, folder, cluster.scheduler_address, name, n_calls))
     done = subprocess.run([sys.executable, '-c', KILLED, *arguments], stderr=subprocess.PIPE)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     n_there = len(list(folder.glob('data/*.parquet')))
-    assert n_there == (len(NAMES) if moment == 8 else 0)
+    assert n_there == 0 if name == 'replace' else n_there >= 2
+    with pytest.raises(FileExistsError, match='holds a survey'):
+        run(tiles, folder, client)
     result = run(tiles, folder, client, resume=True)
     assert result.n_rows == 3 * PER_TILE
     assert_same(folder, whole)
-    assert not list(folder.rglob('*.parquet.*'))
+    assert not list(folder.rglob('*.part'))
     assert status(folder)['runs'][-1]['n_images'] == len(NAMES) - n_there
 
 
@@ -435,7 +440,7 @@ def test_full_disk(tiles, whole, client, tmp_path):
         assert result.n_rows == 3 * PER_TILE
         assert_same(disk / 'out', whole)
     finally:
-        subprocess.run(['umount', disk], check=True)
+        subprocess.run(['umount', '--lazy', disk], check=True)
 
 
 # -- damaged input --------------------------------------------------------------------------------
@@ -517,7 +522,7 @@ def test_folder_of_another_run(tiles, whole, client, tmp_path):
     folder = shutil.copytree(whole, tmp_path / 'out')
     with pytest.raises(FileExistsError, match='holds a survey'):
         run(tiles, folder, client)
-    with pytest.raises(ValueError, match=r'parameters.radius=8, not with parameters.radius=5'):
+    with pytest.raises(ValueError, match=r'parameters.radius=10, not with parameters.radius=5'):
         run(tiles, folder, client, resume=True, estimator=ApertureFluxEstimator(radius=5))
     with pytest.raises(ValueError, match='has tables of 1 images that are not named'):
         measure_survey(
