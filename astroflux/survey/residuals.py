@@ -55,25 +55,24 @@ def worst_residuals(field, table, n=3, *, among=None):
     x, y = (np.asarray(getattr(table[name], 'value', table[name]), float) for name in 'xy')
     radius = _radii(field, table)
     residual, weight = field.residual, field.weight
-    chi2 = _mean_near(x, y, radius, residual**2 * weight, weight > 0)
+    chi2 = _chi2_near(x, y, radius, residual, weight)
     if among is not None:
         others = np.ones(len(chi2), bool)
         others[among] = False
         chi2[others] = np.nan
     rows = _apart(chi2, x, y, radius, n)
-    images = {
-        'image': np.where(weight > 0, field.model + residual, np.float32(np.nan)),
-        'model': field.model,
-        'residual': np.where(weight > 0, residual, np.float32(np.nan)),
-    }
-    places = [(round(y[row]), round(x[row])) for row in rows]
     stamps = QTable({name: table[name][rows] for name in _COPIED if name in table.colnames})
     stamps['chi2'], stamps['radius'] = chi2[rows], radius[rows] * u.pix
-    stamps['noise'] = [_noise_near(weight, *place) for place in places]
-    side = 2 * HALF_SIDE + 1
-    for name, image in images.items():
-        cut = [_stamp(image, *place) for place in places]
-        stamps[name] = np.reshape(cut, (len(rows), side, side)).astype(np.float32)
+    places = [(round(y[row]), round(x[row])) for row in rows]
+    cut = {
+        name: _stamps(image, places)
+        for name, image in (('model', field.model), ('residual', residual), ('weight', weight))
+    }
+    used = cut['weight'] > 0
+    stamps['noise'] = [_noise_of(*each) for each in zip(cut['weight'], used, strict=True)]
+    stamps['image'] = np.where(used, cut['model'] + cut['residual'], np.float32(np.nan))
+    stamps['model'] = cut['model']
+    stamps['residual'] = np.where(used, cut['residual'], np.float32(np.nan))
     stamps.meta['unit'] = str(getattr(table['flux'], 'unit', None) or '')
     return stamps
 
@@ -108,21 +107,19 @@ def _radii(field, table):
     return np.clip(np.fmax(radius, half_light.value), None, HALF_SIDE)
 
 
-def _mean_near(x, y, radius, values, is_used):
-    """Return the mean of the pixels that are used about each position; NaN if there are none."""
+def _chi2_near(x, y, radius, residual, weight):
+    """Return the mean chi2 of the pixels that are used about each position; NaN if none is."""
     means = np.full(len(x), np.nan)
     for row in np.flatnonzero(np.isfinite(x) & np.isfinite(y)):
         first_x, first_y = (max(int(np.ceil(at[row] - radius[row])), 0) for at in (x, y))
         end_x, end_y = (max(int(at[row] + radius[row]) + 1, 0) for at in (x, y))
         window = np.s_[first_y:end_y, first_x:end_x]
-        near = values[window]
-        rows, columns = np.ogrid[
-            first_y : first_y + near.shape[0], first_x : first_x + near.shape[1]
-        ]
-        inside = (rows - y[row]) ** 2 + (columns - x[row]) ** 2 <= radius[row] ** 2
-        inside &= is_used[window]
+        near, weight_near = residual[window], weight[window]
+        rows, columns = np.ogrid[: near.shape[0], : near.shape[1]]
+        r2 = (rows + first_y - y[row]) ** 2 + (columns + first_x - x[row]) ** 2
+        inside = (r2 <= radius[row] ** 2) & (weight_near > 0)
         if inside.any():
-            means[row] = near[inside].mean()
+            means[row] = np.mean(near[inside] ** 2 * weight_near[inside], dtype=float)
     return means
 
 
@@ -137,20 +134,19 @@ def _apart(chi2, x, y, radius, n):
     return np.array(chosen, int)
 
 
-def _stamp(image, y, x):
-    """Return a stamp about a pixel, NaN beyond the image."""
+def _stamps(image, places):
+    """Return stamps about pixels, NaN beyond the image."""
     steps = np.arange(-HALF_SIDE, HALF_SIDE + 1)
-    stamp = np.full((len(steps), len(steps)), np.nan, np.float32)
-    rows, columns = y + steps, x + steps
-    there = [
-        (pixels >= 0) & (pixels < length)
-        for pixels, length in zip((rows, columns), image.shape, strict=True)
-    ]
-    stamp[np.ix_(*there)] = image[np.ix_(rows[there[0]], columns[there[1]])]
-    return stamp
+    stamps = np.full((len(places), len(steps), len(steps)), np.nan, np.float32)
+    for stamp, (y, x) in zip(stamps, places, strict=True):
+        rows, columns = y + steps, x + steps
+        in_y, in_x = (
+            (pixels >= 0) & (pixels < length)
+            for pixels, length in zip((rows, columns), image.shape, strict=True)
+        )
+        stamp[np.ix_(in_y, in_x)] = image[np.ix_(rows[in_y], columns[in_x])]
+    return stamps
 
 
-def _noise_near(weight, y, x):
-    near = _stamp(weight, y, x)
-    near = near[near > 0]
-    return 1 / np.sqrt(np.median(near)) if len(near) else np.nan
+def _noise_of(weight, used):
+    return 1 / np.sqrt(np.median(weight[used])) if used.any() else np.nan
