@@ -99,7 +99,7 @@ def write_summary(folder):
         'status': survey.status,
         'n_images': len(images),
         'n_failed': len(failures),
-        'counts': _counts_table(survey.status, tally),
+        'counts': _counts_table(survey.settings, survey.status, tally),
         'tally': tally,
         **_figures(tally),
         'flags': _flags_table(tally),
@@ -134,10 +134,11 @@ def _read_csv(path):
     ]
 
 
-def _counts_table(status, tally):
+def _counts_table(settings, status, tally):
     total = status['n_sources']
+    is_detected = settings.get('catalogue') == 'detected'
     counts = {
-        'in the catalogue': total,
+        'detected' if is_detected else 'in the catalogue': total,
         'with a flux': status['n_measured'],
         'with a flux and without any flag': tally.n - tally.n_flagged,
         'without a flux': status['n_rows'] - status['n_measured'],

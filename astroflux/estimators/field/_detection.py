@@ -23,7 +23,7 @@ from astroflux.estimators._checks import (
 )
 from astroflux.estimators._segments import detect_segments, split_segments
 
-__all__ = ['FieldDetector']
+__all__ = ['FieldDetector', 'detected_sources']
 
 # FWHM of the Gaussian that smooths the image where that of the PSF is not known, in pixels.
 DEFAULT_FWHM = 3.0
@@ -221,7 +221,7 @@ class FieldDetector:
                 for block in blocks:
                     found.append(self._in_block(field, block))
                     bar.update()
-        return _table(found, pixels.unit), sky
+        return detected_sources(pixels.unit, found), sky
 
     def _fwhm(self, pixels):
         known = DEFAULT_FWHM if np.isnan(pixels.psf_fwhm) else pixels.psf_fwhm
@@ -448,8 +448,8 @@ def _with_many_peaks(smooth, segments):
     return np.flatnonzero(np.bincount(segments.data[is_peak][first]) > 1)
 
 
-def _table(parts, unit):
-    """Return the sources of all blocks as a table."""
+def detected_sources(unit, parts=()):
+    """Return the sources of all blocks as a table; fluxes are in a unit."""
     parts = [part for part in parts if part is not None]
     columns = {
         name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
