@@ -13,10 +13,11 @@ from astropy.table import QTable
 
 from astroflux.cutouts.writers import write_cutout
 from astroflux.flags import MeasurementFlag as Flag
-from astroflux.survey import SurveyPlan, worst_residuals, write_residuals, write_summary
+from astroflux.survey import worst_residuals, write_residuals, write_summary
 from astroflux.survey._folder import SurveyFolder
 from astroflux.survey._image_task import measure_image
 from astroflux.survey._tally import tally_of
+from astroflux.survey.plan import SurveyPlan
 
 ODD = '<b>tile & "2"'
 
