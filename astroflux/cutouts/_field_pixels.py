@@ -29,16 +29,18 @@ _PLACES = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))
 @dataclass
 class FieldPixels:
     """
-    An image in one unit of flux.
+    An image in units of its noise.
 
     Attributes
     ----------
     data, noise : 2D `~numpy.ndarray`
-        float32; 0 and the typical noise where pixels cannot be used.
+        float32, in units of the reference; 0 and the typical noise where pixels cannot be used.
     mask : 2D `~numpy.ndarray`
         Bool; `True` where a pixel cannot be used.
+    reference : float
+        A typical noise of a pixel.
     unit : `~astropy.units.UnitBase`
-        Of the data.
+        Of the reference.
     factor : float
         From the values of the image to this unit.
     psf_fwhm : float
@@ -48,6 +50,7 @@ class FieldPixels:
     data: np.ndarray
     noise: np.ndarray
     mask: np.ndarray
+    reference: float
     unit: u.UnitBase
     factor: float
     psf_fwhm: float
@@ -94,11 +97,11 @@ class FieldPixels:
 
 
 def _usable(whole, told, factor):
-    """Return data, noise and mask, a tile after the other."""
+    """Return data, noise, mask and the reference, a tile after the other."""
     shape = whole.data.shape
     data, noise = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     mask = np.ones(shape, bool)
-    why = None
+    reference = why = None
     for rows in split_axis(shape[0], TILE):
         for columns in split_axis(shape[1], TILE):
             part, of_part = whole.part(rows, columns), told.part(rows, columns)
@@ -109,11 +112,14 @@ def _usable(whole, told, factor):
                 # an empty tile has no sources
                 why = fault if fault.flag != Flag.NO_PIXELS else why
                 continue
-            data[rows, columns], noise[rows, columns] = pixels.data, pixels.noise
+            if reference is None:
+                reference = float(np.median(pixels.noise))
+            data[rows, columns] = pixels.data / reference
+            noise[rows, columns] = pixels.noise / reference
             mask[rows, columns] = False if pixels.mask is None else pixels.mask
     if why is not None and mask.all():
         raise ValueError(why.message) from why
-    return data, noise, mask
+    return data, noise, mask, 1.0 if reference is None else reference
 
 
 def split_axis(length, size):

@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Fields without a catalogue, and with one of photutils."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from astropy.wcs import WCS
 from photutils.segmentation import SegmentationImage, SourceCatalog
 from scipy.ndimage import gaussian_filter
 
-from astroflux import ApertureFluxEstimator, CNNFluxEstimator, KronFluxEstimator
+from astroflux import ApertureFluxEstimator, CNNFluxEstimator, KronFluxEstimator, read_cutout
 from astroflux.estimators import FieldDetector
 from astroflux.estimators._segments import detect_segments, split_segments
 
@@ -87,7 +89,7 @@ def test_table(crowded):
     at_edge = (box[0] == 0) | (box[1] == 0) | (box[2] == 219) | (box[3] == 199)
     np.testing.assert_array_equal(found['touches_edge'], at_edge)
     assert at_edge.any()
-    assert (found['semimajor_axis'] >= found['semiminor_axis']).all()
+    assert (found['semimajor_sigma'] >= found['semiminor_sigma']).all()
     assert found['peak_snr'].min() > 4
 
 
@@ -107,13 +109,31 @@ def test_threshold_is_that_of_the_noise(reach):
     assert (distance.min(axis=0) > 4).sum() <= 4
 
 
+@pytest.mark.skipif('ASTROFLUX_REAL_DATA' not in os.environ, reason='no folder of real images')
+def test_real_field():
+    """Bright galaxies, each once; the noise turned upside down has hardly a source."""
+    ccd = read_cutout(Path(os.environ['ASTROFLUX_REAL_DATA']) / 'hsc_r_field.fits')
+    found = FieldDetector(block_size=200, overlap=50).detect(ccd, psf_fwhm=4.5)
+    assert 70 < len(found) < 100
+    bright = pairs(found[found['peak_snr'] > 200])
+    galaxies = [(247, 109), (211, 116), (318, 137), (386, 205), (174, 198), (61, 195), (228, 248)]
+    galaxies += [(266, 322), (406, 376)]
+    distance = np.hypot(*(bright[:, None] - np.array(galaxies)).T)
+    assert (np.sort(distance, axis=1)[:, 0] < 3).all()
+    assert len(bright) == len(galaxies)
+    ccd.data = -ccd.data
+    assert len(FieldDetector().detect(ccd, psf_fwhm=4.5)) <= 5
+
+
 def test_noise_need_not_be_known(crowded):
     known = FieldDetector().detect(crowded, psf_fwhm=FWHM)
     estimated = FieldDetector().detect(crowded.data, psf_fwhm=FWHM)
     assert len(estimated) == pytest.approx(len(known), abs=2)
     # nor is there a unit: any positive factor finds the same
-    scaled = FieldDetector().detect(1e-30 * crowded.data, psf_fwhm=FWHM)
+    scaled = FieldDetector().detect(1e-150 * crowded.data, psf_fwhm=FWHM)
     np.testing.assert_allclose(pairs(scaled), pairs(estimated), atol=1e-3)
+    flux = 1e-150 * estimated['segment_flux']
+    np.testing.assert_allclose(scaled['segment_flux'], flux, rtol=1e-5)
 
 
 def test_masked_pixels():
@@ -127,6 +147,10 @@ def test_masked_pixels():
     light = np.nansum(ccd.data[:110, :110])
     assert found['segment_flux'][0].value == pytest.approx(light, rel=0.05)
     assert light < 0.1 * 3e5
+    # there may be nothing else in a block
+    ccd.mask[:, 130:] = True
+    found = FieldDetector(block_size=50, overlap=20).detect(ccd, psf_fwhm=FWHM)
+    np.testing.assert_allclose(pairs(found), [(60, 70)], atol=0.5)
 
 
 def test_sky():
@@ -135,6 +159,9 @@ def test_sky():
     raised = ccd.add(50 * u.nJy, handle_meta='first_found')
     with pytest.raises(ValueError, match='the sky is not subtracted: half of the pixels'):
         FieldDetector().detect(raised, psf_fwhm=FWHM)
+    with pytest.raises(ValueError, match='the sky is not subtracted'):
+        FieldDetector().detect(np.full((50, 50), 100.0), error=1.0)
+    assert len(FieldDetector().detect(np.zeros((50, 50)), error=1.0)) == 0
     estimate = FieldDetector(background='estimate', box_size=40)
     found = estimate.detect(raised, psf_fwhm=FWHM)
     np.testing.assert_allclose(pairs(found), [place[:2] for place in sources], atol=0.3)

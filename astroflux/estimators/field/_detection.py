@@ -21,6 +21,7 @@ from astroflux.estimators._checks import (
     check_values,
     one_of,
 )
+from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators._segments import detect_segments, split_segments
 
 __all__ = ['FieldDetector', 'detected_sources']
@@ -61,13 +62,13 @@ COLUMNS = {
     'area': 'number of its pixels',
     'segment_flux': 'sum of its pixels, without those that are masked',
     'peak_snr': 'maximum of the smoothed image over the noise of that',
-    'semimajor_axis': 'square root of the larger second moment of the smoothed image',
-    'semiminor_axis': 'square root of the smaller second moment of the smoothed image',
+    'semimajor_sigma': 'square root of the larger second moment of the smoothed image',
+    'semiminor_sigma': 'square root of the smaller second moment of the smoothed image',
     'touches_edge': 'whether one of its pixels is at the edge of the image',
 }
-UNITS = dict.fromkeys(('x', 'y', 'area', 'semimajor_axis', 'semiminor_axis'), u.pix)
+UNITS = dict.fromkeys(('x', 'y', 'area', 'semimajor_sigma', 'semiminor_sigma'), u.pix)
 UNITS['area'] = u.pix**2
-FORMATS = dict.fromkeys(('x', 'y', 'semimajor_axis', 'semiminor_axis'), '.2f')
+FORMATS = dict.fromkeys(('x', 'y', 'semimajor_sigma', 'semiminor_sigma'), '.2f')
 FORMATS |= {'area': '.0f', 'segment_flux': '.6g', 'peak_snr': '.1f'}
 
 
@@ -168,6 +169,7 @@ class FieldDetector:
         }
         check_values(checks, self)
 
+    @takes_cutout_options(without=('positions', 'labels', 'stamp_size'))
     def detect(self, image, *, progress=None, **options):
         """
         Detect the sources of an image.
@@ -180,16 +182,16 @@ class FieldDetector:
         progress : bool, optional
             As of `~astroflux.estimators.FluxEstimator.measure`.
         **options
-            What is to be told of the whole image: ``psf``, ``oversampling``, ``psf_fwhm``,
-            ``error``, ``mask`` and ``background``, as of
-            `~astroflux.estimators.FluxEstimator.measure`.
+            What is to be told of the whole image, as of
+            `~astroflux.estimators.FluxEstimator.measure`: ``psf``, ``oversampling``, ``psf_fwhm``,
+            ``error``, ``mask`` and ``background``; the others change nothing.
 
         Returns
         -------
         sources : `~astropy.table.QTable`
             One row for each source, in the order of ``y`` and then ``x``; of no rows if there
             are none. ``id``, centroid, box, ``area`` and ``segment_flux`` of the pixels above the
-            threshold, ``peak_snr``, ``semimajor_axis`` and ``semiminor_axis``, and whether it
+            threshold, ``peak_snr``, ``semimajor_sigma`` and ``semiminor_sigma``, and whether it
             ``touches_edge``. As ``catalogue`` or ``positions`` of a measurement it says where the
             sources are, and how large.
 
@@ -210,8 +212,8 @@ class FieldDetector:
         sky, found = None, []
         if self.background == 'estimate':
             sky = self._background(pixels)
-            pixels.data -= sky
-            sky /= np.float32(pixels.factor)
+            pixels.data -= np.where(pixels.mask, np.float32(0), sky)
+            sky = sky * (pixels.reference / pixels.factor)
         if not pixels.mask.all():
             field = _SmoothField(pixels, self._fwhm(pixels))
             self._check_sky(field)
@@ -255,6 +257,8 @@ class FieldDetector:
         while True:
             part = field.part(_grown(block, reach, field.shape))
             part.fill_holes(self.n_sigma, largest=margin)
+            if part.unseen.all():
+                return None
             segments = detect_segments(part.snr, self.n_sigma, self.n_pixels, part.unseen)
             if segments is None:
                 return None
@@ -311,15 +315,15 @@ class _SmoothField:
 
     def _noise(self):
         """Return the noise of the smoothed image over that of the pixels, and its median."""
-        found = []
-        for rows in _patches(self.shape[0]):
-            for columns in _patches(self.shape[1]):
-                part = self.part((rows, columns))
-                blank = ~self.pixels.mask[rows, columns]
-                if (noise := _blank_noise(part.snr, blank, self.fwhm)) is not None:
-                    found.append((noise, np.median(part.snr[blank]) / noise))
-        # with hardly a pixel in any patch, that of white noise
-        return np.median(found, axis=0) if found else (_of_white_noise(self.fwhm), 0.0)
+        noise, level = [], []
+        for patch in product(*map(_patches, self.shape)):
+            snr, usable = self.part(patch).snr, ~self.pixels.mask[patch]
+            if usable.any():
+                noise.append(_blank_noise(snr, usable, self.fwhm))
+                level.append(np.median(snr[usable]))
+        noise = [each for each in noise if each is not None]
+        growth = np.median(noise) if noise else _of_white_noise(self.fwhm)
+        return growth, np.median(level) / growth if level else 0.0
 
 
 @dataclass
@@ -348,6 +352,8 @@ class _Part:
         extents = [max(s.stop - s.start for s in place) for place in ndimage.find_objects(holes)]
         # the first are the pixels that are seen
         is_filled &= (n_rim > 0) & (np.array([np.inf, *extents]) <= largest)
+        if not is_filled.any():
+            return
         filled = is_filled[holes]
         for image in (self.smooth, self.snr):
             image[filled] = ndimage.maximum(image[rim], around, index)[holes[filled]]
@@ -371,10 +377,10 @@ class _Part:
                 'bbox_ymin': ymin,
                 'bbox_ymax': catalog.bbox_ymax + rows.start,
                 'area': catalog.area.value,
-                'segment_flux': catalog.segment_flux,
+                'segment_flux': catalog.segment_flux * self.pixels.reference,
                 'peak_snr': ndimage.maximum(self.snr[own], segments.data[own], segments.labels),
-                'semimajor_axis': catalog.semimajor_axis.value,
-                'semiminor_axis': catalog.semiminor_axis.value,
+                'semimajor_sigma': catalog.semimajor_axis.value,
+                'semiminor_sigma': catalog.semiminor_axis.value,
             }
         ny, nx = self.pixels.data.shape
         found['touches_edge'] = (
