@@ -30,6 +30,7 @@ from astroflux import ApertureFluxEstimator, CNNFluxEstimator, read_cutout
 from astroflux._locks import lock_folder
 from astroflux.cli import main
 from astroflux.survey import measure_survey
+from astroflux.survey._cluster import connected
 
 distributed = pytest.importorskip('distributed')
 
@@ -110,17 +111,15 @@ def catalogue(tiles):
 
 
 @pytest.fixture(scope='module')
-def cluster():
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address='127.0.0.1:0', silence_logs='CRITICAL'
-    ) as cluster:
-        yield cluster
+def client():
+    """The cluster that a survey starts by default."""
+    with connected(workers=2) as client:
+        yield client
 
 
 @pytest.fixture(scope='module')
-def client(cluster):
-    with distributed.Client(cluster, set_as_default=False) as client:
-        yield client
+def cluster(client):
+    return client.cluster
 
 
 def run(tiles, output, client, **options):
@@ -193,41 +192,41 @@ def test_rows_are_those_of_each_image(tiles, catalogue, client, whole):
 
 
 @contextmanager
-def external(workers):
+def external():
     """A scheduler and a worker that know nothing of this process."""
     ends = []
+    environment = {name: text for name, text in os.environ.items() if name != 'OMP_NUM_THREADS'}
     try:
         port = 18700 + os.getpid() % 1000
         address = f'tcp://127.0.0.1:{port}'
         no_pages = ('--no-dashboard',)
         for command in (
             ('scheduler', '--host', '127.0.0.1', '--port', str(port), *no_pages),
-            *[('worker', address, '--nthreads', '1', *no_pages)] * workers,
+            ('worker', address, '--nthreads', '1', '--no-nanny', *no_pages),
         ):
             ends.append(
                 subprocess.Popen(
                     [sys.executable, '-m', 'dask', *command],
+                    env=environment,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
             )
         yield address
     finally:
-        for process in ends[::-1]:
-            process.terminate()
         for process in ends:
-            process.wait(30)
+            process.kill()
+            process.wait()
 
 
 def test_same_bits_on_any_cluster(tiles, client, tmp_path):
     options = {'estimator': CNNFluxEstimator(), 'neighbors': 'model', 'passes': 2}
     run(tiles, tmp_path / 'two', client, **options)
-    run(tiles, tmp_path / 'one', None, workers=1, **options)
-    with external(1) as address:
-        run(tiles, tmp_path / 'external', address, **options)
-    assert status(tmp_path / 'one')['runs'][0]['workers'] == 1
-    for name in ('one', 'external'):
-        assert_same(tmp_path / name, tmp_path / 'two')
+    with external() as address:
+        run(tiles, tmp_path / 'one', address, **options)
+    for name, n_workers in (('two', 2), ('one', 1)):
+        assert status(tmp_path / name)['runs'][0]['workers'] == n_workers
+    assert_same(tmp_path / 'one', tmp_path / 'two')
     table = rows_of(tmp_path / 'two')[0]
     assert np.median(np.abs(table['flux'] / table['truth'] - 1)) < 0.05
     assert table.meta['weights_sha256']
@@ -292,6 +291,7 @@ import os, signal, sys
 from pathlib import Path
 from astroflux import ApertureFluxEstimator
 from astroflux.survey import measure_survey
+from astroflux.survey._cluster import connected
 from astroflux.survey.run import _Run
 
 tiles, output, address, name, n_calls = sys.argv[1:]
@@ -524,7 +524,7 @@ def test_folder_of_another_run(tiles, whole, client, tmp_path):
     folder = shutil.copytree(whole, tmp_path / 'out')
     with pytest.raises(FileExistsError, match='holds a survey'):
         run(tiles, folder, client)
-    with pytest.raises(ValueError, match=r'parameters.radius=10, not with parameters.radius=5'):
+    with pytest.raises(ValueError, match=r'parameters.radius=15.0, not with parameters.radius=5'):
         run(tiles, folder, client, resume=True, estimator=ApertureFluxEstimator(radius=5))
     with pytest.raises(ValueError, match='has tables of 1 images that are not named'):
         measure_survey(
