@@ -4,8 +4,8 @@ A real field of HSC: detection, the network with neighbors modelled, and Kron.
 
     python benchmarks/real_field.py --write
 
-detects the sources of the r field in the folder ``ASTROFLUX_REAL_DATA`` and measures them. It writes
-the tables and the picture of the validation page. The true fluxes are not known: the tables say
+detects the sources of the r field in the folder ``ASTROFLUX_REAL_DATA`` and measures them. It
+writes the tables and the picture of the page. The true fluxes are not known: the tables say
 how far two methods agree, and what the model leaves of the image.
 """
 
