@@ -22,20 +22,28 @@ from astroflux.simulation.sky_sources import (
 )
 from astroflux.simulation.surveys import Survey, get_survey
 
-__all__ = ['HSC_WIDE_DENSITY', 'FieldSimulation', 'nearest_brighter']
+__all__ = ['FieldSimulation', 'nearest_brighter', 'sources_per_galaxy']
 
 # Sources brighter than the limit in 100 x 100 pixels of HSC Wide: 40,000 in 16 x 4000 x 4000.
 HSC_WIDE_DENSITY = 1.5625
 
-# Sources per galaxy, as there are stars and companions: with the shares below.
-SOURCES_PER_GALAXY = 1.29
+# Of the companions of detected galaxies, the share that is brighter than the limit, too.
+COMPANIONS_SEEN = 0.69
+
 FIELD_SKY = SkyPopulation(
-    density=(HSC_WIDE_DENSITY / SOURCES_PER_GALAXY,) * 2,
     star_share=(0.15, 0.15),
     companion_rate=(0.2, 0.2),
-    # The counts go on; but those that are fainter yet are a twentieth of the noise each.
+    # The counts go on; but those that are fainter yet are less than the noise of a pixel each.
     faintest=2.0,
 )
+
+
+def sources_per_galaxy(sky):
+    """Return how many sources a sky has for each galaxy, as there are stars and companions."""
+    return 1 + np.mean(sky.star_share) + COMPANIONS_SEEN * np.mean(sky.companion_rate)
+
+
+FIELD_SKY = replace(FIELD_SKY, density=(HSC_WIDE_DENSITY / sources_per_galaxy(FIELD_SKY),) * 2)
 
 # Sources are drawn around an image as far as that, in pixels.
 MARGIN = 100
@@ -249,13 +257,14 @@ class FieldSimulation:
         which = np.flatnonzero(sources['is_detected'] & inside)
         seen = sources[which]
         ra, dec = wcs.wcs_pix2world(x[which], y[which], 0)
+        magnitude = self.survey.zeropoint - 2.5 * np.log10(seen['flux'].to_value(u.adu))
         first = seen['id', 'x', 'y']
         own = QTable(
             {
                 'ra': ra * u.deg,
                 'dec': dec * u.deg,
                 'flux': seen['flux'],
-                'magnitude': magnitudes(seen, self.survey) * u.mag,
+                'magnitude': magnitude * u.mag,
                 'snr': np.sqrt(light.power[which]),
                 'is_star': seen['n_components'] == 0,
                 'is_saturated': light.is_saturated[which],
@@ -265,11 +274,6 @@ class FieldSimulation:
         truth = hstack([first, own, rest])
         truth.meta = {}
         return truth
-
-
-def magnitudes(sources, survey):
-    """Return AB magnitudes of sources, as plain numbers."""
-    return survey.zeropoint - 2.5 * np.log10(sources['flux'].to_value(u.adu))
 
 
 def nearest_brighter(x, y, flux):

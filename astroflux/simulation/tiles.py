@@ -21,7 +21,7 @@ from astroflux._quiet import quiet_libraries
 from astroflux._table_files import write_table
 from astroflux._work import call_in_processes, refuse_other_settings, use_one_thread, write_whole
 from astroflux.cutouts import write_cutout
-from astroflux.simulation.field import HSC_WIDE_DENSITY, REACH, FieldSimulation
+from astroflux.simulation.field import REACH, FieldSimulation, sources_per_galaxy
 from astroflux.simulation.observation import tangent_wcs
 
 __all__ = ['CATALOGUE_NAME', 'TRUTH_NAME', 'simulate_survey']
@@ -68,6 +68,11 @@ class TileGrid:
                 f'got {self.overlap}'
             )
             raise ValueError(msg)
+
+    @property
+    def area(self):
+        """Of all tiles, in 100 x 100 pixels; what overlaps counts twice."""
+        return self.n * np.prod(self.shape) / 1e4
 
     @property
     def columns(self):
@@ -139,8 +144,8 @@ def simulate_survey(
         What to simulate, of which ``shape`` is that of a tile; by default HSC Wide in tiles of 4000
         x 4000 pixels.
     n_sources : int, optional
-        How many sources the catalogue has: the brightest. By default as many as HSC Wide has in
-        such tiles, 40,000 in 16 of 4000 x 4000 pixels.
+        How many sources the catalogue has: the brightest. By default so many as the population
+        has in such tiles: that of HSC Wide, 40,000 in 16 of 4000 x 4000 pixels.
     overlap : int
         By how many pixels a tile overlaps the next.
     seed : int
@@ -179,7 +184,8 @@ def simulate_survey(
     simulation = simulation or FieldSimulation(shape=(4000, 4000))
     grid = TileGrid(n_tiles, simulation.shape, overlap)
     if n_sources is None:
-        n_sources = round(HSC_WIDE_DENSITY * n_tiles * np.prod(simulation.shape) / 1e4)
+        density = np.mean(simulation.sky.density) * sources_per_galaxy(simulation.sky)
+        n_sources = round(density * grid.area)
     settings = {'seed': seed, 'n_tiles': n_tiles, 'n_sources': n_sources, 'overlap': overlap}
     settings |= {'compress': compress, **asdict(simulation)}
     # lists for tuples, as they will be read
@@ -207,10 +213,8 @@ def tile_names(grid, *, compress):
 def _draw_sky(simulation, grid, n_sources, rng):
     """Draw the sources of a survey, so many of which are brighter than the limit and in a tile."""
     ny, nx = grid.full_shape
-    # of the numbers that are asked for, those of the population are the shares
-    per_area = n_sources / (grid.n * np.prod(grid.shape) / 1e4)
-    density = tuple(per_area / HSC_WIDE_DENSITY * value for value in simulation.sky.density)
-    sky = replace(simulation.sky, density=density)
+    density = n_sources / (grid.area * sources_per_galaxy(simulation.sky))
+    sky = replace(simulation.sky, density=(density, density))
     sources = replace(simulation, sky=sky).draw_sky((ny, nx), rng)
     best = grid.best(sources['x'].value, sources['y'].value)
     brightest = np.flatnonzero(best >= 0)[:n_sources]
