@@ -20,7 +20,7 @@ __all__ = [
     'noise_correlation_option',
     'options',
     'simulation_options',
-    'survey_options',
+    'sky_options',
 ]
 
 FITS_SUFFIXES = ('.fits', '.fits.gz', '.fits.fz')
@@ -48,7 +48,7 @@ def options(*decorators):
 
 
 # What sky to simulate.
-survey_options = options(
+sky_options = options(
     click.option(
         '--survey',
         default='hsc-wide',
@@ -61,7 +61,7 @@ survey_options = options(
 
 # What galaxies to simulate.
 simulation_options = options(
-    survey_options,
+    sky_options,
     click.option(
         '--neighbors',
         '--neighbours',

@@ -3,7 +3,7 @@
 
 import click
 
-from astroflux.cli._shared import find_survey, friendly_errors, survey_options
+from astroflux.cli._shared import find_survey, friendly_errors, sky_options
 from astroflux.cli._types import OutputFolder
 
 __all__ = ['simulate_survey']
@@ -39,7 +39,7 @@ __all__ = ['simulate_survey']
     show_default=True,
     help='By how many pixels a tile overlaps the next; less than half of the side.',
 )
-@survey_options
+@sky_options
 @click.option(
     '--workers',
     type=click.IntRange(min=1),
