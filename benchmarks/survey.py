@@ -182,8 +182,9 @@ def accuracy_rows(errors, truth):
             if inside.sum() < FEWEST:
                 continue
             for method, table in errors.items():
-                reference = errors[REFERENCE][inside] if REFERENCE in errors else mine
-                rows.append([title, f'{low}-{high}', METHODS[method][0], *figures(mine, reference)])
+                other = errors[REFERENCE][inside] if REFERENCE in {*errors} - {method} else None
+                cells = figures(table[inside], other)
+                rows.append([title, f'{low}-{high}', METHODS[method][0], *cells])
     return rows
 
 
@@ -201,10 +202,14 @@ def figures(mine, reference):
     return [
         str(found['n']),
         f'{100 * found["completeness"]:.1f}',
-        *(percent_text(*pair) for pair in (of['bias'], of['scatter'], half)),
+        *(_percent(pair) for pair in (of['bias'], of['scatter'], half)),
         '' if np.isnan(ratio[0]) else ratio_text(*ratio),
-        *(percent_text(*pair) for pair in (of['outliers'], of['coverage_68'])),
+        *(_percent(pair) for pair in (of['outliers'], of['coverage_68'])),
     ]
+
+
+def _percent(pair):
+    return percent_text(*(100 * value for value in pair))
 
 
 ACCURACY_HEADER = [
