@@ -89,6 +89,18 @@ def test_model_and_residual(network, field):
     assert np.abs(measurement.residual).max() < 6
 
 
+def test_large_galaxy_has_a_larger_stamp(network):
+    # a stamp of 147 pixels ends at 2.5 half-light radii of it
+    large = np.array([(130.0, 110.0, 200000.0, 25.0), (175.0, 130.0, 900.0, 2.0)])
+    table, told = (
+        network.measure_field(make_field(large), large[:, :2], psf_fwhm=FWHM, stamp_size=size)
+        for size in (None, 147)
+    )
+    assert 'TRUNCATED' in decode_flags(int(told['flags'][0]))
+    assert 'TRUNCATED' not in decode_flags(int(table['flags'][0]))
+    assert_allclose(table['flux'].value, large[:, 2], rtol=0.1)
+
+
 def test_other_methods_measure_without_neighbors_too(field):
     kron = KronFluxEstimator()
     none, model = (

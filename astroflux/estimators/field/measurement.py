@@ -14,12 +14,18 @@ from astroflux.estimators.field._blends import find_groups, shares_of_points
 from astroflux.estimators.field._sky_model import SkyModel
 from astroflux.flags import FATAL_FLAGS
 from astroflux.flags import MeasurementFlag as Flag
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 
 __all__ = ['FieldMeasurement']
 
 # A source is measured again if the light that was taken from it has changed by this part of the
 # error of its flux.
 SETTLED = 0.1
+
+# A stamp is at least so many half-light radii wide if these are larger than so many pixels.
+STAMP_PER_RADIUS = 12.0
+LARGE_RADIUS = 10.0
+RADIUS = PROFILE_PARAMETERS.index('ln_radius')
 
 # What a `Cutout` holds of its pixels, which is not kept.
 _PIXELS = ('data', 'sigma', 'ignored', '_noise', '_mask', 'psf', 'neighbors')
@@ -71,7 +77,7 @@ class FieldMeasurement:
         n = len(self._stamps)
         self._places = [None] * n
         self._columns, self._messages = {}, {}
-        self._is_measured, self._is_led = np.zeros((2, n), bool)
+        self._is_measured, self._is_led, self._is_enlarged = np.zeros((3, n), bool)
         self._noise, self._fwhm = np.full(n, np.nan), np.full(n, np.nan)
         self._sky = None
         self.n_passes = 0
@@ -123,6 +129,7 @@ class FieldMeasurement:
 
     def _measure_again(self, rows):
         self._bar.total += len(rows)
+        self._is_enlarged[rows] = False
         fitted = []
         for batch in self._batches(rows):
             neighbors = self._sky.neighbors(batch, self._fwhm)
@@ -210,8 +217,15 @@ class FieldMeasurement:
             good = self._columns['flags'][rows] & FATAL_FLAGS == 0
             noise = np.where(good, self._noise[rows], np.nan)
             self._sky.put(rows, models, noise)
+            self._enlarge(rows, models.profile[:, RADIUS])
         self._sky.solve()
         self.n_passes += 1
+
+    def _enlarge(self, rows, ln_radius):
+        """Give sources that are too large for their stamps larger ones."""
+        large = np.isfinite(ln_radius) & (ln_radius > np.log(LARGE_RADIUS))
+        for row, radius in zip(rows[large], np.exp(ln_radius[large]), strict=True):
+            self._is_enlarged[row] = self._stamps.enlarge(row, STAMP_PER_RADIUS * radius)
 
     def _light_of_others(self):
         """Return the light that is taken away from each source: over its own, or the noise."""
@@ -231,7 +245,8 @@ class FieldMeasurement:
                 in_errors = change * self._columns['flux'] / self._columns['flux_err']
             change = np.where(self._sky.is_known, in_errors, change)
         can_be = [self._stamps.window(row) is not None for row in range(len(change))]
-        return np.array(can_be) & ~self._is_led & (change > (0 if self.n_passes == 1 else SETTLED))
+        is_enough = change > (0 if self.n_passes == 1 else SETTLED)
+        return np.array(can_be) & ~self._is_led & (is_enough | self._is_enlarged)
 
     # -- the table --------------------------------------------------------------------------------
 
