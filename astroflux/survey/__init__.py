@@ -11,8 +11,11 @@ from astroflux._lazy import lazy_names
 _MODULES = {
     'Assignment': 'astroflux.survey.assignment',
     'SurveyImage': 'astroflux.survey.images',
+    'SurveyPlan': 'astroflux.survey.plan',
+    'SurveyResult': 'astroflux.survey.run',
     'assign': 'astroflux.survey.assignment',
     'find_images': 'astroflux.survey.images',
+    'measure_survey': 'astroflux.survey.run',
     'read_catalogue': 'astroflux.survey.catalogues',
 }
 
