@@ -13,7 +13,7 @@ from astroflux._sersic import b_n, brightness
 from astroflux.simulation.observation import PSF_SIZE, delivered
 from astroflux.simulation.population import GalaxyPopulation, PSFPopulation
 from astroflux.simulation.scene import draw_psf, psf_profile
-from astroflux.simulation.sky import SkyPopulation, correlation_kernel, sky_level
+from astroflux.simulation.sky import DETECTION_SNR, SkyPopulation, correlation_kernel, sky_level
 from astroflux.simulation.sky_sources import (
     SHAPE_COLUMNS,
     draw_sources,
@@ -22,28 +22,33 @@ from astroflux.simulation.sky_sources import (
 )
 from astroflux.simulation.surveys import Survey, get_survey
 
-__all__ = ['FieldSimulation', 'nearest_brighter', 'sources_per_galaxy']
+__all__ = ['SOURCES_PER_GALAXY', 'FieldSimulation', 'nearest_brighter']
 
-# Sources brighter than the limit in 100 x 100 pixels of HSC Wide: 40,000 in 16 x 4000 x 4000.
+# Sources of S/N 5 and more in 100 x 100 pixels of HSC Wide: 40,000 in 16 x 4000 x 4000.
 HSC_WIDE_DENSITY = 1.5625
 
-# Of the companions of detected galaxies, the share that is brighter than the limit, too.
-COMPANIONS_SEEN = 0.69
+# How many there are in the sky below for each galaxy that is brighter than a point source of S/N 5:
+# there are stars and companions, but large galaxies have less S/N.
+SOURCES_PER_GALAXY = 0.77
 
 FIELD_SKY = SkyPopulation(
+    density=(HSC_WIDE_DENSITY / SOURCES_PER_GALAXY,) * 2,
+    # the middles of the ranges that `SkyPopulation` has for coadds of any depth
+    slope=(0.33, 0.33),
     star_share=(0.15, 0.15),
+    star_slope=(0.18, 0.18),
     companion_rate=(0.2, 0.2),
-    # The counts go on; but those that are fainter yet are less than the noise of a pixel each.
+    radius=(0.55, 0.55),
+    # The counts go on; but the light of those that are fainter yet is less than the noise of a
+    # pixel, all together.
     faintest=2.0,
 )
 
-
-def sources_per_galaxy(sky):
-    """Return how many sources a sky has for each galaxy, as there are stars and companions."""
-    return 1 + np.mean(sky.star_share) + COMPANIONS_SEEN * np.mean(sky.companion_rate)
-
-
-FIELD_SKY = replace(FIELD_SKY, density=(HSC_WIDE_DENSITY / sources_per_galaxy(FIELD_SKY),) * 2)
+# Noise-equivalent areas: of a PSF, in squares of its FWHM; and what a galaxy adds to that, in
+# squares of its half-light radius if this is one FWHM. Found by drawing Sersic profiles of the
+# indices 0.5 to 6 through Moffat and Kolmogorov profiles, for radii of 0.2 to 4 FWHM.
+PSF_AREA = 3.3
+SERSIC_AREA = 11.5
 
 # Sources are drawn around an image as far as that, in pixels.
 MARGIN = 100
@@ -62,23 +67,24 @@ class FieldSimulation:
     """
     Images of a field like those of a coadd.
 
-    In the image are galaxies with companions, and stars, down to two magnitudes below the limit of
-    detection, which is the flux of a point source of S/N 5. The PSF is the same everywhere in an
-    image. The noise is correlated, its variance is not quite what is stated, the background was
-    subtracted with faint galaxies in it, and the full pixels of bright stars are masked.
+    In the image are galaxies with companions, and stars. Those of about S/N 5 and more are
+    detected, and are the truth; others go on to two magnitudes below a point source of S/N 5. The
+    PSF is the same everywhere in an image. The noise is correlated, its variance is not quite what
+    is stated, the background was subtracted with faint galaxies in it, and the full pixels of
+    bright stars are masked.
 
     Attributes
     ----------
     survey : `~astroflux.simulation.Survey`
         Pixels, noise, zero point and seeing.
     galaxies : `~astroflux.simulation.GalaxyPopulation`
-        Of which the galaxies have their shapes, but neither S/N nor size. Those that are not
-        detected have one component, which takes half of the time.
+        Of which the galaxies have their shapes, but neither S/N nor size. Those that are fainter
+        than a point source of S/N 5 have one component, which takes half of the time.
     psfs : `~astroflux.simulation.PSFPopulation` or None
         By default with the survey's range of widths.
     sky : `~astroflux.simulation.SkyPopulation`
-        Numbers, brightness and sizes of the sources. By default as many as in HSC Wide,
-        1.56 brighter than the limit in 100 x 100 pixels.
+        Numbers, brightness and sizes of the sources. By default as many as in HSC Wide: 1.56 of
+        S/N 5 and more in 100 x 100 pixels.
     shape : tuple of int
         ``(ny, nx)`` of the images.
     correlation : float
@@ -150,36 +156,77 @@ class FieldSimulation:
         rng : `numpy.random.Generator`
             Source of randomness.
         fwhm : float, optional
-            Of the PSF that the limit of detection is for, in arcsec; by default the mean of the
-            survey's. Sizes of galaxies at the limit are in proportion to it.
+            Of the PSF that sources are detected with, in arcsec; by default the mean of the
+            survey's. Sizes of galaxies are in proportion to it.
 
         Returns
         -------
         sources : `~astropy.table.QTable`
             The brightest first: ``id``, the running number from 1; ``x`` and ``y`` in pixels,
             where (0, 0) is the first pixel; flux; half-light radius (0 of a star); whether it is
-            brighter than the limit; whether it is the companion of another source; its
-            components (none of a star); and what is the nearest source that is brighter:
-            ``brighter_distance`` and ``brighter_flux_ratio``, its flux over that of the source.
-            ``meta['limit']`` is the flux of detection.
+            detected; whether it is the companion of another source; its components (none of a
+            star); ``expected_snr``, about what its S/N is, which is 5 or more if it is detected;
+            and what is the nearest detected source that is brighter: ``brighter_distance`` and
+            ``brighter_flux_ratio``, its flux over that of the source. ``meta['limit']`` is the
+            flux of a point source of S/N 5.
         """
         fwhm = np.mean(self.survey.psf_fwhm) if fwhm is None else fwhm
         wide = tuple(length + 2 * MARGIN for length in shape)
         sources = self.sky.draw(wide, fwhm / self.survey.pixel_scale, rng)
-        detected, faint = sources[sources.is_detected], sources[~sources.is_detected]
+        bright, faint = sources[sources.is_detected], sources[~sources.is_detected]
         simple = replace(self.galaxies, two_component_fraction=0.0)
         table = vstack(
             [
                 source_table(part, galaxies, self.survey, shape, rng)
-                for part, galaxies in ((detected, self.galaxies), (faint, simple))
+                for part, galaxies in ((bright, self.galaxies), (faint, simple))
             ]
         )
         table.add_column(np.arange(1, len(table) + 1), name='id', index=0)
-        distance, ratio = nearest_brighter(table['x'].value, table['y'].value, table['flux'].value)
-        table['brighter_distance'] = self.survey.pixel_scale * distance * u.arcsec
-        table['brighter_flux_ratio'] = ratio
+        table['expected_snr'] = self._expected_snr(table, fwhm)
         table.meta['limit'] = self.survey.noise * sources.limit
-        return table
+        return self.detect(table, DETECTION_SNR)
+
+    def detect(self, sources, snr):
+        """
+        Decide which sources are detected, and find the nearest brighter one of each of these.
+
+        Parameters
+        ----------
+        sources : `~astropy.table.QTable`
+            Of `draw_sky`; it is changed.
+        snr : float
+            The least ``expected_snr``.
+
+        Returns
+        -------
+        sources : `~astropy.table.QTable`
+            With ``is_detected``, ``brighter_distance`` and ``brighter_flux_ratio``.
+        """
+        sources['is_detected'] = seen = sources['expected_snr'] >= snr
+        columns = (sources[name].value[seen] for name in ('x', 'y', 'flux'))
+        distance, ratio = np.full((2, len(sources)), np.nan)
+        distance[seen], ratio[seen] = nearest_brighter(*columns)
+        sources['brighter_distance'] = self.survey.pixel_scale * distance * u.arcsec
+        sources['brighter_flux_ratio'] = ratio
+        return sources
+
+    def _expected_snr(self, sources, fwhm):
+        """Return about what the S/N of sources is, seen with a PSF of a width in arcsec."""
+        of_psf = PSF_AREA * (fwhm / self.survey.pixel_scale) ** 2
+        first, second = (of_psf + self._area(sources, number, fwhm) for number in (1, 2))
+        share = np.where(sources['n_components'] == 2, sources['bulge_to_total'], 0.0)
+        # one over the area; that of two components as if they were Gaussians
+        sharpness = (1 - share) ** 2 / first + share**2 / second
+        sharpness += 4 * share * (1 - share) / (first + second)
+        return sources['flux'].to_value(u.adu) / self.survey.noise * np.sqrt(sharpness)
+
+    def _area(self, sources, number, fwhm):
+        """Return what a component adds to the noise-equivalent area of the PSF, in pixels."""
+        index = np.nan_to_num(sources[f'sersic_index_{number}'], nan=1.0)
+        radius = np.nan_to_num(sources[f'half_light_radius_{number}'].to_value(u.arcsec))
+        steepness = np.maximum(0.16 + 0.36 * np.log(index), 0.05)
+        area = SERSIC_AREA * radius ** (2 - steepness) * fwhm**steepness
+        return area / self.survey.pixel_scale**2
 
     def draw_image(self, sources, rng, *, psf=None, wcs=None):
         """
@@ -205,11 +252,10 @@ class FieldSimulation:
             stated variance over the true one; and ``noise_growth``, the noise of a sum over many
             pixels, over that of white noise, which is what ``noise_correlation`` may be.
         truth : `~astropy.table.QTable`
-            The sources that are brighter than the limit of detection and in the image, the
-            brightest first: ``id``; ``x`` and ``y`` in pixels; ``ra`` and ``dec``; flux and AB
-            magnitude; ``snr``, ``sqrt(sum(model**2)) / sigma`` of its own light in the image, of
-            the noise that is stated; ``is_star``; ``is_saturated``; and other columns of
-            `draw_sky`.
+            The sources that are detected and in the image, the brightest first: ``id``; ``x`` and
+            ``y`` in pixels; ``ra`` and ``dec``; flux and AB magnitude; ``snr``,
+            ``sqrt(sum(model**2)) / sigma`` of its own light in the image, of the noise that is
+            stated; ``is_star``; ``is_saturated``; and other columns of `draw_sky`.
         """
         psf = self.draw_psf(rng) if psf is None else psf
         scale, survey = self.survey.pixel_scale, self.survey

@@ -21,7 +21,7 @@ from astroflux._quiet import quiet_libraries
 from astroflux._table_files import write_table
 from astroflux._work import call_in_processes, refuse_other_settings, use_one_thread, write_whole
 from astroflux.cutouts import write_cutout
-from astroflux.simulation.field import REACH, FieldSimulation, sources_per_galaxy
+from astroflux.simulation.field import REACH, SOURCES_PER_GALAXY, FieldSimulation
 from astroflux.simulation.observation import tangent_wcs
 
 __all__ = ['CATALOGUE_NAME', 'TRUTH_NAME', 'simulate_survey']
@@ -144,8 +144,8 @@ def simulate_survey(
         What to simulate, of which ``shape`` is that of a tile; by default HSC Wide in tiles of 4000
         x 4000 pixels.
     n_sources : int, optional
-        How many sources the catalogue has: the brightest. By default so many as the population
-        has in such tiles: that of HSC Wide, 40,000 in 16 of 4000 x 4000 pixels.
+        How many sources the catalogue has: those of the largest S/N. By default so many as the
+        population has in such tiles: that of HSC Wide, 40,000 in 16 of 4000 x 4000 pixels.
     overlap : int
         By how many pixels a tile overlaps the next.
     seed : int
@@ -184,8 +184,7 @@ def simulate_survey(
     simulation = simulation or FieldSimulation(shape=(4000, 4000))
     grid = TileGrid(n_tiles, simulation.shape, overlap)
     if n_sources is None:
-        density = np.mean(simulation.sky.density) * sources_per_galaxy(simulation.sky)
-        n_sources = round(density * grid.area)
+        n_sources = round(np.mean(simulation.sky.density) * SOURCES_PER_GALAXY * grid.area)
     settings = {'seed': seed, 'n_tiles': n_tiles, 'n_sources': n_sources, 'overlap': overlap}
     settings |= {'compress': compress, **asdict(simulation)}
     # lists for tuples, as they will be read
@@ -211,19 +210,17 @@ def tile_names(grid, *, compress):
 
 
 def _draw_sky(simulation, grid, n_sources, rng):
-    """Draw the sources of a survey, so many of which are brighter than the limit and in a tile."""
+    """Draw the sources of a survey, so many of which are detected in a tile."""
     ny, nx = grid.full_shape
-    density = n_sources / (grid.area * sources_per_galaxy(simulation.sky))
+    density = n_sources / (grid.area * SOURCES_PER_GALAXY)
     sky = replace(simulation.sky, density=(density, density))
     sources = replace(simulation, sky=sky).draw_sky((ny, nx), rng)
     best = grid.best(sources['x'].value, sources['y'].value)
-    brightest = np.flatnonzero(best >= 0)[:n_sources]
-    if len(brightest) < n_sources:
+    inside = np.sort(sources['expected_snr'][best >= 0])
+    if len(inside) < n_sources:
         msg = f'there are no {n_sources} sources in the sky of this population'
         raise ValueError(msg)
-    # the last of them is at the limit
-    sources.meta['limit'] = float(sources['flux'][brightest[-1]].value)
-    sources['is_detected'] = sources['flux'].value >= sources.meta['limit']
+    sources = simulation.detect(sources, inside[-n_sources])
     # in no order that tells anything
     sources['id'] = FIRST_ID + rng.permutation(len(sources))
     return sources

@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[1]
 FOLDER = DOCS / '_generated'
 
 # What is shown of the image beside its model.
-PART = np.s_[60:310, 320:570]
+PART = np.s_[270:520, 190:440]
 
 
 def blocks(path=DOCS / 'survey_tutorial.rst'):
