@@ -350,7 +350,7 @@ def _prepare(directory, settings, *, overwrite, resume):
 def _names(settings):
     """Return the names of the files of a survey of some settings; none if they are of others."""
     if 'n_tiles' not in settings:
-        msg = 'the folder holds a data set of cutouts: name another folder'
+        msg = 'the folder holds other work than a survey of tiles: name another one'
         raise FileExistsError(msg)
     grid = TileGrid(settings['n_tiles'], tuple(settings['shape']), settings['overlap'])
     return [TRUTH_NAME, CATALOGUE_NAME, *tile_names(grid, compress=settings['compress'])]
