@@ -39,8 +39,7 @@ FIELD_SKY = SkyPopulation(
     star_slope=(0.18, 0.18),
     companion_rate=(0.2, 0.2),
     radius=(0.55, 0.55),
-    # The counts go on; but the light of those that are fainter yet is less than the noise of a
-    # pixel, all together.
+    # The counts go on; but those that are fainter yet change a pixel by about a hundredth of its noise.
     faintest=2.0,
 )
 
