@@ -39,7 +39,7 @@ FIELD_SKY = SkyPopulation(
     star_slope=(0.18, 0.18),
     companion_rate=(0.2, 0.2),
     radius=(0.55, 0.55),
-    # The counts go on; but those that are fainter yet change a pixel by about a hundredth of its noise.
+    # The counts go on; but what is fainter yet changes a pixel by about a hundredth of its noise.
     faintest=2.0,
 )
 
