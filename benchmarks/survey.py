@@ -172,7 +172,8 @@ def with_error(function, *columns):
 
 
 def _ratio(mine, reference):
-    return nmad(mine) / nmad(reference)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return nmad(mine) / nmad(reference)
 
 
 def accuracy_rows(errors, truth):
