@@ -163,8 +163,9 @@ def survey(images, catalogue, detect, output, method, **given):
     An IMAGE is a FITS file, a folder, or a pattern in quotes. The folder that
     is written has a table of each image, data/*.parquet; failures.csv has the
     images that could not be measured, off.parquet the sources that are on
-    none. The exit status is 1 when nothing could be measured. An interruption
-    from the keyboard keeps the images that were measured.
+    none, and summary.html sums up all. The exit status is 1 when nothing could
+    be measured. An interruption from the keyboard keeps the images that were
+    measured.
     """
     given = {name: value for name, value in given.items() if value is not None}
     # options that can be given several times
@@ -182,8 +183,9 @@ def survey(images, catalogue, detect, output, method, **given):
         from astroflux.survey._cluster import n_cores
         from astroflux.survey._folder import SurveyFolder
         from astroflux.survey.images import find_images
-        from astroflux.survey.plan import SurveyPlan
+        from astroflux.survey.plan import plan_survey
         from astroflux.survey.run import run_plan
+        from astroflux.survey.summary import write_summary
 
         if not dry_run:
             SurveyFolder(output).check(resume=resume, overwrite=overwrite)
@@ -192,7 +194,7 @@ def survey(images, catalogue, detect, output, method, **given):
             reading['psf'] = given.pop('psf')
         images = find_images(images, **reading)
         estimator = make_estimator(method, **of_network)
-        plan = SurveyPlan(images, None if detect else catalogue, estimator=estimator, **given)
+        plan = plan_survey(images, catalogue, estimator=estimator, **given)
         if dry_run:
             _describe(plan, run['workers'] or n_cores())
             return
@@ -206,6 +208,9 @@ def survey(images, catalogue, detect, output, method, **given):
             overwrite=overwrite,
             progress=False if quiet else None,
         )
+        page = write_summary(output)
+    if not quiet:
+        click.echo(f'summary: {page}', err=True)
     if not _report(result, time.perf_counter() - began, quiet=quiet):
         raise click.exceptions.Exit(1)
 
@@ -225,21 +230,23 @@ def _check_together(catalogue, detect, run, *, resume, overwrite):
 
 def _describe(plan, workers):
     """Print what a survey has to do."""
-    n_cannot = len(plan.unreadable)
     for image, rows in zip(plan.images, plan.assignment.rows, strict=True):
         reason = plan.unreadable.get(image.name)
-        told = f'{len(rows)} sources' if reason is None else f'cannot be measured: {reason}'
-        click.echo(f'{image.name}: {told}')
-    click.echo(
-        f'{plan.n_assigned} of {plan.n_sources} sources on {len(plan.images) - n_cannot} images; '
-        f'{plan.n_sources - plan.n_assigned} on none; {n_cannot} images cannot be read'
-    )
-    seconds = plan.seconds_per_source()
-    if math.isfinite(seconds):
-        total = timedelta(seconds=math.ceil(seconds * plan.n_assigned / workers))
+        told = 'to be detected' if plan.is_detection else f'{len(rows)} sources'
+        click.echo(f'{image.name}: {told if reason is None else f"cannot be measured: {reason}"}')
+    n_cannot = len(plan.unreadable)
+    n_images = len(plan.images) - n_cannot
+    counts = f'{n_images} images can be read, {n_cannot} cannot'
+    if not plan.is_detection:
+        n_off = plan.n_sources - plan.n_assigned
+        counts += f'; {plan.n_assigned} of {plan.n_sources} sources on them, {n_off} on none'
+    click.echo(counts)
+    per_image, per_source = plan.estimate()
+    if math.isfinite(per_image):
+        seconds = (per_image * n_images + per_source * plan.n_assigned) / workers
         click.echo(
-            f'{seconds * 1000:.1f} ms per source in one process of this machine, as a few of them '
-            f'tell; about {total} with {workers} of its processes'
+            f'about {timedelta(seconds=math.ceil(seconds))} with {workers} processes of this '
+            f'machine, by a try: {per_image:.2f} s per image, {per_source * 1000:.1f} ms per source'
         )
 
 

@@ -56,7 +56,8 @@ def connected(client=None, workers=None):
                 n_workers=workers or n_cores(),
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                # of any port that is free
+                dashboard_address='127.0.0.1:0',
                 silence_logs=logging.ERROR,
             )
     try:

@@ -48,7 +48,8 @@ def plain_catalogue(catalogue):
     """
     table = QTable(as_table(catalogue), copy=False)
     identifier = identifier_column(table)
-    plain = QTable()
+    # where HATS says which columns the positions are
+    plain = QTable(meta=table.meta)
     for name in table.colnames:
         column = table[name]
         if isinstance(column, MaskedColumn | Masked):
@@ -125,7 +126,7 @@ class SurveyColumns:
     """
 
     def __init__(self, estimator, catalogue, *, unit, in_arcsec, longest_name, options):
-        self.unit, self.in_arcsec = unit, in_arcsec
+        self.own = catalogue[:0]
         self.identifier = identifier_column(catalogue)
         self.measured = _measured_columns(estimator, unit, in_arcsec, options)
         identifiers = np.arange(0) if self.identifier is None else catalogue[self.identifier][:0]
@@ -166,16 +167,15 @@ class SurveyColumns:
             'image': np.full(n, image),
             'row': rows,
         }
-        table = QTable()
-        for name in self.measured.colnames:
-            like = self.measured[name]
-            values = given.get(name)
-            if values is None and measured is not None and name in measured.colnames:
-                values = measured[name]
-            table[name] = _column_like(like, values, n, name)
-            table[name].info.description = like.info.description
-            table[name].info.format = like.info.format
-        return with_catalogue(table, own)
+        known = {} if measured is None else {name: measured[name] for name in measured.colnames}
+        return with_catalogue(_like(self.measured, known | given, n), own)
+
+    def of_detected(self, measured, *, image):
+        """Return a table as `table` does, of sources that were detected in an image."""
+        n = len(measured)
+        known = {name: measured[name] for name in measured.colnames}
+        known |= {'image': np.full(n, image), 'row': np.arange(n)}
+        return with_catalogue(_like(self.measured, known, n), _like(self.own, known, n))
 
 
 def _measured_columns(estimator, unit, in_arcsec, options):
@@ -195,6 +195,17 @@ def _measured_columns(estimator, unit, in_arcsec, options):
     names = ('flux', 'flux_err', *estimator._extra_units)
     rows.add([cutout], [0], {name: [1.0] for name in names})
     return QTable(estimator._table(rows, options)[:0], copy=False)
+
+
+def _like(template, known, n):
+    """Return a table with the columns of a template, of what is known."""
+    table = QTable()
+    for name in template.colnames:
+        like = template[name]
+        table[name] = _column_like(like, known.get(name), n, name)
+        table[name].info.description = like.info.description
+        table[name].info.format = like.info.format
+    return table
 
 
 def _column_like(like, values, n, name):

@@ -3,7 +3,7 @@
 
 import math
 import os
-import socket
+import platform
 import sys
 import time
 from dataclasses import dataclass
@@ -15,14 +15,17 @@ from astropy.table import QTable, vstack
 
 from astroflux._work import use_one_thread
 from astroflux.estimators._parts import record_of
+from astroflux.estimators.field import measure_field
 from astroflux.flags import FATAL_FLAGS
+from astroflux.survey.assignment import assign
+from astroflux.survey.residuals import worst_residuals
 
 try:
     import resource
 except ImportError:  # there is none on Windows
     resource = None
 
-__all__ = ['OF_THE_CALL', 'ImageTask', 'SurveyJob', 'measure_image']
+__all__ = ['OF_THE_CALL', 'DetectionTask', 'ImageTask', 'SurveyJob', 'measure_image']
 
 # Errors that say that the call or the program is at fault, and not an image.
 OF_THE_CALL = (ImportError, TypeError, AttributeError, NameError, NotImplementedError)
@@ -55,6 +58,60 @@ class ImageTask:
     y: np.ndarray
     digest: str
 
+    @property
+    def n_sources(self):
+        """How many sources are measured, as far as that is known before."""
+        return len(self.rows)
+
+    def table(self, job, stamps=None):
+        """Return the table of the image, and add its worst residuals to a list."""
+        return measured_table(job, self, stamps)
+
+
+@dataclass(frozen=True)
+class DetectionTask:
+    """
+    An image whose sources are detected.
+
+    Attributes
+    ----------
+    image : `~astroflux.survey.SurveyImage`
+        The image.
+    beside : list of `~astroflux.survey.SurveyImage`
+        Those that may have sources in common with it.
+    digest : str
+        As of an `ImageTask`.
+    """
+
+    image: object
+    beside: list
+    digest: str
+
+    n_sources = 0
+
+    def table(self, job, stamps=None):
+        """Return the table of the sources that no other image holds better, as `ImageTask` does."""
+        image = self.image.read()
+        options = job.options_for(self.image, (0, 0))
+        seen = []
+        found = measure_field(
+            job.estimator, image, progress=False, look=_looking(stamps, seen), **options
+        )
+        if self.beside and len(found):
+            held = assign(QTable(found['id', 'ra', 'dec']), [self.image, *self.beside])
+            is_own = held.image == 0
+            messages = found.meta['messages']
+            kept = np.flatnonzero(is_own).tolist()
+            found = found[is_own]
+            found.meta['messages'] = {
+                new: messages[old] for new, old in enumerate(kept) if old in messages
+            }
+        for worst in seen:
+            stamps.append(worst[np.isin(worst['id'], found['id'])])
+        table = job.columns.of_detected(found, image=self.image.name)
+        table.meta = found.meta | {'survey': _names_of(self.image)}
+        return table
+
 
 @dataclass(frozen=True)
 class SurveyJob:
@@ -85,10 +142,19 @@ class SurveyJob:
     margin: int
     process: tuple
 
+    def options_for(self, image, origin):
+        """Return the options of an image, or of a part of it that begins somewhere in it."""
+        psf = self.options['psf'] if image.psf is None else image.psf
+        if psf is None:
+            return self.options
+        from astroflux.survey._psf import psf_of_part
+
+        return {**self.options, 'psf': psf_of_part(psf, origin, self.columns.own.colnames)}
+
 
 def this_process():
     """Return what tells this process from all others."""
-    return socket.gethostname(), os.getpid()
+    return platform.node(), os.getpid()
 
 
 def measure_image(job, task):
@@ -108,20 +174,24 @@ def measure_image(job, task):
     record = {
         'image': task.image.name,
         'path': str(task.image.path),
-        'n_sources': len(task.rows),
+        'n_sources': task.n_sources,
     }
+    stamps = []
     try:
-        table = measured_table(job, task)
+        table = task.table(job, stamps)
     except OF_THE_CALL:
         raise
     except Exception as exc:  # a damaged image brings any error of any library
         return record | {'reason': reason_of(exc)}
     record |= {
         'digest': task.digest,
+        'n_sources': len(table),
         'n_measured': int(np.count_nonzero(np.asarray(table['flags']) & FATAL_FLAGS == 0)),
         'seconds': round(time.perf_counter() - began, 3),
         'peak_memory_mb': peak_memory(),
     }
+    # before the table, which says that the image is done
+    job.folder.write_stamps(task.image.name, stamps)
     job.folder.write_table(table, record)
     return record
 
@@ -142,14 +212,18 @@ def reason_of(exc):
     return text if is_told else f'{type(exc).__name__}: {text}'
 
 
-def measured_table(job, task):
-    """Return the table of the sources of an image, in the order of the catalogue."""
+def measured_table(job, task, stamps=None):
+    """
+    Return the table of the sources of an image, in the order of the catalogue.
+
+    The worst residuals of each block are added to ``stamps``, if it is a list.
+    """
     order, parts, messages, metas = [], [], {}, []
     for block in blocks_of(task.image.shape, job.block_size):
         own, there = _sources_in(task, block, job.margin)
         if not len(own):
             continue
-        part = _measure_block(job, task, block, there)
+        part = _measure_block(job, task, block, there, np.isin(there, own), stamps)
         row_of = dict(zip(there.tolist(), range(len(there)), strict=True))
         parts.append(part[[row_of[index] for index in own.tolist()]])
         told = part.meta.pop('messages')
@@ -169,9 +243,13 @@ def measured_table(job, task):
         metas = [record_of(job.estimator, **_of_measure(job.options))]
     measured.meta = metas[0] | {
         'messages': {int(index): messages[index] for index in sorted(messages)},
-        'survey': {'image': task.image.name, 'path': str(task.image.path)},
+        'survey': _names_of(task.image),
     }
     return measured
+
+
+def _names_of(image):
+    return {'image': image.name, 'path': str(image.path)}
 
 
 def _stack(tables):
@@ -207,8 +285,15 @@ def _sources_in(task, block, margin):
     return np.flatnonzero(is_own), np.flatnonzero(is_own | np.logical_and.reduce(is_near))
 
 
-def _measure_block(job, task, block, there):
-    """Measure all sources whose light is in a block."""
+def _looking(stamps, seen, among=None):
+    """Return what adds worst residuals to the list ``seen``; `None` if no stamps are wanted."""
+    if stamps is None:
+        return None
+    return lambda field, table: seen.append(worst_residuals(field, table, among=among))
+
+
+def _measure_block(job, task, block, there, is_own, stamps):
+    """Measure all sources whose light is in a block, and add the worst residuals to a list."""
     ny, nx = task.image.shape
     y0, y1, x0, x1 = block
     section = tuple(
@@ -223,7 +308,13 @@ def _measure_block(job, task, block, there):
     positions.remove_columns([name for name in positions.colnames if name.lower() in ('x', 'y')])
     positions['x'] = task.x[there] - origin[0]
     positions['y'] = task.y[there] - origin[1]
-    table = job.estimator.measure_field(image, positions, progress=False, **job.options)
-    for name, first in zip(('x', 'y'), origin, strict=True):
-        table[name] += first * u.pix
+    options = job.options_for(task.image, origin)
+    seen = []
+    look = _looking(stamps, seen, is_own)
+    table = measure_field(job.estimator, image, positions, progress=False, look=look, **options)
+    for each in (table, *seen):
+        for name, first in zip(('x', 'y'), origin, strict=True):
+            each[name] += first * u.pix
+    if seen:
+        stamps += seen
     return table

@@ -10,25 +10,23 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable, serialize
+from scipy.spatial import cKDTree
 
+from astroflux._forks import cached_property
 from astroflux.cutouts._own_files import kind_and_path
 from astroflux.cutouts._units import check_flux_unit
 from astroflux.estimators._described import describe
 from astroflux.estimators._parts import record_of
 from astroflux.estimators.field import NEIGHBORS
 from astroflux.estimators.field._catalogue import with_catalogue
+from astroflux.estimators.field._detection import detected_sources
 from astroflux.survey._columns import SurveyColumns, plain_catalogue
-from astroflux.survey._image_task import (
-    ImageTask,
-    SurveyJob,
-    measured_table,
-    this_process,
-)
-from astroflux.survey.assignment import assign
+from astroflux.survey._image_task import DetectionTask, ImageTask, SurveyJob, this_process
+from astroflux.survey.assignment import assign, circle_of
 from astroflux.survey.catalogues import read_catalogue
 from astroflux.survey.images import find_images
 
-__all__ = ['BLOCK_SIZE', 'SurveyPlan', 'files_of']
+__all__ = ['BLOCK_SIZE', 'DetectionPlan', 'SurveyPlan', 'files_of', 'plan_survey']
 
 BLOCK_SIZE = 4400
 """Pixels of a side of the largest part of an image that is measured at once."""
@@ -39,8 +37,20 @@ MARGIN = 150
 # What of the record of a table its numbers depend on.
 _OF_RECORD = ('method', 'parameters', 'arguments', 'weights', 'weights_sha256')
 
-# How many sources are measured to tell how long a survey takes.
-_TRIED = 64
+# What of an image its numbers depend on, and that is the same in another folder.
+_READING = ('name', 'hdu', 'plane', 'mask_planes', 'weight')
+
+# How many sources are measured to tell how long a survey takes; and in how many images, if those
+# before cannot be read.
+_SOURCES_TRIED = (16, 80)
+_IMAGES_TRIED = 5
+
+
+def plan_survey(images, catalogue, **options):
+    """Return the `SurveyPlan` of a catalogue, or the `DetectionPlan` if it is `None`."""
+    if catalogue is None:
+        return DetectionPlan(images, **options)
+    return SurveyPlan(images, catalogue, **options)
 
 
 class SurveyPlan:
@@ -64,6 +74,8 @@ class SurveyPlan:
         The names of images whose header cannot be read, and why.
     """
 
+    is_detection = False
+
     def __init__(
         self,
         images,
@@ -80,10 +92,13 @@ class SurveyPlan:
         self.options = {**options, 'neighbors': neighbors, 'passes': passes, 'psf': psf}
         self.block_size = block_size
         self._check()
-        self.catalogue = plain_catalogue(read_catalogue(catalogue))
+        self._take(catalogue)
         self.images = find_images(images)
         self.assignment = assign(self.catalogue, self.images)
         self.unreadable = self.assignment.failed
+
+    def _take(self, catalogue):
+        self.catalogue = plain_catalogue(read_catalogue(catalogue))
 
     def _check(self):
         """Raise for what makes no sense for any image."""
@@ -116,6 +131,15 @@ class SurveyPlan:
         """How many of them are on an image that can be read."""
         return self.n_sources - len(self.assignment.off)
 
+    @property
+    def work(self):
+        """What is counted to tell how far the work is, and how much of it there is."""
+        return 'sources', self.n_assigned
+
+    def part_of_work(self, record):
+        """Return how much of it an image is."""
+        return record['n_sources']
+
     def off(self):
         """Return the sources that are on no image: rows of the catalogue, and the reason."""
         table = QTable({'row': self.assignment.off})
@@ -146,15 +170,18 @@ class SurveyPlan:
             'neighbors': self.options['neighbors'],
             'passes': self.options['passes'],
             'block_size': self.block_size,
-            'catalogue': {
-                'n_sources': self.n_sources,
-                'columns': self.catalogue.colnames,
-                'sha256': _sha256_of(self.catalogue),
-            },
+            'catalogue': self._catalogue_settings(),
             **looks,
         }
         # as a file gives it back
         return json.loads(json.dumps(settings))
+
+    def _catalogue_settings(self):
+        return {
+            'n_sources': self.n_sources,
+            'columns': self.catalogue.colnames,
+            'sha256': _sha256_of(self.catalogue),
+        }
 
     def _options_of_measure(self):
         return {
@@ -165,10 +192,11 @@ class SurveyPlan:
 
     def job(self, looks, folder):
         """Return what the workers are told of all images."""
+        unit = u.Unit(looks['unit'])
         columns = SurveyColumns(
             self.estimator,
-            self.catalogue[:0],
-            unit=u.Unit(looks['unit']),
+            self._own_columns(unit),
+            unit=unit,
             in_arcsec=looks['in_arcsec'],
             longest_name=max((len(image.name) for image in self.images), default=1),
             options=self._options_of_measure(),
@@ -183,18 +211,26 @@ class SurveyPlan:
             this_process(),
         )
 
+    def _own_columns(self, unit):
+        return self.catalogue[:0]
+
     def digests(self, settings):
         """Return what the table of each image is known by, in their order."""
-        settings = json.dumps(settings, sort_keys=True).encode()
+        begun = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         digests = []
         for index, image in enumerate(self.images):
-            rows, x, y = self._sources_of(index)
-            digest = hashlib.sha256(settings)
-            digest.update(image.name.encode())
-            for values in (np.array(len(self.assignment.rows[index])), rows, x, y):
-                digest.update(np.ascontiguousarray(values).tobytes())
+            digest = begun.copy()
+            digest.update(repr(_reading_of(image)).encode())
+            for content in self._contents_of(index):
+                digest.update(content)
             digests.append(digest.hexdigest())
         return digests
+
+    def _contents_of(self, index):
+        """Yield what the numbers of an image depend on beside the settings."""
+        yield str(len(self.assignment.rows[index])).encode()
+        for values in self._sources_of(index):
+            yield np.ascontiguousarray(values).tobytes()
 
     def task(self, index, digest):
         """Return what is to be done for an image."""
@@ -212,27 +248,113 @@ class SurveyPlan:
 
     # -- how long it takes ------------------------------------------------------------------------
 
-    def seconds_per_source(self):
+    def estimate(self):
         """
-        Measure a few sources here, and return how long one takes; NaN if no image can be read.
+        Measure a few sources here, and return how long an image takes, and each source in it.
 
-        That is the time of one process, after what it loads has been loaded.
+        Returns
+        -------
+        seconds_per_image, seconds_per_source : float
+            The time of one process, after what it loads has been loaded; NaN if no image can be
+            measured.
         """
         job = self.job(self.look(), None)
         fullest = sorted(range(len(self.images)), key=lambda i: -len(self.assignment.rows[i]))
-        for index in fullest:
-            task = _some_of(self.task(index, ''), job.block_size // 8)
-            if not len(task.rows):
+        for index in fullest[:_IMAGES_TRIED]:
+            whole = self.task(index, '')
+            if not whole.n_sources:
                 break
+            tasks = [_some_of(whole, n) for n in _SOURCES_TRIED]
             try:
-                for _ in range(2):
-                    began = time.perf_counter()
-                    measured_table(job, task)
-                    seconds = time.perf_counter() - began
+                tasks[0].table(job)
+                (few, many), n = zip(*(_timed(job, task) for task in tasks), strict=True)
             except (OSError, ValueError):
                 continue
-            return seconds / len(task.rows)
-        return np.nan
+            per_source = max(many - few, 0) / max(n[1] - n[0], 1) if n[1] > n[0] else many / n[1]
+            return max(many - n[1] * per_source, 0.0), per_source
+        return np.nan, np.nan
+
+
+class DetectionPlan(SurveyPlan):
+    """
+    The images of a survey whose sources are detected in each.
+
+    Parameters
+    ----------
+    images, estimator, psf, neighbors, passes, block_size, **options
+        As of `~astroflux.survey.measure_survey`.
+    """
+
+    is_detection = True
+
+    def __init__(self, images, **options):
+        super().__init__(images, None, **options)
+
+    def _take(self, catalogue):
+        # none yet: that of an image is found with it
+        self.catalogue = QTable({'ra': np.empty(0), 'dec': np.empty(0)})
+
+    @property
+    def work(self):
+        """What is counted to tell how far the work is, and how much of it there is."""
+        return 'images', len(self._readable)
+
+    def part_of_work(self, record):
+        """Return how much of it an image is."""
+        return 1
+
+    def _catalogue_settings(self):
+        return 'detected'
+
+    def _own_columns(self, unit):
+        own = detected_sources(unit)
+        # those that are measured
+        own.remove_columns(['x', 'y'])
+        return own
+
+    def _contents_of(self, index):
+        for image in self._beside[index]:
+            yield image.name.encode()
+
+    def task(self, index, digest):
+        """Return what is to be done for an image."""
+        return DetectionTask(self.images[index], self._beside[index], digest)
+
+    @cached_property
+    def _beside(self):
+        """For each image, those that it may have sources in common with."""
+        on_sky = [i for i, each in enumerate(self.images) if self._is_on_sky(each)]
+        beside = [[] for _ in self.images]
+        if on_sky:
+            centers, radii = zip(*(circle_of(self.images[i]) for i in on_sky), strict=True)
+            radii = np.array(radii)
+            tree = cKDTree(centers)
+            for row, (center, radius) in enumerate(zip(centers, radii, strict=True)):
+                near = sorted(tree.query_ball_point(center, radius + radii.max()))
+                distance = np.linalg.norm(np.array(centers)[near] - center, axis=1)
+                beside[on_sky[row]] = [
+                    self.images[on_sky[other]]
+                    for other, apart in zip(near, distance, strict=True)
+                    if other != row and apart < radius + radii[other]
+                ]
+        return beside
+
+    def _is_on_sky(self, image):
+        return image.name not in self.unreadable and image.wcs is not None
+
+    def estimate(self):
+        """Return NaN: how long it takes depends on what is there."""
+        return np.nan, np.nan
+
+
+def _reading_of(image):
+    """Return how an image is called and read, wherever its files are."""
+    how = {name: getattr(image, name) for name in _READING}
+    beside = [
+        None if each is None else (kind_and_path(each)[0], Path(kind_and_path(each)[1]).name)
+        for each in (image.noise, image.mask)
+    ]
+    return how | {'unit': str(image.unit), 'beside': beside, 'psf': _fingerprint(image.psf)}
 
 
 def files_of(image):
@@ -241,15 +363,21 @@ def files_of(image):
     return [Path(image.path), *(Path(kind_and_path(each)[1]) for each in beside)]
 
 
-def _some_of(task, size):
+def _some_of(task, n_sources):
     """Return a task of few sources, which are in the middle of the image."""
     ny, nx = task.image.shape
-    n_own = len(task.rows)
-    distance = np.maximum(abs(task.x - nx / 2), abs(task.y - ny / 2))[:n_own]
-    chosen = np.sort(np.argsort(distance, kind='stable')[:_TRIED])
+    distance = np.maximum(abs(task.x - nx / 2), abs(task.y - ny / 2))[: task.n_sources]
+    some = np.sort(np.argsort(distance, kind='stable')[:n_sources])
     return ImageTask(
-        task.image, task.rows[chosen], task.sources[chosen], task.x[chosen], task.y[chosen], ''
+        task.image, task.rows[some], task.sources[some], task.x[some], task.y[some], ''
     )
+
+
+def _timed(job, task):
+    """Return how long a task takes, and how many sources it has."""
+    began = time.perf_counter()
+    task.table(job)
+    return time.perf_counter() - began, task.n_sources
 
 
 def _default_network():

@@ -11,6 +11,8 @@ The folder that is written:
   ``n_measured`` (those with a flux), ``seconds`` and ``peak_memory_mb``.
 - ``failures.csv``: of each that could not be, ``image``, ``path``, ``n_sources`` and ``reason``.
 - ``off.parquet``: the sources on no image: ``row``, ``reason`` and the columns of the catalogue.
+- ``stamps/IMAGE.fits``: if neighbors are modelled, the worst residuals of each image, see
+  `~astroflux.survey.worst_residuals`.
 - ``settings.json``: what the numbers depend on.
 - ``status.json``: ``is_complete``; ``n_sources``, of the catalogue, which is the sum of ``n_rows``
   (in ``data``), ``n_off`` and ``n_of_failed_images``; ``n_measured``, those with a flux;
@@ -29,7 +31,7 @@ from astroflux._work import check_writable
 from astroflux.survey._cluster import WorkerDied, connected, n_threads, results_of
 from astroflux.survey._folder import SurveyFolder
 from astroflux.survey._image_task import OF_THE_CALL, measure_image, reason_of
-from astroflux.survey.plan import BLOCK_SIZE, SurveyPlan, files_of
+from astroflux.survey.plan import BLOCK_SIZE, files_of, plan_survey
 
 __all__ = ['SurveyResult', 'measure_survey', 'run_plan']
 
@@ -47,7 +49,7 @@ class SurveyResult:
     folder : `~pathlib.Path`
         What was written.
     n_sources : int
-        Of the catalogue: the sum of the next three.
+        Of the catalogue, or detected: the sum of the next three.
     n_rows : int
         With a row in the tables of the images.
     n_off : int
@@ -104,16 +106,18 @@ def measure_survey(
         As `~astroflux.survey.find_images` takes.
     catalogue : object
         The sources: a table of any kind, or the file of one, as
-        `~astroflux.survey.read_catalogue` takes.
+        `~astroflux.survey.read_catalogue` takes. `None`: those that are detected in each image, of
+        which one that is on several images is kept in the one that holds it best.
     output : path-like
-        Folder to write; see `astroflux.survey.run` for what is in it. The workers write to it.
+        Folder to write, which the workers see, too; what is in it: :doc:`/survey`.
     estimator : `~astroflux.estimators.FluxEstimator`, optional
         The method; the network of the package by default.
     psf, neighbors, passes
         As of `~astroflux.estimators.FluxEstimator.measure_field`.
     block_size : int, optional
-        Pixels of a side: a larger image is read and measured in overlapping blocks.
-    client : `distributed.Client` or str, optional
+        Pixels of a side: a larger image is read and measured in overlapping blocks. Sources are
+        detected in whole images.
+    client : ``distributed.Client`` or str, optional
         The Dask cluster to work on, or the address of its scheduler. By default one of this machine
         is started, and ended afterwards.
     workers : int, optional
@@ -151,7 +155,7 @@ def measure_survey(
     others from being measured. The numbers do not depend on the cluster and the number of workers.
     """
     SurveyFolder(output).check(resume=resume, overwrite=overwrite)
-    plan = SurveyPlan(
+    plan = plan_survey(
         images,
         catalogue,
         estimator=estimator,
@@ -246,20 +250,22 @@ class _Run:
         """Measure what is missing."""
         self._workers = n_threads(client)
         tasks = (self._plan.task(i, self._digests[i]) for i in self.missing)
-        n_rows = sum(record['n_sources'] for record in self.records.values())
-        counts = {'total': self._plan.n_assigned, 'initial': n_rows, 'unit': ' sources'}
+        unit, total = self._plan.work
+        done = sum(map(self._plan.part_of_work, self.records.values()))
+        counts = {'total': total, 'initial': done, 'unit': f' {unit}'}
         with progress_bar(desc='survey', progress=progress, **counts) as bar:
             for task, result in results_of(client, measure_image, self._job, tasks):
-                self._take(task, result)
-                bar.update(len(task.rows))
+                record = self._take(task, result)
+                bar.update(self._plan.part_of_work(record))
                 if time.monotonic() - self._saved > _SAVE_INTERVAL:
                     self.write_state()
 
     def _take(self, task, result):
+        """Keep what has become of an image, and return it."""
         record = {
             'image': task.image.name,
             'path': str(task.image.path),
-            'n_sources': len(task.rows),
+            'n_sources': task.n_sources,
         }
         # what is wrong with the call is so for all images
         if isinstance(result, WorkerDied) or (isinstance(result, OF_THE_CALL) and self._n_new):
@@ -272,6 +278,8 @@ class _Run:
             self.records[task.image.name] = result
             self._n_new += 1
             self._n_new_rows += result['n_sources']
+            return result
+        return record
 
     def _fail(self, record, reason):
         self.failures[record['image']] = {**record, 'reason': reason}
@@ -307,10 +315,11 @@ class _Run:
 
     def result(self):
         """Return the `SurveyResult` of what is done."""
+        n_rows = sum(record['n_sources'] for record in self.records.values())
         return SurveyResult(
             folder=self._folder.path,
-            n_sources=self._plan.n_sources,
-            n_rows=sum(record['n_sources'] for record in self.records.values()),
+            n_sources=n_rows if self._plan.is_detection else self._plan.n_sources,
+            n_rows=n_rows,
             n_off=self._plan.n_sources - self._plan.n_assigned,
             n_of_failed_images=sum(failure['n_sources'] for failure in self.failures.values()),
             n_measured=sum(record['n_measured'] for record in self.records.values()),
