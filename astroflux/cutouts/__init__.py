@@ -4,6 +4,7 @@
 from astroflux.cutouts._correlation import noise_growth
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._parse import iter_cutouts
+from astroflux.cutouts.psf_field import GriddedPSF, PSFExPSF, PSFField
 from astroflux.cutouts.readers import CutoutFile, CutoutReadError, read_cutout
 from astroflux.cutouts.writers import write_cutout
 
@@ -11,6 +12,9 @@ __all__ = [
     'Cutout',
     'CutoutFile',
     'CutoutReadError',
+    'GriddedPSF',
+    'PSFExPSF',
+    'PSFField',
     'iter_cutouts',
     'noise_growth',
     'read_cutout',

@@ -9,7 +9,7 @@ from astroflux.cutouts._batch import Batch, Told
 from astroflux.cutouts._cutout import Cutout
 from astroflux.cutouts._image import stamps_of, whole_image
 from astroflux.cutouts._noise import GivenNoise
-from astroflux.cutouts._parse import parse_options
+from astroflux.cutouts._parse import fit_psf_cells, parse_options
 from astroflux.cutouts._told import LOCAL, amended
 
 __all__ = ['ImageStamps']
@@ -57,6 +57,7 @@ class ImageStamps:
             )
             raise ValueError(msg)
         whole = whole_image(image, shared)
+        fit_psf_cells(parsed, whole.data.shape)
         # what is told of each pixel is of the whole image from here on
         by_pixel = ('error', 'mask', 'background')
         amended_whole = amended(whole, *(shared[name] for name in by_pixel))

@@ -7,6 +7,7 @@ import re
 import stat
 import warnings
 import zlib
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from pathlib import Path
@@ -206,21 +207,8 @@ class CutoutFile:
         cutout : `~astropy.nddata.CCDData`
             What `read_cutout` returns, which also says what is raised.
         """
-        path = Path(self.path)
-        try:
-            _check_regular(path)
-            cutout, faults = self._open(path)
-        except (CutoutReadError, MaskPlaneError):
-            raise
-        except ContentError as exc:
-            msg = f'cannot read {str(path)!r}: {exc}'
-            raise CutoutReadError(msg) from None
-        except FileNotFoundError as exc:
-            msg = f'cannot read {str(path)!r}: there is no such file'
-            raise CutoutReadError(msg) from exc
-        except Exception as exc:  # a damaged file brings any error of any library
-            msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
-            raise CutoutReadError(msg) from exc
+        with opened(Path(self.path), self.max_pixels) as (hdus, stream, claims):
+            cutout, faults = _parse(self, hdus, stream, claims)
         for fault in faults:
             try:
                 warnings.warn(fault, AstropyUserWarning, stacklevel=3)
@@ -229,17 +217,54 @@ class CutoutFile:
                 raise CutoutReadError(fault) from None
         return cutout
 
-    def _open(self, path):
+
+@contextmanager
+def opened(path, max_pixels=MOST_PIXELS):
+    """
+    Open a FITS file after a look at what its headers claim.
+
+    Parameters
+    ----------
+    path : `~pathlib.Path`
+        The file.
+    max_pixels : int
+        The most pixels of a file that is compressed as a whole.
+
+    Yields
+    ------
+    hdus : `~astropy.io.fits.HDUList`
+    stream : file object
+        What it is read from.
+    claims : list of `~astroflux.cutouts._claims.Claim`
+
+    Raises
+    ------
+    CutoutReadError
+        Whatever goes wrong with the file, also while it is open.
+    """
+    try:
+        _check_regular(path)
         # Opened here: astropy leaves a file open that it fails to parse.
         with path.open('rb') as file:
-            claims, stream = unpacked(file, self.max_pixels)
+            claims, stream = unpacked(file, max_pixels)
             stream.seek(0)
             with _opening, quiet_libraries(), fits.open(stream, memmap=False) as hdus:
                 # Reads all headers.
                 len(hdus)
                 if _is_damaged(hdus):
                     raise EOFError
-                return _parse(self, hdus, stream, claims)
+                yield hdus, stream, claims
+    except (CutoutReadError, MaskPlaneError):
+        raise
+    except ContentError as exc:
+        msg = f'cannot read {str(path)!r}: {exc}'
+        raise CutoutReadError(msg) from None
+    except FileNotFoundError as exc:
+        msg = f'cannot read {str(path)!r}: there is no such file'
+        raise CutoutReadError(msg) from exc
+    except Exception as exc:  # a damaged file brings any error of any library
+        msg = f'cannot read {str(path)!r}: {_reason(path, exc)}'
+        raise CutoutReadError(msg) from exc
 
 
 def _is_damaged(hdus):
