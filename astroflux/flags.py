@@ -134,8 +134,8 @@ FLAGS = (
     Flag(
         16777216,
         'BLENDED',
-        'Another source of the image is within one FWHM: which light is whose is hardly known, '
-        'and each has the error of all of them together.',
+        'Another source of the image is within one FWHM: they were measured as one, which was '
+        'divided among them, and each has the error of the whole.',
     ),
 )
 

@@ -18,6 +18,7 @@ ROOMS = (
     'estimators',
     'simulation',
     'evaluation',
+    'survey',
     'training',
     'study',
     'demo',

@@ -150,10 +150,10 @@ def test_what_is_said_to_have_changed():
 
 def test_what_is_said_of_the_unfamiliar():
     flagged = {row[0]: float(row[2]) for row in rows_of('novelty')}
-    assert flagged['a saturated core'] > 95
+    assert 75 < flagged['a saturated core'] < 85
     most = [flagged[name] for name in flagged if name.startswith(('noise', 'a bright'))]
     assert len(most) == 2
-    assert min(most) > 64
+    assert min(most) >= 64
     # masked, as all pixels of one value are
     assert flagged['half of the stamp empty, not masked'] < 20
     third = [value for name, value in flagged.items() if name.startswith(('cosmic', 'a trail'))]

@@ -21,8 +21,11 @@ __all__ = [
     'identifiers_of',
     'is_many',
     'is_table',
+    'pixels_in',
     'rows_of',
+    'sky_in',
     'sources_of',
+    'to_pixels',
 ]
 
 # Names of columns, whatever their case, and the number of the first pixel. The first pair that a
@@ -43,8 +46,9 @@ _ANGLES = (
     ('raj2000', 'dej2000'),
     ('ra_icrs', 'de_icrs'),
     ('alpha_j2000', 'delta_j2000'),
+    ('coord_ra', 'coord_dec'),
 )
-_IDENTIFIERS = ('label', 'id', 'source_id', 'object_id', 'objid', 'number')
+_IDENTIFIERS = ('label', 'id', 'source_id', 'object_id', 'objid', 'objectid', 'number')
 _BOX = ('bbox_xmin', 'bbox_xmax', 'bbox_ymin', 'bbox_ymax')
 
 _WANTED = 'pairs (x, y), a SkyCoord, a table, or a SourceCatalog or SegmentationImage of photutils'
@@ -250,11 +254,11 @@ def _longer_side(xmin, xmax, ymin, ymax):
 
 
 def _of_table(table, image):
-    names = {name.lower(): name for name in reversed(table.colnames)}
+    names = _by_small_letters(table)
     identifier = identifier_column(table)
     has_box = all(name in names for name in _BOX)
     return Sources(
-        *_pixels_of(table, names, image),
+        *_pixels_of(table, image),
         identifiers_of(table),
         None if identifier in (None, 'id') else identifier,
         _longer_side(*(table[names[name]] for name in _BOX)) if has_box else None,
@@ -263,30 +267,53 @@ def _of_table(table, image):
 
 def identifier_column(table):
     """Return the name of the column that identifies the sources; `None` if there is none."""
-    names = {name.lower(): name for name in reversed(table.colnames)}
+    names = _by_small_letters(table)
     return next((names[name] for name in _IDENTIFIERS if name in names), None)
 
 
-def _pixels_of(table, names, image):
-    """Return the positions that a table has, in pixels."""
+def _pixels_of(table, image):
+    """Return the positions that a table has, in pixels of an image."""
+    pixels = pixels_in(table)
+    return to_pixels(sky_in(table), image) if pixels is None else pixels
+
+
+def pixels_in(table):
+    """Return the positions in 0-based pixels that a table has; `None` if it has none."""
+    names = _by_small_letters(table)
     for pair, first in _PIXELS.items():
         if all(name in names for name in pair):
             x, y = (_numbers(table[names[name]], names[name]) for name in pair)
             return x - first, y - first
+    return None
+
+
+def sky_in(table):
+    """
+    Return the positions on the sky that a table has; `ValueError` if it has none.
+
+    A declination beyond 90 degrees, as some write where they have none, is taken for NaN. What
+    ``meta['sky_columns']`` names, a pair in degrees, goes before the names that are known.
+    """
     coordinates = [name for name in table.colnames if isinstance(table[name], SkyCoord)]
     if len(coordinates) == 1 or 'sky_centroid' in coordinates:
-        name = 'sky_centroid' if 'sky_centroid' in coordinates else coordinates[0]
-        return _to_pixels(table[name], image)
-    for pair in _ANGLES:
+        return table['sky_centroid' if 'sky_centroid' in coordinates else coordinates[0]]
+    names = _by_small_letters(table)
+    told = [str(name).lower() for name in table.meta.get('sky_columns', ())]
+    for pair in (told, *_ANGLES) if len(told) == 2 else _ANGLES:
         if all(name in names for name in pair):
-            angles = [_numbers(table[names[name]], names[name], u.deg) for name in pair]
-            return _to_pixels(SkyCoord(*angles, unit=u.deg), image)
+            lon, lat = (_numbers(table[names[name]], names[name], u.deg) for name in pair)
+            return SkyCoord(lon, np.where(np.abs(lat) > 90, np.nan, lat), unit=u.deg)
     pixels = ', '.join('/'.join(pair) for pair in _PIXELS)
     msg = (
         f'the table has no positions: want the columns {pixels}, one SkyCoord, or '
         f'{", ".join("/".join(pair) for pair in _ANGLES)}; got {table.colnames}'
     )
     raise ValueError(msg)
+
+
+def _by_small_letters(table):
+    """Return the names of a table's columns, by themselves in small letters."""
+    return {name.lower(): name for name in reversed(table.colnames)}
 
 
 def _of_pairs(positions, image):
@@ -298,7 +325,7 @@ def _of_pairs(positions, image):
         if positions.ndim != 1:
             msg = f'positions must be a SkyCoord of shape (n,), got the shape {positions.shape}'
             raise ValueError(msg)
-        return Sources(*_to_pixels(positions, image))
+        return Sources(*to_pixels(positions, image))
     try:
         pairs = _numbers(positions).reshape(len(positions), -1 if len(positions) else 2)
     except (TypeError, ValueError):
@@ -339,7 +366,7 @@ def _plain(column):
     ]
 
 
-def _to_pixels(sky, image):
+def to_pixels(sky, image):
     """Return positions in the sky as pixels of the image, NaN where it has none."""
     if image.wcs is None:
         msg = 'the positions are in the sky, but the image has no WCS'

@@ -2,7 +2,6 @@
 """Stamps around many sources of one image, cut one after the other."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +13,15 @@ from astroflux.cutouts._told import amended
 from astroflux.cutouts._units import check_flux_unit
 from astroflux.flags import MeasurementFlag as Flag
 
-__all__ = ['STAMP_SIZE', 'stamps_of', 'whole_image']
+__all__ = [
+    'LARGEST_SIZE',
+    'STAMP_SIZE',
+    'chosen_sources',
+    'sizes_of',
+    'stamp_of',
+    'stamps_of',
+    'whole_image',
+]
 
 # What the network sees of a stamp, and so how large one is at least.
 STAMP_SIZE = 147
@@ -73,7 +80,7 @@ def _check_told(whole, told):
     amended(whole.part(*corner), parts['error'], parts['mask'], parts['background'])
 
 
-def stamps_of(whole, positions, told, *, labels=None, stamp_size=None, mask_others=True):
+def stamps_of(whole, positions, told, *, labels=None, stamp_size=None):
     """
     Cut the stamps of many sources of one image.
 
@@ -89,8 +96,6 @@ def stamps_of(whole, positions, told, *, labels=None, stamp_size=None, mask_othe
         Which of the sources to take.
     stamp_size : int or array_like, optional
         Sides in pixels.
-    mask_others : bool
-        Whether to mask the pixels that are those of other sources in a segmentation image.
 
     Returns
     -------
@@ -101,15 +106,17 @@ def stamps_of(whole, positions, told, *, labels=None, stamp_size=None, mask_othe
     """
     # here rather than at the first stamp, as there may be none
     unit, _ = check_flux_unit(whole.unit)
+    sources = chosen_sources(whole, positions, told, labels)
+    return _cut(whole, unit, sources, sizes_of(stamp_size, sources)), len(sources)
+
+
+def chosen_sources(whole, positions, told, labels=None):
+    """Return the `~astroflux.cutouts._catalog.Sources` of an image, as of `stamps_of`."""
     sources = sources_of(positions, whole, told)
-    if labels is not None:
-        sources = sources.chosen(labels)
-    if not mask_others:
-        sources = replace(sources, segmentation=None)
-    return _cut(whole, unit, sources, _sizes(stamp_size, sources)), len(sources)
+    return sources if labels is None else sources.chosen(labels)
 
 
-def _sizes(stamp_size, sources):
+def sizes_of(stamp_size, sources):
     """Return the side of each stamp in pixels."""
     if stamp_size is None:
         if sources.extents is None:
@@ -132,24 +139,28 @@ def _sizes(stamp_size, sources):
 
 def _cut(whole, unit, sources, sizes):
     for index, size in enumerate(sizes.tolist()):
-        x, y = float(sources.x[index]), float(sources.y[index])
-        names = {'identifier': None, 'catalog_column': sources.catalog_column}
-        if sources.identifiers is not None:
-            names['identifier'] = sources.identifiers[index]
-        if fault := _fault(x, y, whole.data.shape):
-            place = {'position': (x, y), 'wcs': whole.wcs}
-            yield Cutout.failed(*fault, label=whole.label, unit=unit, **place, **names)
-            continue
-        rows, columns = (
-            _window(center, size, length)
-            for center, length in zip((y, x), whole.data.shape, strict=True)
-        )
-        stamp = whole.part(rows, columns)
-        stamp.position = (x - columns.start, y - rows.start)
-        stamp.identifier, stamp.catalog_column = names.values()
-        if sources.segmentation is not None:
-            stamp.mask = _with_others(stamp.mask, sources.segmentation[rows, columns], **names)
-        yield stamp
+        yield stamp_of(whole, unit, sources, index, size)
+
+
+def stamp_of(whole, unit, sources, index, size):
+    """Return the stamp of one of the sources, of so many pixels a side; see `stamps_of`."""
+    x, y = float(sources.x[index]), float(sources.y[index])
+    names = {'identifier': None, 'catalog_column': sources.catalog_column}
+    if sources.identifiers is not None:
+        names['identifier'] = sources.identifiers[index]
+    if fault := _fault(x, y, whole.data.shape):
+        place = {'position': (x, y), 'wcs': whole.wcs}
+        return Cutout.failed(*fault, label=whole.label, unit=unit, **place, **names)
+    rows, columns = (
+        _window(center, size, length)
+        for center, length in zip((y, x), whole.data.shape, strict=True)
+    )
+    stamp = whole.part(rows, columns)
+    stamp.position = (x - columns.start, y - rows.start)
+    stamp.identifier, stamp.catalog_column = names.values()
+    if sources.segmentation is not None:
+        stamp.mask = _with_others(stamp.mask, sources.segmentation[rows, columns], **names)
+    return stamp
 
 
 def _fault(x, y, shape):

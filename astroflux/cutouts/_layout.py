@@ -7,7 +7,20 @@ import re
 from astroflux.cutouts._claims import refuse_many
 from astroflux.cutouts._planes import ContentError, role_of
 
-__all__ = ['check_size', 'find_image', 'pixels_of', 'plane_index', 'roles_of']
+__all__ = [
+    'SectionError',
+    'check_size',
+    'find_image',
+    'pixels_of',
+    'plane_index',
+    'roles_of',
+    'shape_of',
+    'window_of',
+]
+
+
+class SectionError(ValueError):
+    """A section that no image has: the caller's mistake, not the file's."""
 
 
 def _axes(hdu):
@@ -111,21 +124,80 @@ def plane_index(cube, plane):
     raise ContentError(msg)
 
 
-def check_size(hdus, most_pixels):
-    """Raise `ContentError` if the HDUs that are to be read have more pixels than that."""
-    refuse_many(sum(math.prod(hdu.shape) for hdu in hdus), most_pixels)
+def shape_of(hdu, index=None):
+    """Return the shape of the image of an HDU, axes of length 1 dropped; of a cube, of a plane."""
+    shape = _axes(hdu)
+    is_plane = len(shape) == 3 and index is not None and index < shape[0]
+    return shape[1:] if is_plane else shape
 
 
-def pixels_of(hdu, index=None):
+def window_of(section, shape):
+    """
+    Return a section as two slices with a start and a stop inside an image; `None` of `None`.
+
+    `SectionError` if it has no pixel of the image, or is counted from its end.
+    """
+    if section is None:
+        return None
+    try:
+        rows, columns = section
+        edges = [(s.start or 0, s.stop, s.step) for s in (rows, columns)]
+        window = tuple(slice(*s.indices(n)) for s, n in zip(section, shape, strict=True))
+        is_one = all(
+            step in (None, 1) and start >= 0 and (stop is None or stop >= 0)
+            for start, stop, step in edges
+        )
+    except (TypeError, ValueError, AttributeError):
+        is_one = False
+    if not is_one or any(s.stop <= s.start for s in window):
+        msg = (
+            'section must be two slices of rows and columns, without a step, that are inside an '
+            f'image of the shape {shape}; got {section!r}'
+        )
+        raise SectionError(msg)
+    return window
+
+
+def check_size(windows, most_pixels):
+    """Raise `ContentError` if what is to be read has more pixels: a window of each HDU, or all."""
+    refuse_many(sum(_n_taken(hdu, window) for hdu, window in windows.items()), most_pixels)
+
+
+def _n_taken(hdu, window):
+    """Return how many pixels are taken to read a window: whole rows, or whole tiles."""
+    if window is None:
+        return math.prod(hdu.shape)
+    tile = getattr(hdu, 'tile_shape', None)
+    if tile is None:
+        return (window[0].stop - window[0].start) * hdu.shape[-1]
+    n_taken = math.prod(tile[:-2])
+    for edges, side in zip(window, tile[-2:], strict=True):
+        n_taken *= (-(-edges.stop // side) - edges.start // side) * side
+    return n_taken
+
+
+def pixels_of(hdu, index=None, window=None):
     """
     Return the image of an HDU as it is in the file, axes of length 1 dropped.
 
-    Of a cube, the plane of that index.
+    Of a cube, the plane of that index. If there is a window, only its rows or tiles are read.
     """
     try:
-        data = hdu.data
+        data = hdu.data if window is None else _section(hdu, index, window)
     except (TypeError, ValueError) as exc:
         # So numpy says that the file has fewer pixels than its header.
         raise EOFError from exc
+    if window is not None:
+        return data
     data = data.reshape(_axes(hdu))
     return data[index] if data.ndim == 3 and index is not None and index < len(data) else data
+
+
+def _section(hdu, index, window):
+    """Return a window of an HDU, of which no more is read than needed."""
+    rows, columns = window
+    leading = tuple(0 if n == 1 else index for n in hdu.shape[:-2])
+    if hasattr(hdu, 'tile_shape'):
+        return hdu.section[(*leading, rows, columns)]
+    # whole rows, which are in one piece; astropy reads a row at a time where they are cut
+    return hdu.section[(*leading, rows, slice(None))][:, columns]

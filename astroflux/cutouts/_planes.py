@@ -2,11 +2,23 @@
 """What the HDUs beside an image are, and the mask and noise that they hold."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertainty
 
-__all__ = ['ContentError', 'MaskPlaneError', 'is_noise', 'mask_of', 'native', 'role_of', 'std_of']
+__all__ = [
+    'ContentError',
+    'MaskPlaneError',
+    'Plane',
+    'is_noise',
+    'mask_of',
+    'native',
+    'role_named',
+    'role_of',
+    'stated_role',
+    'std_of',
+]
 
 # Planes whose pixel values cannot be used. The planes CR and INTRP are not
 # among them: in a coadd they say that one of the exposures was repaired, and
@@ -65,16 +77,51 @@ class MaskPlaneError(ValueError):
     """The caller's mistake, not the file's."""
 
 
+@dataclass(frozen=True)
+class Plane:
+    """
+    What is beside an image, as it is in the file.
+
+    Attributes
+    ----------
+    role : str
+        What it is.
+    name : str
+        What a message calls it.
+    header : `~astropy.io.fits.Header`
+        Its header.
+    shape : tuple
+        Shape of the whole plane.
+    pixels : `~numpy.ndarray`
+        Its pixels, or those of the section that was asked for.
+    """
+
+    role: str
+    name: str
+    header: object
+    shape: tuple
+    pixels: np.ndarray
+
+
+def role_named(name):
+    """Return what goes by a name in whatever case; `None` if nothing does."""
+    return _ROLES.get(name.upper())
+
+
 def role_of(hdu):
     """Return what an HDU says that it is; `None` if it does not."""
-    role = _ROLES.get(hdu.name.upper())
+    role = role_named(hdu.name)
     if role is None:
         role = _ROLES.get(str(hdu.header.get('EXTTYPE')).strip().upper())
     if role in _POWERS or role == 'weight':
-        for key, roles in _STATED.items():
-            if key in hdu.header:
-                role = roles.get(hdu.header[key], role)
+        role = stated_role(hdu.header) or role
     return role
+
+
+def stated_role(header):
+    """Return which noise a header says that a plane holds; `None` if it does not."""
+    found = [roles.get(header[key]) for key, roles in _STATED.items() if key in header]
+    return next((role for role in reversed(found) if role), None)
 
 
 def native(array):

@@ -7,7 +7,13 @@ import numpy as np
 
 from astroflux.cutouts._batch import Batch, Told
 from astroflux.cutouts._cutout import Cutout
-from astroflux.cutouts._image import stamps_of, whole_image
+from astroflux.cutouts._image import (
+    LARGEST_SIZE,
+    chosen_sources,
+    sizes_of,
+    stamp_of,
+    whole_image,
+)
 from astroflux.cutouts._noise import GivenNoise
 from astroflux.cutouts._parse import fit_psf_cells, parse_options
 from astroflux.cutouts._told import LOCAL, amended
@@ -61,26 +67,42 @@ class ImageStamps:
         # what is told of each pixel is of the whole image from here on
         by_pixel = ('error', 'mask', 'background')
         amended_whole = amended(whole, *(shared[name] for name in by_pixel))
-        stamps, n = stamps_of(
-            amended_whole,
-            positions,
-            shared | dict.fromkeys(by_pixel),
-            labels=labels,
-            stamp_size=stamp_size,
-            mask_others=False,
-        )
+        sources = chosen_sources(amended_whole, positions, shared | dict.fromkeys(by_pixel), labels)
+        # the pixels of others are not masked: their light is told apart
+        self._sources = replace(sources, segmentation=None)
         for option in parsed:
-            option.check_size(n)
-        self._stamps = list(stamps)
-        self._told = [self._told_of(parsed, index) for index in range(n)]
+            option.check_size(len(sources))
+        told = [Told(*(option.next(row) for option in parsed)) for row in range(len(sources))]
+        self._told = [each._replace(**dict.fromkeys(by_pixel)) for each in told]
+        self._whole, self._sizes = amended_whole, np.array(sizes_of(stamp_size, sources))
+        self._has_sizes = stamp_size is not None
         self._batch = Batch(False, correlation, of_image=True, oversampling=oversampling)
         self._prepare(amended_whole)
+        self._stamps = [self._cut(row) for row in range(len(sources))]
 
-    def _told_of(self, parsed, index):
-        told = Told(*(option.next(index) for option in parsed))
-        told = told._replace(error=None, mask=None, background=None)
-        stamp = self._stamps[index]
-        return told if isinstance(stamp, Cutout) else told.part(*stamp.window)
+    def _cut(self, row):
+        size = int(self._sizes[row])
+        return stamp_of(self._whole, self.unit, self._sources, row, size)
+
+    def _parse(self, row, stamp):
+        told = self._told[row]
+        if not isinstance(stamp, Cutout):
+            told = told.part(*stamp.window)
+        return self._batch.parse(stamp, told)
+
+    def enlarge(self, row, size):
+        """
+        Let the stamp of a source have so many pixels a side; return whether that is more.
+
+        It stays as it is if the user has said how large stamps are to be.
+        """
+        size = min(int(size), LARGEST_SIZE)
+        if self._has_sizes or size <= self._sizes[row]:
+            return False
+        before, self._sizes[row] = self.window(row), size
+        self._stamps[row] = self._cut(row)
+        # there may be no more of the image
+        return self.window(row) != before
 
     def _prepare(self, whole):
         """Take the whole image to the unit of the cutouts."""
@@ -115,7 +137,7 @@ class ImageStamps:
 
     def first(self, row):
         """Return the `~astroflux.cutouts.Cutout` of a source, with all light in it."""
-        cutout = self._batch.parse(self._stamps[row], self._told[row])
+        cutout = self._parse(row, self._stamps[row])
         if not cutout.is_failed and cutout.ignored is not None:
             # pixels that are found out to be none of the sky
             self._mask[self._stamps[row].window] |= cutout.ignored
@@ -140,7 +162,7 @@ class ImageStamps:
         if noise is not None and np.ndim(noise.array):
             noise = noise[window]
         raw = replace(stamp, data=data, unit=self.unit, mask=self._mask[window], noise=noise)
-        cutout = self._batch.parse(raw, self._told[row])
+        cutout = self._parse(row, raw)
         if neighbors is not None and not cutout.is_failed:
             rows, columns = window
             cutout.neighbors = neighbors.copy()

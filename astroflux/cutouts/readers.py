@@ -22,10 +22,20 @@ from astroflux._forks import ForkLock
 from astroflux._quiet import quiet_libraries
 from astroflux.cutouts._claims import MOST_PIXELS, check_tiles, unpacked
 from astroflux.cutouts._headers import descriptive_header, unit_of, zeropoint_of
-from astroflux.cutouts._layout import check_size, find_image, pixels_of, plane_index, roles_of
+from astroflux.cutouts._layout import (
+    SectionError,
+    check_size,
+    find_image,
+    pixels_of,
+    plane_index,
+    roles_of,
+    shape_of,
+    window_of,
+)
 from astroflux.cutouts._planes import (
     ContentError,
     MaskPlaneError,
+    Plane,
     is_noise,
     mask_of,
     native,
@@ -198,50 +208,59 @@ class CutoutFile:
     def __str__(self):
         return str(self.path)
 
-    def read(self):
+    def read(self, section=None):
         """
         Read the file.
+
+        Parameters
+        ----------
+        section : pair of slice, optional
+            Rows and columns to read, of the first pixel 0. Of a file that is not compressed as a
+            whole (``.gz``), only these rows or tiles are read, ``max_pixels`` counts only them,
+            and ``DATASUM`` and ``CHECKSUM``, which are of all pixels, are not looked at.
 
         Returns
         -------
         cutout : `~astropy.nddata.CCDData`
-            What `read_cutout` returns, which also says what is raised.
+            What `read_cutout` returns, which also says what is raised; of the section, with its
+            WCS.
         """
-        with opened(Path(self.path), self.max_pixels) as (hdus, stream, claims):
-            cutout, faults = _parse(self, hdus, stream, claims)
+        return self._read(section)
+
+    def _read(self, section, own=()):
+        """Read the file, or a section; ``own`` are planes of the image from files of their own."""
+        with opened(self.path, self.max_pixels) as (hdus, stream, claims):
+            cutout, faults = _parse(self, hdus, stream, claims, section, own)
         for fault in faults:
             try:
-                warnings.warn(fault, AstropyUserWarning, stacklevel=3)
+                warnings.warn(fault, AstropyUserWarning, stacklevel=4)
             except AstropyUserWarning:
                 # the user has made it an error, which is that of one file
                 raise CutoutReadError(fault) from None
         return cutout
 
 
+def geometry_of(file):
+    """
+    Return the shape of the image of a `CutoutFile`, its WCS, and what is wrong with that.
+
+    Its pixels are not read. The WCS is `None` if it is not celestial or cannot be used.
+    `CutoutReadError` for what `read_cutout` raises it.
+    """
+    with opened(file.path, file.max_pixels) as (hdus, stream, _):
+        image, index, _ = _chosen(file, hdus)
+        shape = shape_of(image, index)
+        return shape, *_wcs(image, shape, hdus, stream)
+
+
 @contextmanager
 def opened(path, max_pixels=MOST_PIXELS):
     """
-    Open a FITS file after a look at what its headers claim.
+    Open a FITS file: its HDUs, the stream that they are in, and what its headers claim.
 
-    Parameters
-    ----------
-    path : `~pathlib.Path`
-        The file.
-    max_pixels : int
-        The most pixels of a file that is compressed as a whole.
-
-    Yields
-    ------
-    hdus : `~astropy.io.fits.HDUList`
-    stream : file object
-        What it is read from.
-    claims : list of `~astroflux.cutouts._claims.Claim`
-
-    Raises
-    ------
-    CutoutReadError
-        Whatever goes wrong with the file, also while it is open.
+    Whatever goes wrong with it until it is closed is a `CutoutReadError` that names it.
     """
+    path = Path(path)
     try:
         _check_regular(path)
         # Opened here: astropy leaves a file open that it fails to parse.
@@ -254,7 +273,7 @@ def opened(path, max_pixels=MOST_PIXELS):
                 if _is_damaged(hdus):
                     raise EOFError
                 yield hdus, stream, claims
-    except (CutoutReadError, MaskPlaneError):
+    except (CutoutReadError, MaskPlaneError, SectionError):
         raise
     except ContentError as exc:
         msg = f'cannot read {str(path)!r}: {exc}'
@@ -305,48 +324,80 @@ def _reason(path, exc):
     return f'its headers are damaged ({type(exc).__name__}: {exc})'
 
 
-def _parse(file, hdus, stream, claims):
-    """Return the `CCDData`, and what is wrong that does not lose it."""
+def _chosen(file, hdus):
+    """Return the HDU of the image, which of its planes, and the roles of the HDUs beside it."""
     roles = roles_of(hdus, cubes=file.plane is not None)
     image = find_image(hdus, roles, file.hdu, file.plane)
     index = None if file.plane is None else plane_index(image, file.plane)
-    planes = [
-        (role, hdu)
+    beside = {
+        hdu: role
         for hdu, role in roles.items()
         if role != 'image' and hdu is not image and hdu.ver == image.ver
-    ]
-    used = [image, *(hdu for _, hdu in planes)]
-    check_size(used, file.max_pixels)
-    claims = {hdu: _claim_of(hdu, claims) for hdu in used}
+    }
+    return image, index, beside
+
+
+def _parse(file, hdus, stream, claims, section, own):
+    """Return the `CCDData`, and what is wrong that does not lose it."""
+    image, index, beside = _chosen(file, hdus)
+    shape = shape_of(image, index)
+    window = window_of(section, shape)
+    # a PSF is not of the same pixels
+    windows = {hdu: None if role == 'psf' else window for hdu, role in beside.items()}
+    windows[image] = window
+    check_size(windows, file.max_pixels)
+    claims = {hdu: claim_of(hdu, claims) for hdu in (image, *beside)}
     for hdu, claim in claims.items():
         check_tiles(hdu, claim, stream)
     header = image.header
-    data = _linear(native(pixels_of(image, index)), header)
+    data = _linear(native(pixels_of(image, index, window)), header)
     unit = _unit(header) if file.unit is None else file.unit
     meta = descriptive_header(header, hdus[0].header)
-    beside = [(role, hdu, pixels_of(hdu, index)) for role, hdu in planes]
-    for role, hdu, array in beside:
-        if role != 'psf' and array.shape != data.shape:
-            msg = f'the image has the shape {data.shape}, its {hdu.name or role} HDU {array.shape}'
-            raise ContentError(msg)
-    std = _std(beside, file.weight)
+    for hdu, role in beside.items():
+        check_shape(f'{hdu.name or role} HDU', shape_of(hdu, index), shape, role)
+    for plane in own:
+        check_shape(plane.name, plane.shape, shape, plane.role)
+    planes = _joined(own, [plane_of(h, role, index, windows[h]) for h, role in beside.items()])
+    std = _std(planes, file.weight)
     zeropoint = zeropoint_of(meta)
     if zeropoint is not None:
         meta['HIERARCH zeropoint'] = (zeropoint, 'AB magnitude of 1 unit')
-    wcs, fault = _wcs(image, data.shape, hdus, stream)
+    wcs, fault = _wcs(image, shape, hdus, stream)
     name = repr(str(file))
     faults = [] if fault is None else [f'the WCS of {name} cannot be used: {fault}']
-    faults += _sum_faults(name, hdus, stream, claims)
+    if window is None:
+        faults += _sum_faults(name, hdus, stream, claims)
     cutout = CCDData(
         data,
         unit=unit,
-        mask=_mask(beside, meta, file.mask_planes),
+        mask=_mask(planes, meta, file.mask_planes),
         uncertainty=None if std is None else StdDevUncertainty(std, copy=False),
-        psf=next((native(array) for role, _, array in beside if role == 'psf'), None),
-        wcs=wcs,
+        psf=next((native(plane.pixels) for plane in planes if plane.role == 'psf'), None),
+        wcs=wcs if wcs is None or window is None else wcs.slice(window),
         meta=meta,
     )
     return cutout, faults
+
+
+def check_shape(name, found, shape, role):
+    """Raise `ContentError` if a plane beside an image is not of the image's shape."""
+    if role != 'psf' and found != shape:
+        msg = f'the image has the shape {shape}, its {name} {found}'
+        raise ContentError(msg)
+
+
+def plane_of(hdu, role, index, window):
+    """Return an HDU beside an image as a `Plane`, or the part of it that is in a window."""
+    shape = shape_of(hdu, index)
+    name = f'{hdu.name or role} HDU'
+    return Plane(role, name, hdu.header, shape, pixels_of(hdu, index, window))
+
+
+def _joined(own, planes):
+    """Return planes from files of their own, and those beside the image but its noise if told."""
+    if any(is_noise(plane.role, 'mask') for plane in own):
+        planes = [plane for plane in planes if not is_noise(plane.role, 'mask')]
+    return [*own, *planes]
 
 
 def _linear(data, header):
@@ -375,21 +426,22 @@ def _unit(header):
         raise ContentError(msg) from None
 
 
-def _std(beside, weight):
+def _std(planes, weight):
     """Return the noise, as standard deviations: that of a plane of weights if there is no other."""
-    planes = [(role, array) for role, _, array in beside if is_noise(role, weight)]
-    planes.sort(key=lambda plane: plane[0] == 'weight')
-    return std_of(planes[0][1], planes[0][0]) if planes else None
+    planes = [plane for plane in planes if is_noise(plane.role, weight)]
+    planes.sort(key=lambda plane: plane.role == 'weight')
+    return std_of(planes[0].pixels, planes[0].role) if planes else None
 
 
-def _mask(beside, meta, mask_planes):
+def _mask(planes, meta, mask_planes):
     """Return the pixels that a mask or a weight of zero excludes; `None` if there are no such."""
     mask = None
-    for role, hdu, array in beside:
-        if role == 'weight':
-            bad = ~(array > 0)
-        elif role in ('mask', 'dq'):
-            bad = mask_of(array, role, hdu.header, meta.get('TELESCOP'), mask_planes)
+    for plane in planes:
+        if plane.role == 'weight':
+            bad = ~(plane.pixels > 0)
+        elif plane.role in ('mask', 'dq'):
+            telescope = meta.get('TELESCOP')
+            bad = mask_of(plane.pixels, plane.role, plane.header, telescope, mask_planes)
         else:
             continue
         mask = bad if mask is None else mask | bad
@@ -405,7 +457,7 @@ def _wcs(image, shape, hdus, stream):
         return None, str(exc).strip()
 
 
-def _claim_of(hdu, claims):
+def claim_of(hdu, claims):
     """Return what an HDU claims, by where its header is."""
     place = hdu.fileinfo()['hdrLoc']
     for claim in claims:

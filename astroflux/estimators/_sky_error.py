@@ -5,10 +5,10 @@ import copy
 
 import numpy as np
 
-__all__ = ['with_sky_error']
+__all__ = ['ENDS', 'with_sky_error']
 
 # Ends of intervals and of how many sigma of a normal distribution they are.
-_ENDS = {'flux_lower': -1.0, 'flux_upper': 1.0, 'flux_lower_95': -1.96, 'flux_upper_95': 1.96}
+ENDS = {'flux_lower': -1.0, 'flux_upper': 1.0, 'flux_lower_95': -1.96, 'flux_upper_95': 1.96}
 
 
 def with_sky_error(measure_batch, cutouts, results):
@@ -41,7 +41,7 @@ def with_sky_error(measure_batch, cutouts, results):
     shift[~np.isfinite(shift)] = 0.0
     results = dict(results)
     results['flux_err'] = _wider(results['flux_err'], rows, shift)
-    for name, n_sigma in _ENDS.items():
+    for name, n_sigma in ENDS.items():
         if name in results:
             half = np.abs(np.asarray(results[name], dtype=float) - flux)
             half = _wider(half, rows, abs(n_sigma) * shift)

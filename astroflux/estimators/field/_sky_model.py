@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from astroflux.networks.neighbors import LEAST_INFLUENCE
 from astroflux.networks.source_models import SourceModels
 
-__all__ = ['SkyModel']
+__all__ = ['SkyModel', 'within']
 
 # Light is drawn to where it is this part of the noise of a pixel.
 FAINTEST = 0.05
@@ -23,6 +23,39 @@ HIGHEST_FACTOR = 3.0
 # away, in pixels, than it sees.
 MOST_NEIGHBORS = 4
 NEIGHBOR_REACH = 68.0
+
+
+def within(corner, light, shape):
+    """
+    Return which part of an image light falls on.
+
+    Parameters
+    ----------
+    corner : tuple of int
+        The pixel ``(x, y)`` of the image that the light begins at, which may be outside.
+    light : 2D `~numpy.ndarray`
+        The light.
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+
+    Returns
+    -------
+    where, part : tuple of slice, 2D `~numpy.ndarray`
+        Of the image, and the light there; `None` and `None` if all of it is outside.
+    """
+    starts = [max(first, 0) for first in corner[::-1]]
+    stops = [
+        min(first + side, length)
+        for first, side, length in zip(corner[::-1], light.shape, shape, strict=True)
+    ]
+    if any(start >= stop for start, stop in zip(starts, stops, strict=True)):
+        return None, None
+    ends = list(zip(starts, stops, strict=True))
+    cut = [
+        slice(start - first, stop - first)
+        for (start, stop), first in zip(ends, corner[::-1], strict=True)
+    ]
+    return tuple(slice(*each) for each in ends), np.ascontiguousarray(light[tuple(cut)])
 
 
 class SkyModel:
@@ -80,31 +113,22 @@ class SkyModel:
         if self.models is None:
             self.models = SourceModels.unknown(len(self), models.flux.shape[1])
         self.models.put(rows, models)
-        for row in rows:
-            self._light[row], self._power[row] = None, 0.0
+        self.forget(rows)
         known = np.flatnonzero(models.is_known & np.isfinite(noise))
         some = models[known]
         for which, corner, light in some.draw(some.reach(FAINTEST * noise[known])):
             row = rows[known[which]]
-            where, part = self._within(corner, light)
+            where, part = within(corner, light, self.data.shape)
             if where is None:
                 continue
             self._light[row], self._corner[row] = part, (where[1].start, where[0].start)
             self._half[row] = max(part.shape)
             self._power[row] = np.vdot(part * self.weight[where], part)
 
-    def _within(self, corner, light):
-        """Return the slices of the image that light falls on, and the part of it there."""
-        slices = []
-        for first, length, side in zip(corner[::-1], self.data.shape, light.shape, strict=True):
-            slices.append(slice(max(first, 0), min(first + side, length)))
-            if slices[-1].start >= slices[-1].stop:
-                return None, None
-        cut = tuple(
-            slice(s.start - first, s.stop - first)
-            for s, first in zip(slices, corner[::-1], strict=True)
-        )
-        return tuple(slices), np.ascontiguousarray(light[cut])
+    def forget(self, rows):
+        """Forget the models of some sources."""
+        for row in rows:
+            self._light[row], self._power[row] = None, 0.0
 
     def _where(self, row):
         (x, y), (ny, nx) = self._corner[row], self._light[row].shape
@@ -112,7 +136,10 @@ class SkyModel:
 
     def solve(self):
         """Solve for the fluxes of all models together, and add up their light."""
+        self.total[:] = 0
         rows = np.flatnonzero(self.is_known)
+        if not len(rows):
+            return
         power, wanted = self._power[rows] + PRIOR**-2, np.full(len(rows), PRIOR**-2)
         for number, row in enumerate(rows):
             where = self._where(row)
@@ -130,24 +157,21 @@ class SkyModel:
         ).tocsr()
         factor, _ = cg(matrix, scale * wanted, x0=1 / scale, rtol=1e-6, maxiter=300)
         self.factor[rows] = np.clip(factor * scale, 0, HIGHEST_FACTOR)
-        self.total[:] = 0
         for row in rows:
             self.total[self._where(row)] += np.float32(self.factor[row]) * self._light[row]
 
     def _overlaps(self, rows):
         """Return pairs of the rows whose light overlaps, and by how much."""
         pairs = []
-        if len(rows):
-            centers = self._corner[rows] + self._half[rows, None] / 2
-            reach = self._half[rows] / 2
-            tree = KDTree(centers)
-            # the one that reaches farther looks for the other
-            near = tree.query_ball_point(centers, 2 * reach, p=np.inf)
-            for i, others in enumerate(near):
-                for j in others:
-                    is_mine = (reach[j], j) < (reach[i], i)
-                    if is_mine and (product := self._product(rows[i], rows[j])):
-                        pairs.append((i, j, product))
+        centers = self._corner[rows] + self._half[rows, None] / 2
+        reach = self._half[rows] / 2
+        # the one that reaches farther looks for the other
+        near = KDTree(centers).query_ball_point(centers, 2 * reach, p=np.inf)
+        for i, others in enumerate(near):
+            for j in others:
+                is_mine = (reach[j], j) < (reach[i], i)
+                if is_mine and (product := self._product(rows[i], rows[j])):
+                    pairs.append((i, j, product))
         i, j, product = np.reshape(pairs, (-1, 3)).T
         return i.astype(int), j.astype(int), product
 

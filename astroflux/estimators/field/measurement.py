@@ -4,18 +4,18 @@
 from copy import copy
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from astroflux._progress import progress_bar
 from astroflux._quiet import keep_filters
 from astroflux.cutouts._stamps import ImageStamps
 from astroflux.estimators._rows import RowCollector
+from astroflux.estimators._sky_error import ENDS
+from astroflux.estimators.field._blends import find_groups, shares_of_points
 from astroflux.estimators.field._psf import with_psf
 from astroflux.estimators.field._sky_model import SkyModel
 from astroflux.flags import FATAL_FLAGS
 from astroflux.flags import MeasurementFlag as Flag
+from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 
 __all__ = ['FieldMeasurement']
 
@@ -23,10 +23,13 @@ __all__ = ['FieldMeasurement']
 # error of its flux.
 SETTLED = 0.1
 
+# A stamp is at least so many half-light radii wide if these are larger than so many pixels.
+STAMP_PER_RADIUS = 12.0
+LARGE_RADIUS = 10.0
+RADIUS = PROFILE_PARAMETERS.index('ln_radius')
+
 # What a `Cutout` holds of its pixels, which is not kept.
 _PIXELS = ('data', 'sigma', 'ignored', '_noise', '_mask', 'psf', 'neighbors')
-
-_HALVES = ('flux_lower', 'flux_upper', 'flux_lower_95', 'flux_upper_95')
 
 
 class FieldMeasurement:
@@ -37,6 +40,10 @@ class FieldMeasurement:
     network fits to them, drawn with the PSF, are a model of the image; their fluxes are solved
     for together, so that no light is counted twice. In each further pass the sources are measured
     again without the light of all others, the nearest of which are fitted together with them.
+
+    Sources within a FWHM of each other are measured as one, which is divided among them as point
+    sources at their positions would share the light. Each has the flag ``BLENDED``, the error of
+    the whole with that of the division, and the shape of the whole.
 
     Parameters
     ----------
@@ -77,15 +84,18 @@ class FieldMeasurement:
         n = len(self._stamps)
         self._places = [None] * n
         self._columns, self._messages = {}, {}
-        self._is_measured = np.zeros(n, bool)
+        self._is_measured, self._is_led, self._is_enlarged = np.zeros((3, n), bool)
         self._noise, self._fwhm = np.full(n, np.nan), np.full(n, np.nan)
         self._sky = None
         self.n_passes = 0
 
+    def __len__(self):
+        return len(self._stamps)
+
     def run(self):
         """Measure, and return a table as `~astroflux.estimators.FluxEstimator.measure` does."""
         self._estimator._check_params()
-        everything = np.arange(len(self._stamps))
+        everything = np.arange(len(self))
         with (
             keep_filters(),
             progress_bar(
@@ -117,11 +127,16 @@ class FieldMeasurement:
         for batch in self._batches(rows):
             cutouts = [self._stamps.first(row) for row in batch]
             fitted += self._measure(self._fitter, batch, cutouts)
-        self._sky = SkyModel(self._stamps.data, self._stamps.weight, len(self._stamps))
+        self._sky = SkyModel(self._stamps.data, self._stamps.weight, len(self))
         self._model(fitted)
+        self._choose_leaders()
+        if self._groups:
+            self._sky.forget(np.flatnonzero(self._is_led))
+            self._sky.solve()
 
     def _measure_again(self, rows):
         self._bar.total += len(rows)
+        self._is_enlarged[rows] = False
         fitted = []
         for batch in self._batches(rows):
             neighbors = self._sky.neighbors(batch, self._fwhm)
@@ -136,6 +151,7 @@ class FieldMeasurement:
         self._bar.total += len(rows)
         self._columns, self._messages = {}, {}
         self._is_measured[:] = False
+        rows = rows[~self._is_led]
         for batch in self._batches(rows, getattr(self._estimator, 'batch_size', 1)):
             self._measure(self._estimator, batch, [self._cutout(row) for row in batch])
 
@@ -194,7 +210,7 @@ class FieldMeasurement:
             values = np.asarray(values)
             if name not in self._columns:
                 empty = 0 if name == 'flags' else np.nan
-                self._columns[name] = np.full(len(self._stamps), empty, values.dtype)
+                self._columns[name] = np.full(len(self), empty, values.dtype)
             self._columns[name][rows] = values
 
     def _model(self, fitted):
@@ -208,8 +224,15 @@ class FieldMeasurement:
             good = self._columns['flags'][rows] & FATAL_FLAGS == 0
             noise = np.where(good, self._noise[rows], np.nan)
             self._sky.put(rows, models, noise)
+            self._enlarge(rows, models.profile[:, RADIUS])
         self._sky.solve()
         self.n_passes += 1
+
+    def _enlarge(self, rows, ln_radius):
+        """Give sources that are too large for their stamps larger ones."""
+        large = np.isfinite(ln_radius) & (ln_radius > np.log(LARGE_RADIUS))
+        for row, radius in zip(rows[large], np.exp(ln_radius[large]), strict=True):
+            self._is_enlarged[row] = self._stamps.enlarge(row, STAMP_PER_RADIUS * radius)
 
     def _light_of_others(self):
         """Return the light that is taken away from each source: over its own, or the noise."""
@@ -229,12 +252,13 @@ class FieldMeasurement:
                 in_errors = change * self._columns['flux'] / self._columns['flux_err']
             change = np.where(self._sky.is_known, in_errors, change)
         can_be = [self._stamps.window(row) is not None for row in range(len(change))]
-        return np.array(can_be) & (change > (0 if self.n_passes == 1 else SETTLED))
+        is_enough = change > (0 if self.n_passes == 1 else SETTLED)
+        return np.array(can_be) & ~self._is_led & (is_enough | self._is_enlarged)
 
     # -- the table --------------------------------------------------------------------------------
 
     def _table(self):
-        self._share_errors()
+        self._divide()
         rows = RowCollector(self._estimator._extra_units)
         measured = np.flatnonzero(self._is_measured)
         results = {name: values[measured] for name, values in self._columns.items()}
@@ -256,36 +280,66 @@ class FieldMeasurement:
         """What is left of the image without it; 0 where pixels cannot be used."""
         return np.where(self._sky.weight > 0, self._sky.data - self._sky.total, np.float32(0))
 
-    def _share_errors(self):
-        """
-        Flag sources within a FWHM of each other, and give each of them the error of all.
+    def _choose_leaders(self):
+        """Choose which source of each group within a FWHM is measured for all of them."""
+        self._position = np.array([np.add(p.position, p.origin) for p in self._places], float)
+        is_there = np.array([self._stamps.window(row) is not None for row in range(len(self))])
+        position = np.where(is_there[:, None], self._position, np.nan)
+        self._groups = find_groups(position, self._fwhm)
+        for number, group in enumerate(self._groups):
+            apart = np.full(len(group), np.inf)
+            if self._sky.models is not None:
+                fitted = self._sky.models.profile[group, 1:3]
+                apart = np.nan_to_num(np.hypot(*(fitted - position[group]).T), nan=np.inf)
+            # the one first that is nearest to the middle of the light
+            self._groups[number] = group[np.argsort(apart, kind='stable')]
+            self._is_led[self._groups[number][1:]] = True
 
-        What light belongs to which of them is hardly known.
-        """
-        position = np.array([np.add(p.position, p.origin) for p in self._places], dtype=float)
-        good = np.flatnonzero(self._is_measured & np.isfinite(position).all(axis=1))
-        fwhm = np.nan_to_num(self._fwhm)
-        if not len(good) or not fwhm[good].any():
-            return
-        pairs = KDTree(position[good]).query_pairs(fwhm[good].max(), output_type='ndarray')
-        i, j = good[pairs].T
-        near = np.hypot(*(position[i] - position[j]).T) < (fwhm[i] + fwhm[j]) / 2
-        i, j = i[near], j[near]
-        graph = coo_matrix((np.ones(len(i)), (i, j)), shape=(len(position), len(position)))
-        _, group = connected_components(graph, directed=False)
-        blended = np.union1d(i, j)
-        self._columns['flags'][blended] |= int(Flag.BLENDED)
-        variance = np.zeros(group.max() + 1)
-        error = self._columns['flux_err']
-        np.add.at(variance, group[blended], np.nan_to_num(error[blended]) ** 2)
-        with np.errstate(invalid='ignore', divide='ignore'):
-            wider = np.sqrt(variance[group[blended]]) / error[blended]
-        flux = self._columns['flux'][blended]
-        for name in _HALVES:
-            if name in self._columns:
-                half = self._columns[name][blended] - flux
-                self._columns[name][blended] = flux + wider * half
-        error[blended] *= wider
+    def _divide(self):
+        """Divide what was measured of each group among its sources."""
+        for leader, *others in self._groups:
+            rows = np.array([leader, *others])
+            self._is_measured[others] = self._is_measured[leader]
+            if not self._is_measured[leader]:
+                for row in others:
+                    place = copy(self._places[row])
+                    place.flags, place.message = (
+                        getattr(self._places[leader], name) for name in ('flags', 'message')
+                    )
+                    self._places[row] = place
+                continue
+            for values in self._columns.values():
+                values[others] = values[leader]
+            self._messages |= dict.fromkeys(others, self._messages.get(leader))
+            self._columns['flags'][rows] |= int(Flag.BLENDED)
+            share, error = self._shares(rows)
+            flux = self._columns['flux'][leader]
+            self._columns['flux_err'][rows] = np.hypot(
+                self._columns['flux_err'][leader], error * flux
+            )
+            for name, n_sigma in ENDS.items():
+                if name in self._columns:
+                    half = self._columns[name][leader] - flux
+                    half = np.sign(half) * np.hypot(half, n_sigma * error * flux)
+                    self._columns[name][rows] = share * flux + half
+            for name in ('flux', 'flux_uniform_prior'):
+                if name in self._columns:
+                    self._columns[name][rows] *= share
+
+    def _shares(self, rows):
+        leader = rows[0]
+        if not self._sky.is_known[leader]:
+            return np.full(len(rows), 1 / len(rows)), np.ones(len(rows))
+        window = self._stamps.window(leader)
+        data = self._sky.without_others(leader, window)
+        corner = (window[1].start, window[0].start)
+        return shares_of_points(
+            np.where(self._sky.weight[window] > 0, data, 0),
+            self._noise[leader],
+            self._position[rows] - corner,
+            self._sky.models[[leader]],
+            self._fwhm[leader],
+        )
 
 
 def _default_network():
