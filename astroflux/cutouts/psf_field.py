@@ -279,5 +279,11 @@ def as_psf_field(psf, oversampling=1):
     if isinstance(psf, tuple) and len(psf) == 2 and np.ndim(psf[0]) == 3 and np.ndim(psf[1]) == 2:
         return GriddedPSF(*psf, oversampling)
     if isinstance(psf, str | Path):
+        if isinstance(psf, str) and not Path(psf).exists():
+            msg = (
+                f'psf={psf!r} is no file: want the path of a file of PSFEx, an image, or a grid '
+                "of images; 'stars' and the name of a column are for measure_field"
+            )
+            raise ValueError(msg)
         return PSFExPSF(psf)
     return psf

@@ -154,7 +154,9 @@ def psf_from_stars(
     >>> psf.plot('stars.png')  # doctest: +SKIP
     >>> table = CNNFluxEstimator().measure_field('field.fits', catalog, psf=psf)  # doctest: +SKIP
     """
-    data, noise, mask = _pixels(image, error, mask, background)
+    data, noise, mask, scale = _pixels(image, error, mask, background)
+    if saturation is not None:
+        saturation = saturation / scale
     with quiet_libraries():
         search = StarSearch(data, noise, mask, min_snr, saturation)
         n_stars = (search.status == STAR).sum()
@@ -169,11 +171,15 @@ def psf_from_stars(
         sources['status'] = search.status
         sources.sort('snr', reverse=True)
         epsf, stamps = _built(search, data, mask, sources[sources['status'] == STAR])
-    return StarPSF(epsf, _OVERSAMPLING, _with_units(sources), stamps)
+    return StarPSF(epsf, _OVERSAMPLING, _with_units(sources, scale), stamps * scale)
 
 
 def _pixels(image, error, mask, background):
-    """Return the pixels without sky, 0 where they cannot be used, the noise, and where that is."""
+    """
+    Return the pixels without sky and in units of about the noise, and what is known of them.
+
+    These are the noise, where pixels cannot be used and are 0, and the unit.
+    """
     if isinstance(background, str) and background == LOCAL:
         # that of stamps says nothing of an image
         background = None
@@ -181,23 +187,23 @@ def _pixels(image, error, mask, background):
     told = {option.name: option.shared for option in parsed}
     whole = whole_image(image, told)
     whole = amended(whole, told['error'], told['mask'], told['background'])
-    data = np.array(whole.data, np.float32)
-    bad = ~np.isfinite(data)
+    bad = ~np.isfinite(whole.data)
     if whole.mask is not None:
         bad |= np.asarray(whole.mask, bool)
-    step = max(1, math.isqrt(data.size // _SKY_PIXELS))
-    some = data[::step, ::step][~bad[::step, ::step]]
-    sky = SigmaClip(3.0)(some, masked=False) if some.size else some
-    if not sky.size:
-        msg = f'the image of shape {data.shape} has no usable pixels to find stars in'
+    step = max(1, math.isqrt(bad.size // _SKY_PIXELS))
+    some = whole.data[::step, ::step][~bad[::step, ::step]]
+    sky = SigmaClip(3.0)(np.array(some, float), masked=False) if some.size else some
+    if not (sky.size and (scale := mad_std(sky)) > 0):
+        msg = f'the image of shape {bad.shape} has no sky that stars could be found in'
         raise ValueError(msg)
-    noise = mad_std(sky)
+    noise = 1.0
     if whole.noise is not None:
-        noise = np.asarray(whole.noise.std(), np.float32) * whole.noise.factor(whole.unit)
+        noise = whole.noise.std() * (whole.noise.factor(whole.unit) / scale)
         bad |= ~(np.isfinite(noise) & (noise > 0))
-    data -= np.median(sky)
+    with np.errstate(all='ignore'):
+        data = np.array((whole.data - np.median(sky)) / scale, np.float32)
     data[bad] = 0
-    return data, np.where(bad, np.inf, noise).astype(np.float32), bad
+    return data, np.where(bad, np.inf, noise).astype(np.float32), bad, scale
 
 
 def _built(search, data, mask, stars):
@@ -259,10 +265,11 @@ def _with_wings(epsf, stars, fwhm):
     return epsf
 
 
-def _with_units(sources):
-    """Return the table of sources, lengths in pixels."""
+def _with_units(sources, scale):
+    """Return the table of sources, lengths in pixels, fluxes as in the image."""
     names = ('x', 'y', 'flux', 'snr', 'half_light_radius', 'elongation', 'status')
     table = QTable(sources[names])
+    table['flux'] *= scale
     for name in ('x', 'y', 'half_light_radius'):
         table[name] = np.asarray(table[name]) * u.pix
     return table
