@@ -27,10 +27,11 @@ _SMALLEST_SIDE = 15
 # Axis ratios of stars; PSFs are rounder.
 _LONGEST = 1.5
 
-# If so many sources are as high as the highest one, within a part of it, that is where the
-# detector is saturated.
+# If so many sources are as high as the highest one, within a part of it, and their fluxes differ by
+# more than this factor, that is where the detector is saturated.
 _FEWEST_SATURATED = 3
 _LEVEL = 0.95
+_UNEQUAL = 1.5
 
 # Stars have one size, and there are hardly any smaller sources: the sizes of stars are the lowest
 # range of 10 %, or of 5 % if there are many small galaxies, that holds so many sigma more sources
@@ -147,11 +148,13 @@ class StarSearch:
         peak = np.asarray(sources['peak'])
         if self._saturation is not None:
             return peak >= self._saturation
-        highest = np.sort(self.every['peak'])[-_FEWEST_SATURATED:]
-        is_level = len(highest) == _FEWEST_SATURATED and highest[0] > _LEVEL * highest[-1]
+        level = _LEVEL * self.every['peak'].max()
+        fluxes = np.asarray(self.every['flux'])[self.every['peak'] > level]
+        # of stars that are as high as they are bright, those of one height have one flux
+        is_level = len(fluxes) >= _FEWEST_SATURATED and fluxes.max() > _UNEQUAL * fluxes.min()
         core = stamps_around(self._data, sources, math.ceil(self.fwhm / 2))
         n_flat = (core > 0.98 * core.max(axis=(1, 2), keepdims=True)).sum(axis=(1, 2))
-        return (n_flat > 4 + 0.1 * self.fwhm**2) | (is_level & (peak > _LEVEL * highest[-1]))
+        return (n_flat > 4 + 0.1 * self.fwhm**2) | (is_level & (peak > level))
 
     def _has_neighbor(self, sources):
         """Return which sources have another one near, or a bright one in the stamp."""
