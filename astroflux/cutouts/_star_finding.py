@@ -31,7 +31,7 @@ _LONGEST = 1.5
 # more than this factor, that is where the detector is saturated.
 _FEWEST_SATURATED = 3
 _LEVEL = 0.95
-_UNEQUAL = 1.5
+_UNEQUAL = 1.25
 
 # Stars have one size, and there are hardly any smaller sources: the sizes of stars are the lowest
 # range of 10 %, or of 5 % if there are many small galaxies, that holds so many sigma more sources

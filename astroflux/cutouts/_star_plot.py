@@ -1,10 +1,13 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """A picture of the stars that a PSF was built from."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
+
+from astroflux.cutouts._star_finding import MORE, STAR
 
 __all__ = ['plot_star_psf']
 
@@ -57,18 +60,15 @@ def _plot_sizes(ax, star_psf):
     sources = star_psf.sources
     magnitude = -2.5 * np.log10(np.maximum(np.asarray(sources['flux']), np.finfo(float).tiny))
     size, status = sources['half_light_radius'].value, np.asarray(sources['status'])
-    for kind, marker, color in (
-        ('another source', '.', '0.6'),
-        ('more than enough', '.', 'tab:blue'),
-        ('saturated', 'x', 'tab:red'),
-        ('star', 'o', 'tab:orange'),
+    is_named = np.isin(status, (STAR, MORE, 'saturated'))
+    for label, some, marker, color in (
+        ('other sources', ~is_named, '.', '0.6'),
+        ('stars not needed', status == MORE, '.', 'tab:blue'),
+        ('saturated', status == 'saturated', 'x', 'tab:red'),
+        ('stars used', status == STAR, 'o', 'tab:orange'),
     ):
-        if kind == 'another source':
-            some = ~np.isin(status, ('star', 'saturated', 'more than enough'))
-        else:
-            some = status == kind
         if some.any():
-            label = f'{kind}: {some.sum()}' if kind != 'star' else f'stars used: {some.sum()}'
+            label = f'{label}: {some.sum()}'
             ax.plot(magnitude[some], size[some], marker, color=color, markersize=5, label=label)
     ax.set(xlabel='-2.5 log10(flux)', ylabel='half-light radius (pixels)', ylim=(0, None))
     ax.legend(fontsize=8, loc='lower left')
@@ -77,13 +77,14 @@ def _plot_sizes(ax, star_psf):
 
 def _plot_stars(ax, star_psf):
     stamps = star_psf.stamps[:_SHOWN]
-    side = int(np.ceil(np.sqrt(len(stamps))))
+    n_columns = math.ceil(math.sqrt(len(stamps)))
+    n_rows = math.ceil(len(stamps) / n_columns)
     n = stamps.shape[-1]
-    shown = np.zeros((side * (n + 1) - 1, side * (n + 1) - 1))
+    shown = np.zeros((n_rows * (n + 1) - 1, n_columns * (n + 1) - 1))
     for number, stamp in enumerate(stamps):
-        row, column = divmod(number, side)
+        row, column = divmod(number, n_columns)
         # the first is at the top
-        y, x = (side - 1 - row) * (n + 1), column * (n + 1)
+        y, x = (n_rows - 1 - row) * (n + 1), column * (n + 1)
         shown[y : y + n, x : x + n] = stamp / stamp.max()
     _show(ax, shown)
     which = 'all' if len(stamps) == len(star_psf.stars) else 'the brightest'

@@ -14,6 +14,7 @@ MADE = (
     ),
     ('weight_maps.png', ('docs/examples/weight_maps.py',), 'docs/examples/weight_maps.py'),
     ('fields.png', ('docs/examples/fields.py',), 'docs/examples/fields.py'),
+    ('stars.png', ('docs/examples/stars.py',), 'docs/examples/stars.py'),
 )
 
 
