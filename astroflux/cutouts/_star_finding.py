@@ -24,6 +24,9 @@ _FAINT = 0.05
 _SIDE = 10.0
 _SMALLEST_SIDE = 15
 
+# A source within so many pixels of a known star is that, or within half a FWHM if that is more.
+_NEAR = 2.0
+
 # Axis ratios of stars; PSFs are rounder.
 _LONGEST = 1.5
 
@@ -60,8 +63,10 @@ class StarSearch:
         Pixels without sky, 0 where they cannot be used; their noise; and where that is.
     min_snr : float
         Signal-to-noise ratio of the faintest star.
-    saturation : float or None
+    saturation : float, optional
         Pixels of this value or more are saturated.
+    known : 2D `~numpy.ndarray`, optional
+        Positions of stars, ``(n, 2)``: no other sources are stars.
 
     Attributes
     ----------
@@ -77,8 +82,9 @@ class StarSearch:
         The ``label`` of the source that a pixel is of, or 0.
     """
 
-    def __init__(self, data, noise, mask, min_snr, saturation=None):
-        self._data, self._mask, self._saturation = data, mask, saturation
+    def __init__(self, data, noise, mask, min_snr, saturation=None, known=None):
+        self._data, self._mask = data, mask
+        self._min_snr, self._saturation, self._known = min_snr, saturation, known
         self.every, self.segments = _detected(data, noise, mask)
         self.sources = self.every[self.every['snr'] >= min_snr]
         self.status = np.full(len(self.sources), STAR, dtype='U32')
@@ -115,12 +121,13 @@ class StarSearch:
     def _choose(self):
         self.status[:] = STAR
         tests = {
+            'not among those given': self._is_unknown,
             'at the edge': self._is_at_edge,
             'masked': self._is_masked,
             'saturated': self._is_saturated,
             'not alone': self._has_neighbor,
             'not round': lambda sources: ~(np.asarray(sources['elongation']) <= _LONGEST),
-            'not of the size of stars': _is_of_other_size,
+            'not of the size of stars': self._is_of_other_size,
         }
         for reason, is_none in tests.items():
             left = np.flatnonzero(self.status == STAR)
@@ -170,6 +177,23 @@ class StarSearch:
             found[row] = ((is_bright | (distance < _REACH * self.fwhm)) & (distance > 0)).any()
         return found
 
+    def _is_unknown(self, sources):
+        if self._known is None:
+            return np.zeros(len(sources), bool)
+        positions = np.column_stack([sources['x'], sources['y']])
+        distance, _ = scipy.spatial.KDTree(self._known).query(positions)
+        return distance > max(_NEAR, self.fwhm / 2)
+
+    def _is_of_other_size(self, sources):
+        sizes = np.log(np.asarray(sources['half_light_radius']))
+        near = sizes[np.isfinite(sizes)] if self._known is not None else _sizes_of_stars(sizes)
+        if near is None or not len(near):
+            return np.ones(len(sizes), bool)
+        for _ in range(3):
+            center, scatter = np.median(near), max(mad_std(near), _SMALLEST_SCATTER)
+            near = near[np.abs(near - center) <= _CLIP * scatter]
+        return ~(np.abs(sizes - center) <= _CLIP * scatter)
+
     def keep_best(self, least, most):
         """Keep as many of the brightest stars as make their mean the least noisy, or the most."""
         snr = np.asarray(self.sources['snr'])
@@ -185,7 +209,10 @@ class StarSearch:
         reasons, counts = np.unique(self.status[self.status != STAR], return_counts=True)
         found = ', '.join(f'{n} {reason}' for reason, n in zip(reasons, counts, strict=True))
         of_these = f', of which {found}' if found else ''
-        return f'of {len(self.every)} sources, {len(self.sources)} are bright enough{of_these}'
+        n_bright = len(self.sources)
+        return (
+            f'of {len(self.every)} sources, {n_bright} have S/N {self._min_snr:g} or more{of_these}'
+        )
 
 
 def stamps_around(array, sources, half):
@@ -272,15 +299,3 @@ def _sizes_of_stars(sizes, widths=_WIDTHS):
                 start += 1
             return sizes[start : last[start]]
     return None
-
-
-def _is_of_other_size(sources):
-    """Return which sources are not of the size that stars have."""
-    sizes = np.log(np.asarray(sources['half_light_radius']))
-    near = _sizes_of_stars(sizes)
-    if near is None:
-        return np.ones(len(sizes), bool)
-    for _ in range(3):
-        center, scatter = np.median(near), max(mad_std(near), _SMALLEST_SCATTER)
-        near = near[np.abs(near - center) <= _CLIP * scatter]
-    return ~(np.abs(sizes - center) <= _CLIP * scatter)

@@ -12,6 +12,7 @@ from astropy.stats import SigmaClip, mad_std
 from astropy.table import QTable
 
 from astroflux._quiet import quiet_libraries
+from astroflux.cutouts._catalog import sources_of
 from astroflux.cutouts._image import whole_image
 from astroflux.cutouts._parse import parse_options
 from astroflux.cutouts._psf import known_psf
@@ -104,6 +105,7 @@ class StarPSF(PSFField):
 def psf_from_stars(
     image,
     *,
+    stars=None,
     error=None,
     mask=None,
     background=None,
@@ -125,6 +127,9 @@ def psf_from_stars(
     image : object
         One image, of any kind that `iter_cutouts` takes. What is left of its sky is subtracted as
         one number.
+    stars : object, optional
+        Positions of stars that are known, such as those of Gaia, as ``positions`` of `iter_cutouts`
+        may be. Stars are chosen among them, and not by their sizes.
     error, mask, background : object, optional
         As of `iter_cutouts`.
     saturation : float, optional
@@ -154,16 +159,18 @@ def psf_from_stars(
     >>> psf.plot('stars.png')  # doctest: +SKIP
     >>> table = CNNFluxEstimator().measure_field('field.fits', catalog, psf=psf)  # doctest: +SKIP
     """
-    data, noise, mask, scale = _pixels(image, error, mask, background)
+    whole = _told_of(image, error, mask, background)
+    known = None if stars is None else _places(stars, whole)
+    data, noise, mask, scale = _pixels(whole)
     if saturation is not None:
         saturation = saturation / scale
     with quiet_libraries():
-        search = StarSearch(data, noise, mask, min_snr, saturation)
+        search = StarSearch(data, noise, mask, min_snr, saturation, known)
         n_stars = (search.status == STAR).sum()
         if n_stars < max(min_stars, 1):
             msg = (
-                f'the PSF needs {min_stars} stars or more, got {n_stars}: {search.explain()} (S/N '
-                f'{min_snr:g}). Give the PSF as an image, its FWHM, or a file of PSFEx'
+                f'the PSF needs {min_stars} stars or more, got {n_stars}: {search.explain()}. Say '
+                'which are stars by stars= of psf_from_stars, or give the PSF otherwise'
             )
             raise ValueError(msg)
         search.keep_best(min_stars, max_stars)
@@ -174,19 +181,34 @@ def psf_from_stars(
     return StarPSF(epsf, _OVERSAMPLING, _with_units(sources, scale), stamps * scale)
 
 
-def _pixels(image, error, mask, background):
-    """
-    Return the pixels without sky and in units of about the noise, and what is known of them.
-
-    These are the noise, where pixels cannot be used and are 0, and the unit.
-    """
+def _told_of(image, error, mask, background):
+    """Return an image, taken apart, with what is told of it."""
     if isinstance(background, str) and background == LOCAL:
         # that of stamps says nothing of an image
         background = None
     parsed, _, _ = parse_options(error=error, mask=mask, background=background)
     told = {option.name: option.shared for option in parsed}
     whole = whole_image(image, told)
-    whole = amended(whole, told['error'], told['mask'], told['background'])
+    return amended(whole, told['error'], told['mask'], told['background'])
+
+
+def _places(stars, whole):
+    """Return the positions of stars that the image has, ``(n, 2)``."""
+    known = sources_of(stars, whole, dict.fromkeys(('mask', 'background')))
+    known = np.column_stack([known.x, known.y])
+    known = known[np.isfinite(known).all(axis=1)]
+    if not len(known):
+        msg = 'stars has no position that is in the image'
+        raise ValueError(msg)
+    return known
+
+
+def _pixels(whole):
+    """
+    Return the pixels without sky and in units of about the noise, and what is known of them.
+
+    These are the noise, where pixels cannot be used and are 0, and the unit.
+    """
     bad = ~np.isfinite(whole.data)
     if whole.mask is not None:
         bad |= np.asarray(whole.mask, bool)

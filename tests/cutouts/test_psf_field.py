@@ -326,6 +326,20 @@ def test_saturated_stars():
     assert (told.sources['status'] == 'saturated').sum() > (status == 'saturated').sum()
 
 
+def test_stars_that_are_known():
+    # too few to stand out by their size
+    image, places = starfield(4, 30)
+    with pytest.raises(ValueError, match='needs 5 stars or more'):
+        psf_from_stars(image)
+    psf = psf_from_stars(image, stars=np.vstack([places + 0.7, [(np.nan, 3)]]), min_stars=3)
+    truth = gaussian(SIGMA, psf.psf.shape)
+    assert_allclose(psf.psf, truth, atol=0.05 * truth.max())
+    status = psf.sources['status'].tolist()
+    assert status.count('not among those given') >= 15
+    with pytest.raises(ValueError, match='no position'):
+        psf_from_stars(image, stars=[(np.nan, 3)])
+
+
 @pytest.mark.parametrize('image', ['galaxies', 'few', 'empty'])
 def test_too_few_stars(image):
     if image == 'empty':
