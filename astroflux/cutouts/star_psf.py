@@ -31,7 +31,7 @@ _ITERATIONS = 5
 
 # The wings of the PSF begin at so many FWHM. Rings in them are of that width, and have no fewer
 # pixels than that.
-_WINGS = 2.0
+_WINGS = 1.5
 _RING_WIDTH = 0.5
 _FEWEST_IN_RING = 12
 
