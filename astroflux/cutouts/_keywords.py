@@ -29,6 +29,11 @@ class PerCutout:
         self.shared = shared
         self._parse = parse
 
+    @property
+    def is_for_each(self):
+        """Whether each cutout has a value of its own."""
+        return self._values is not None
+
     def check_size(self, n):
         """Raise `ValueError` if there is not one value for each of n cutouts."""
         if self.size is not None and self.size != n:

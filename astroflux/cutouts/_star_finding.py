@@ -47,7 +47,7 @@ _CLIP = 3.0
 _SMALLEST_SCATTER = 0.01
 
 # Stars that are taken at least, if there are so many, however faint some are.
-_FEWEST_FOR_ALL_PARTS = 12
+_FEWEST_FOR_ALL_PARTS = 20
 
 # FWHM over the half-light radius of the profiles of stars, about.
 _FWHM_OVER_RADIUS = 1.7

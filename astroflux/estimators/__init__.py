@@ -9,6 +9,7 @@ from astroflux._lazy import lazy_names
 from astroflux.estimators.methods import ESTIMATOR_MODULES, available_methods, make_estimator
 
 _BASES = {
+    'FieldDetector': 'astroflux.estimators.field._detection',
     'FieldMeasurement': 'astroflux.estimators.field',
     'FluxEstimator': 'astroflux.estimators.base',
     'MeasurementError': 'astroflux.estimators.photometry.base',

@@ -202,6 +202,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         image,
         catalogue=None,
         *,
+        detector=None,
         neighbors='model',
         passes=3,
         zeropoint=None,
@@ -221,6 +222,9 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             table, a `~photutils.segmentation.SourceCatalog` or
             `~photutils.segmentation.SegmentationImage`. By default those that photutils detects.
 
+        detector : `~astroflux.estimators.FieldDetector`, optional
+            How sources are detected if there is no catalogue.
+
         neighbors : {'model', 'none'}, optional
             What becomes of the light of other sources: ``'model'`` fits and subtracts it, see
             `~astroflux.estimators.FieldMeasurement`; ``'none'`` leaves it to the method, as
@@ -239,7 +243,9 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         Returns
         -------
         table : `~astropy.table.QTable`
-            The columns of `measure`, and then those of the catalogue; one row per source.
+            The columns of `measure`, and then those of the catalogue, or of
+            `~astroflux.estimators.FieldDetector.detect`; one row per source. Without a catalogue
+            it has no rows if nothing is detected.
 
         Raises
         ------
@@ -253,6 +259,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
             self,
             image,
             catalogue,
+            detector=detector,
             neighbors=neighbors,
             passes=passes,
             progress=progress,

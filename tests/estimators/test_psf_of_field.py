@@ -174,6 +174,10 @@ def test_stars_of_the_image(network):
     assert table.meta['arguments']['psf'] == measurement.psf.description
     again = network.measure_field(image, stars, psf='stars', error=1.0)
     assert_allclose(again['flux'], table['flux'])
+    # without a catalogue
+    detected = network.measure_field(image, psf='stars', error=1.0)
+    assert len(detected) == len(stars)
+    assert ' stars of the image, FWHM' in detected.meta['arguments']['psf']
     with pytest.raises(ValueError, match='needs 5 stars or more'):
         network.measure_field(image[:60, :60], [(30, 30)], psf='stars')
 

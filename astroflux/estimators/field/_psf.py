@@ -10,9 +10,14 @@ from astroflux.cutouts import psf_from_stars
 from astroflux.cutouts._catalog import as_table, identifiers_of, is_table, rows_of
 from astroflux.cutouts.psf_field import as_psf_field
 
-__all__ = ['with_psf']
+__all__ = ['is_stars', 'with_psf']
 
 STARS = 'stars'
+
+
+def is_stars(psf):
+    """Return whether the PSF is to be built from the stars of the image."""
+    return isinstance(psf, str) and psf == STARS
 
 
 class _OfColumn(list):
@@ -49,7 +54,7 @@ def with_psf(image, catalogue, options):
     """
     psf = options.get('psf')
     if isinstance(psf, str):
-        if psf == STARS:
+        if is_stars(psf):
             about = {name: options.get(name) for name in ('error', 'mask', 'background')}
             return options | {'psf': psf_from_stars(image, **about)}
         if psf in (names := _columns_of(catalogue)):

@@ -15,6 +15,7 @@ from astroflux.estimators.field._psf import with_psf
 from astroflux.estimators.field._sky_model import SkyModel
 from astroflux.flags import FATAL_FLAGS
 from astroflux.flags import MeasurementFlag as Flag
+from astroflux.networks.neighbors import KNOWN_MISFIT
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 
 __all__ = ['FieldMeasurement']
@@ -85,6 +86,8 @@ class FieldMeasurement:
         self._places = [None] * n
         self._columns, self._messages = {}, {}
         self._is_measured, self._is_led, self._is_enlarged = np.zeros((3, n), bool)
+        # the light that each was measured without: over its own, or the noise
+        self._taken = np.zeros(n)
         self._noise, self._fwhm = np.full(n, np.nan), np.full(n, np.nan)
         self._sky = None
         self.n_passes = 0
@@ -107,16 +110,16 @@ class FieldMeasurement:
         ):
             self._bar = bar
             self._measure_first(everything)
-            taken = np.zeros(len(everything))
             while self.n_passes < self._passes:
                 light = self._light_of_others()
-                changed = self._is_changed(light - taken)
+                changed = self._is_changed(light - self._taken)
                 if not changed.any():
                     break
                 rows = np.flatnonzero(changed)
                 self._measure_again(rows)
-                taken[rows] = light[rows]
+                self._taken[rows] = light[rows]
             if self._fitter is not self._estimator:
+                self._taken = self._light_of_others()
                 self._measure_by_estimator(everything)
         return self._table()
 
@@ -258,6 +261,7 @@ class FieldMeasurement:
     # -- the table --------------------------------------------------------------------------------
 
     def _table(self):
+        self._doubt_neighbors()
         self._divide()
         rows = RowCollector(self._estimator._extra_units)
         measured = np.flatnonzero(self._is_measured)
@@ -295,6 +299,13 @@ class FieldMeasurement:
             self._groups[number] = group[np.argsort(apart, kind='stable')]
             self._is_led[self._groups[number][1:]] = True
 
+    def _doubt_neighbors(self):
+        """Add to the errors what the light that was taken away may be wrong by."""
+        light = np.where(self._sky.is_known, np.abs(self._taken), 0)
+        rows = np.flatnonzero(self._is_measured & (light > 0))
+        if len(rows):
+            self._widen(rows, KNOWN_MISFIT * light[rows] * np.abs(self._columns['flux'][rows]))
+
     def _divide(self):
         """Divide what was measured of each group among its sources."""
         for leader, *others in self._groups:
@@ -313,18 +324,24 @@ class FieldMeasurement:
             self._messages |= dict.fromkeys(others, self._messages.get(leader))
             self._columns['flags'][rows] |= int(Flag.BLENDED)
             share, error = self._shares(rows)
-            flux = self._columns['flux'][leader]
-            self._columns['flux_err'][rows] = np.hypot(
-                self._columns['flux_err'][leader], error * flux
-            )
+            whole = self._columns['flux'][leader]
+            for name in ('flux', *ENDS):
+                if name in self._columns:
+                    # the error of the whole stays
+                    self._columns[name][rows] += (share - 1) * whole
+            if 'flux_uniform_prior' in self._columns:
+                self._columns['flux_uniform_prior'][rows] *= share
+            self._widen(rows, error * whole)
+
+    def _widen(self, rows, error):
+        """Add errors to those of the fluxes of some sources."""
+        flux = self._columns['flux'][rows]
+        with np.errstate(invalid='ignore'):
+            self._columns['flux_err'][rows] = np.hypot(self._columns['flux_err'][rows], error)
             for name, n_sigma in ENDS.items():
                 if name in self._columns:
-                    half = self._columns[name][leader] - flux
-                    half = np.sign(half) * np.hypot(half, n_sigma * error * flux)
-                    self._columns[name][rows] = share * flux + half
-            for name in ('flux', 'flux_uniform_prior'):
-                if name in self._columns:
-                    self._columns[name][rows] *= share
+                    half = np.hypot(self._columns[name][rows] - flux, n_sigma * error)
+                    self._columns[name][rows] = flux + np.sign(n_sigma) * half
 
     def _shares(self, rows):
         leader = rows[0]

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from astropy.convolution import convolve
-from photutils.segmentation import deblend_sources, detect_sources, make_2dgaussian_kernel
+from photutils.segmentation import make_2dgaussian_kernel
 from sklearn.base import BaseEstimator
 
 from astroflux._quiet import quiet_libraries
@@ -17,6 +17,7 @@ from astroflux.estimators._checks import (
     POSITIVE_INTEGER,
     check_values,
 )
+from astroflux.estimators._segments import detect_segments, split_segments
 from astroflux.estimators.photometry.base import MeasurementError, PhotometricFluxEstimator
 from astroflux.flags import MeasurementFlag
 
@@ -25,11 +26,9 @@ __all__ = [
     'IS_FINDER',
     'Segments',
     'SourceFinder',
-    'detect_segments',
     'find_label',
     'gaussian_kernel',
     'neighbor_flag',
-    'split_segment',
 ]
 
 # what methods with a Kron aperture measure besides
@@ -174,8 +173,9 @@ class SourceFinder(BaseEstimator):
         labels = None if segmentation is None else segmentation.data
         label = find_label(labels, cutout.position, self.match_radius)
         if self.deblend:
-            segmentation = split_segment(
-                smooth, segmentation, label, self.n_pixels, self.n_levels, self.contrast
+            # the others are neighbors, whether split or not
+            segmentation = split_segments(
+                smooth, segmentation, [label], self.n_pixels, self.n_levels, self.contrast
             )
             label = find_label(segmentation.data, cutout.position, self.match_radius)
         return Segments(data, noise, smooth, mask, reference, segmentation, label)
@@ -203,28 +203,6 @@ class Segments:
         labels = self.segmentation.data
         other = (labels != 0) & (labels != self.label)
         return other if self.mask is None else other | self.mask
-
-
-def detect_segments(image, threshold, n_pixels, mask):
-    """Connected pixels above a threshold as a `SegmentationImage`, `None` if there are none."""
-    # nothing detected is told by the return value
-    with quiet_libraries():
-        return detect_sources(image, threshold, n_pixels, mask=mask)
-
-
-def split_segment(image, segmentation, label, n_pixels, n_levels, contrast):
-    """Split a segment at its saddles; the others are neighbors, whether split or not."""
-    # that a segment has too few levels to be split in the mode asked for is no news here
-    with quiet_libraries():
-        return deblend_sources(
-            image,
-            segmentation,
-            n_pixels,
-            labels=[label],
-            n_levels=n_levels,
-            contrast=contrast,
-            progress_bar=False,
-        )
 
 
 def _smooth(data, mask, fwhm):

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
 from scipy.ndimage import binary_dilation, gaussian_filter, maximum
 
-from astroflux.estimators.photometry.finder import detect_segments, split_segment
+from astroflux.estimators._segments import detect_segments, split_segments
 from astroflux.estimators.profile._model import MAX_SHIFT
 
 __all__ = ['Source', 'find_source', 'find_window']
@@ -49,7 +49,9 @@ def find_source(data, noise, cutout):
         return Source(x, y, sigma, 0.2, 0.0, sigma), np.zeros(data.shape, dtype=bool)
     label = _label_at(segmentation.data, x, y)
     if label:
-        segmentation = split_segment(smooth, segmentation, label, _N_PIXELS, _N_LEVELS, _CONTRAST)
+        segmentation = split_segments(
+            smooth, segmentation, [label], _N_PIXELS, _N_LEVELS, _CONTRAST
+        )
         label = _label_at(segmentation.data, x, y)
     own = segmentation.data == label if label else np.zeros(data.shape, dtype=bool)
     peaks = maximum(smooth / noise, segmentation.data, segmentation.labels)
