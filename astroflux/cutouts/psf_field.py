@@ -268,7 +268,7 @@ def as_psf_field(psf, oversampling=1):
 
     Raises
     ------
-    ValueError, OSError
+    TypeError, ValueError, OSError
         If it cannot be used.
     """
     if hasattr(psf, 'grid_xypos'):
@@ -281,9 +281,9 @@ def as_psf_field(psf, oversampling=1):
     if isinstance(psf, str | Path):
         if isinstance(psf, str) and not Path(psf).exists():
             msg = (
-                f'psf={psf!r} is no file: want the path of a file of PSFEx, an image, or a grid '
-                "of images; 'stars' and the name of a column are for measure_field"
+                f'psf must be a 2-d image, or one for each cutout, got str: {psf!r} is no file of '
+                "PSFEx; 'stars' and the name of a column are for measure_field"
             )
-            raise ValueError(msg)
+            raise TypeError(msg)
         return PSFExPSF(psf)
     return psf

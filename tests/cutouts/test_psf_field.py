@@ -264,7 +264,7 @@ def test_damaged_files_of_psfex(tmp_path, psfex, coefficients):
         PSFExPSF(tmp_path / 'd.psf')
     with pytest.raises(CutoutReadError, match='not finite'):
         PSFExPSF(write_psfex(tmp_path / 'e.psf', coefficients * np.nan))
-    with pytest.raises(ValueError, match='is no file'):
+    with pytest.raises(TypeError, match='is no file'):
         as_psf_field('f.psf')
 
 
