@@ -108,7 +108,7 @@ class PSFField(ABC):
         return [self.known_at(*place).image for place in places]
 
     def known_at(self, x, y):
-        """Return the `~astroflux.cutouts._psf.PSFImage` of the cell that a position is in."""
+        """Return the image of the cell that a position is in, with its width, as a ``PSFImage``."""
         if not (math.isfinite(x) and math.isfinite(y)):
             msg = f'the position of a PSF must be finite, got ({x:g}, {y:g})'
             raise ValueError(msg)

@@ -8,16 +8,16 @@ import numpy as np
 import scipy  # its parts load at first use
 from astropy import units as u
 from astropy.nddata import NDData
-from astropy.stats import SigmaClip, mad_std
+from astropy.stats import SigmaClip
 from astropy.table import QTable
 
 from astroflux._quiet import quiet_libraries
 from astroflux.cutouts._catalog import sources_of
+from astroflux.cutouts._field_pixels import FieldPixels
 from astroflux.cutouts._image import whole_image
-from astroflux.cutouts._parse import parse_options
 from astroflux.cutouts._psf import known_psf
 from astroflux.cutouts._star_finding import STAR, StarSearch, stamps_around
-from astroflux.cutouts._told import LOCAL, amended
+from astroflux.cutouts._told import LOCAL
 from astroflux.cutouts.psf_field import PSFField, content_hash
 
 __all__ = ['StarPSF', 'psf_from_stars']
@@ -81,7 +81,7 @@ class StarPSF(PSFField):
         return self.epsf, (self.oversampling, self.oversampling)
 
     def known_at(self, x, y):
-        """Return the `~astroflux.cutouts._psf.PSFImage`, wherever the position is."""
+        """Return the one image, with its width, wherever the position is."""
         return super().known_at(0.0, 0.0)
 
     def plot(self, where=None):
@@ -159,9 +159,11 @@ def psf_from_stars(
     >>> psf.plot('stars.png')  # doctest: +SKIP
     >>> table = CNNFluxEstimator().measure_field('field.fits', catalog, psf=psf)  # doctest: +SKIP
     """
-    whole = _told_of(image, error, mask, background)
-    known = None if stars is None else _places(stars, whole)
-    data, noise, mask, scale = _pixels(whole)
+    if isinstance(background, str) and background == LOCAL:
+        # that of stamps says nothing of an image
+        background = None
+    known = None if stars is None else _places(stars, image)
+    data, noise, mask, scale = _pixels(image, error, mask, background)
     if saturation is not None:
         saturation = saturation / scale
     with quiet_libraries():
@@ -181,51 +183,35 @@ def psf_from_stars(
     return StarPSF(epsf, _OVERSAMPLING, _with_units(sources, scale), stamps * scale)
 
 
-def _told_of(image, error, mask, background):
-    """Return an image, taken apart, with what is told of it."""
-    if isinstance(background, str) and background == LOCAL:
-        # that of stamps says nothing of an image
-        background = None
-    parsed, _, _ = parse_options(error=error, mask=mask, background=background)
-    told = {option.name: option.shared for option in parsed}
-    whole = whole_image(image, told)
-    return amended(whole, told['error'], told['mask'], told['background'])
+def _pixels(image, error, mask, background):
+    """
+    Return the pixels without sky and in units of about the noise, and what is known of them.
+
+    These are the noise, where pixels cannot be used and are 0, and the unit.
+    """
+    pixels = FieldPixels.of(image, error=error, mask=mask, background=background)
+    data, bad = pixels.data, pixels.mask
+    step = max(1, math.isqrt(data.size // _SKY_PIXELS))
+    some = data[::step, ::step][~bad[::step, ::step]]
+    if not some.size:
+        msg = f'the image of shape {data.shape} has no usable pixels to find stars in'
+        raise ValueError(msg)
+    data -= np.median(SigmaClip(3.0)(some, masked=False))
+    data[bad] = 0
+    noise = np.where(bad, np.float32(np.inf), pixels.noise)
+    return data, noise, bad, pixels.reference / pixels.factor
 
 
-def _places(stars, whole):
+def _places(stars, image):
     """Return the positions of stars that the image has, ``(n, 2)``."""
-    known = sources_of(stars, whole, dict.fromkeys(('mask', 'background')))
+    nothing = dict.fromkeys(('error', 'mask', 'background', 'effective_gain'))
+    known = sources_of(stars, whole_image(image, nothing), nothing)
     known = np.column_stack([known.x, known.y])
     known = known[np.isfinite(known).all(axis=1)]
     if not len(known):
         msg = 'stars has no position that is in the image'
         raise ValueError(msg)
     return known
-
-
-def _pixels(whole):
-    """
-    Return the pixels without sky and in units of about the noise, and what is known of them.
-
-    These are the noise, where pixels cannot be used and are 0, and the unit.
-    """
-    bad = ~np.isfinite(whole.data)
-    if whole.mask is not None:
-        bad |= np.asarray(whole.mask, bool)
-    step = max(1, math.isqrt(bad.size // _SKY_PIXELS))
-    some = whole.data[::step, ::step][~bad[::step, ::step]]
-    sky = SigmaClip(3.0)(np.array(some, float), masked=False) if some.size else some
-    if not (sky.size and (scale := mad_std(sky)) > 0):
-        msg = f'the image of shape {bad.shape} has no sky that stars could be found in'
-        raise ValueError(msg)
-    noise = 1.0
-    if whole.noise is not None:
-        noise = whole.noise.std() * (whole.noise.factor(whole.unit) / scale)
-        bad |= ~(np.isfinite(noise) & (noise > 0))
-    with np.errstate(all='ignore'):
-        data = np.array((whole.data - np.median(sky)) / scale, np.float32)
-    data[bad] = 0
-    return data, np.where(bad, np.inf, noise).astype(np.float32), bad, scale
 
 
 def _built(search, data, mask, stars):
