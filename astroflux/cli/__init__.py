@@ -14,6 +14,7 @@ from astroflux.cli.demo import demo
 from astroflux.cli.measure import measure
 from astroflux.cli.simulate import simulate
 from astroflux.cli.study import study
+from astroflux.cli.survey import survey
 
 __all__ = ['expand_paths', 'main']
 
@@ -41,5 +42,5 @@ def main():
     """Measure the total fluxes of galaxies in image cutouts."""
 
 
-for command in (measure, compare, simulate, study, demo):
+for command in (measure, survey, compare, simulate, study, demo):
     main.add_command(command)

@@ -8,16 +8,21 @@ from pathlib import Path
 
 import click
 
-from astroflux.cli._types import NoiseCorrelation
+from astroflux.cli._types import DEVICE, WEIGHTS, ImageUnit, NoiseCorrelation, NumberOrName
 from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [
+    'OF_NETWORK',
+    'READING',
     'check_available',
+    'check_of_network',
     'expand_paths',
     'friendly_errors',
     'make_simulation',
+    'network_options',
     'noise_correlation_option',
     'options',
+    'reading_options',
     'simulation_options',
 ]
 
@@ -44,6 +49,56 @@ def options(*decorators):
 
     return add
 
+
+# What of a file is read, and as what: arguments of a CutoutFile.
+READING = ('hdu', 'plane', 'unit', 'max_pixels')
+
+reading_options = options(
+    click.option(
+        '--hdu',
+        type=NumberOrName(),
+        help='HDU of the image: its number, counted from 0, or its name. By default IMAGE, SCI or '
+        'DATA, else the first with an image.',
+    ),
+    click.option(
+        '--plane',
+        type=NumberOrName(),
+        help='Plane of an image that is a cube, such as a stack of bands: its number, counted '
+        'from 0, or its name if the header has one.',
+    ),
+    click.option(
+        '--unit',
+        type=ImageUnit(),
+        help="Unit of the images, such as nJy, 'electron / s' or nmgy, instead of their BUNIT.",
+    ),
+    click.option(
+        '--max-pixels',
+        type=click.IntRange(min=1),
+        help='The most pixels that an image and what is beside it in the file may have, so that no '
+        'damaged file takes all memory.  [default: 268435456]',
+    ),
+)
+
+# Parameters of the network.
+OF_NETWORK = ('weights', 'batch_size', 'device')
+
+network_options = options(
+    click.option(
+        '--weights',
+        type=WEIGHTS,
+        help='Weights of the network: a name or a file. For cnn only.',
+    ),
+    click.option(
+        '--batch-size',
+        type=click.IntRange(min=1),
+        help='How many sources the network measures at a time. For cnn only.',
+    ),
+    click.option(
+        '--device',
+        type=DEVICE,
+        help='Where the network computes: cpu, cuda, or auto. For cnn only.',
+    ),
+)
 
 # What galaxies to simulate.
 simulation_options = options(
@@ -91,6 +146,14 @@ def check_available(methods):
         if not method.is_available:
             msg = f'the method {name} needs {method.how_to_install}'
             raise click.ClickException(msg)
+
+
+def check_of_network(method, of_network):
+    """Refuse parameters of the network for another method."""
+    if of_network and method != 'cnn':
+        given = ' and '.join(f'--{name.replace("_", "-")}' for name in of_network)
+        msg = f'{given} {"is" if len(of_network) == 1 else "are"} for --method cnn only'
+        raise click.UsageError(msg)
 
 
 def expand_paths(files):

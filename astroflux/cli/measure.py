@@ -8,22 +8,19 @@ from contextlib import nullcontext
 import click
 
 from astroflux.cli._shared import (
+    OF_NETWORK,
+    READING,
     check_available,
+    check_of_network,
     expand_paths,
     friendly_errors,
+    network_options,
     noise_correlation_option,
     options,
+    reading_options,
 )
 from astroflux.cli._terminal import format_essentials, format_table
-from astroflux.cli._types import (
-    DEVICE,
-    WEIGHTS,
-    AngleOrPixels,
-    Background,
-    ImageUnit,
-    NumberOrName,
-    TablePath,
-)
+from astroflux.cli._types import AngleOrPixels, Background, TablePath
 from astroflux.estimators.methods import KNOWN_METHODS, make_estimator
 
 __all__ = ['measure']
@@ -39,35 +36,6 @@ SLOW_CHUNK_SIZE = 2
 
 # Tables that tell how they were made.
 RESUMABLE = ('.ecsv', '.parquet', '.fits')
-
-# What of a file is read, and as what: arguments of a CutoutFile.
-READING = ('hdu', 'plane', 'unit', 'max_pixels')
-
-_reading_options = options(
-    click.option(
-        '--hdu',
-        type=NumberOrName(),
-        help='HDU of the image: its number, counted from 0, or its name. By default IMAGE, SCI or '
-        'DATA, else the first with an image.',
-    ),
-    click.option(
-        '--plane',
-        type=NumberOrName(),
-        help='Plane of an image that is a cube, such as a stack of bands: its number, counted '
-        'from 0, or its name if the header has one.',
-    ),
-    click.option(
-        '--unit',
-        type=ImageUnit(),
-        help="Unit of the images, such as nJy, 'electron / s' or nmgy, instead of their BUNIT.",
-    ),
-    click.option(
-        '--max-pixels',
-        type=click.IntRange(min=1),
-        help='The most pixels that an image and what is beside it in the file may have, so that no '
-        'damaged file takes all memory.  [default: 268435456]',
-    ),
-)
 
 # What is known of the cutouts.
 _cutout_options = options(
@@ -98,24 +66,6 @@ _cutout_options = options(
         metavar='MAG',
         help='AB magnitude of a source of 1 in the unit of the images, for magnitudes in the '
         'table. By default that of each file, if its header states one.',
-    ),
-)
-
-_network_options = options(
-    click.option(
-        '--weights',
-        type=WEIGHTS,
-        help='Weights of the network: a name or a file. For cnn only.',
-    ),
-    click.option(
-        '--batch-size',
-        type=click.IntRange(min=1),
-        help='How many cutouts the network measures at a time. For cnn only.',
-    ),
-    click.option(
-        '--device',
-        type=DEVICE,
-        help='Where the network computes: cpu, cuda, or auto. For cnn only.',
     ),
 )
 
@@ -154,9 +104,9 @@ _run_options = options(
     show_default=True,
     help='How to measure.',
 )
-@_reading_options
+@reading_options
 @_cutout_options
-@_network_options
+@network_options
 @_run_options
 def measure(files, output, method, workers, resume, overwrite, all_columns, quiet, **given):
     """
@@ -169,8 +119,7 @@ def measure(files, output, method, workers, resume, overwrite, all_columns, quie
     """
     given = {name: value for name, value in given.items() if value is not None}
     reading = {name: given.pop(name) for name in READING if name in given}
-    of_network = ('weights', 'batch_size', 'device')
-    of_network = {name: given.pop(name) for name in of_network if name in given}
+    of_network = {name: given.pop(name) for name in OF_NETWORK if name in given}
     _check_together(method, of_network, output, resume=resume, overwrite=overwrite)
     if_exists = 'replace it with --overwrite, or go on with --resume'
     with friendly_errors(if_exists=if_exists):
@@ -211,10 +160,7 @@ def _refuse_to_replace_input(output, paths):
 
 def _check_together(method, of_network, output, *, resume, overwrite):
     """Refuse options that exclude each other."""
-    if of_network and method != 'cnn':
-        given = ' and '.join(f'--{name.replace("_", "-")}' for name in of_network)
-        msg = f'{given} {"is" if len(of_network) == 1 else "are"} for --method cnn only'
-        raise click.UsageError(msg)
+    check_of_network(method, of_network)
     if resume and overwrite:
         msg = '--overwrite and --resume exclude each other'
         raise click.UsageError(msg)
