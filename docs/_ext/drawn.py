@@ -19,6 +19,7 @@ MADE = (
         ('docs/examples/survey_tutorial.py',),
         'docs/survey_tutorial.rst',
     ),
+    ('stars.png', ('docs/examples/stars.py',), 'docs/examples/stars.py'),
 )
 
 
