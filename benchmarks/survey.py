@@ -278,6 +278,33 @@ def time_survey(folder, tiles, catalogue, neighbors, workers):
     ]
 
 
+# Surveys, and how many sources they have: Kuijken et al. 2019, A&A 625, A2 (KiDS); 1400 square
+# degrees (Aihara et al. 2018, PASJ 70, S4) of 20 sources per square arcmin as here (HSC); Ivezic et
+# al. 2019, ApJ 873, 111 (Rubin: galaxies, and as many stars).
+SURVEYS = {
+    'KiDS, fourth release': 1.0e8,
+    'HSC-SSP Wide': 1.0e8,
+    'Rubin, ten years': 4.0e10,
+}
+CAPACITY_HEADER = [
+    *('sources of a band', 'number', 'one pass [core hours]', 'modelled [core hours]'),
+    'modelled, days on 1000 cores',
+]
+
+
+def capacity_rows(rows):
+    """Return what a number of sources takes, from the rows of all sources on most workers."""
+    rates = {row[0]: float(row[4].replace(',', '')) / int(row[1]) for row in rows}
+    for title, number in {'a million': 1e6, **SURVEYS}.items():
+        hours = {name: number / rate / 3600 for name, rate in rates.items()}
+        yield [
+            title,
+            f'{number:,.0f}',
+            *(f'{hour:.2g}' if hour < 100 else f'{hour:,.0f}' for hour in hours.values()),
+            f'{hours["modelled"] / 1000 / 24:.2g}',
+        ]
+
+
 def speed(folder, arguments):
     """Time the survey engine, and write the table."""
     sky = folder / 'sky'
@@ -292,6 +319,8 @@ def speed(folder, arguments):
         for of, workers in (((few, part), 1), ((tiles, catalogue), 1), ((tiles, catalogue), 2))
     ]
     put_out(rst_table(SPEED_HEADER, rows), 'survey-speed', write=arguments.write)
+    table = rst_table(CAPACITY_HEADER, list(capacity_rows(rows)))
+    put_out(table, 'survey-capacity', write=arguments.write)
 
 
 def main():
