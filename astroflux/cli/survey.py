@@ -163,8 +163,9 @@ def survey(images, catalogue, detect, output, method, **given):
     An IMAGE is a FITS file, a folder, or a pattern in quotes. The folder that
     is written has a table of each image, data/*.parquet; failures.csv has the
     images that could not be measured, off.parquet the sources that are on
-    none. The exit status is 1 when nothing could be measured. An interruption
-    from the keyboard keeps the images that were measured.
+    none, and summary.html sums up all. The exit status is 1 when nothing could
+    be measured. An interruption from the keyboard keeps the images that were
+    measured.
     """
     given = {name: value for name, value in given.items() if value is not None}
     # options that can be given several times
@@ -184,6 +185,7 @@ def survey(images, catalogue, detect, output, method, **given):
         from astroflux.survey.images import find_images
         from astroflux.survey.plan import plan_survey
         from astroflux.survey.run import run_plan
+        from astroflux.survey.summary import write_summary
 
         if not dry_run:
             SurveyFolder(output).check(resume=resume, overwrite=overwrite)
@@ -206,6 +208,9 @@ def survey(images, catalogue, detect, output, method, **given):
             overwrite=overwrite,
             progress=False if quiet else None,
         )
+        page = write_summary(output)
+    if not quiet:
+        click.echo(f'summary: {page}', err=True)
     if not _report(result, time.perf_counter() - began, quiet=quiet):
         raise click.exceptions.Exit(1)
 

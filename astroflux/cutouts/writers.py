@@ -13,7 +13,7 @@ from astroflux._work import write_whole
 from astroflux.cutouts._headers import descriptive_header
 from astroflux.cutouts._noise import noise_of
 
-__all__ = ['write_cutout']
+__all__ = ['packed', 'unit_text', 'write_cutout']
 
 
 def write_cutout(cutout, path, *, overwrite=False):
@@ -59,7 +59,7 @@ def write_cutout(cutout, path, *, overwrite=False):
         primary.header['FLUXMAG0'] = (10 ** (0.4 * zeropoint), 'flux of AB magnitude 0')
     image = fits.ImageHDU(data, header=meta, name='IMAGE')
     if cutout.unit is not None:
-        image.header['BUNIT'] = _unit_text(cutout.unit)
+        image.header['BUNIT'] = unit_text(cutout.unit)
     if cutout.wcs is not None:
         # What meta has, such as the date, it has as the user wrote it.
         image.header.extend(cutout.wcs.to_header(relax=True).cards, unique=True)
@@ -84,18 +84,19 @@ def write_cutout(cutout, path, *, overwrite=False):
         if isinstance(value, Table):
             hdus.append(fits.table_to_hdu(value))
             hdus[-1].name = name
-    with write_whole(path) as part, part.open('wb') as file, _packed(file, path) as stream:
+    with write_whole(path) as part, part.open('wb') as file, packed(file, path) as stream:
         fits.HDUList(hdus).writeto(stream)
 
 
-def _packed(file, path):
+def packed(file, path):
     """Return a stream into a file, which compresses if the name of the whole says so."""
     return (
         gzip.GzipFile(path.stem, 'wb', fileobj=file) if path.suffix == '.gz' else nullcontext(file)
     )
 
 
-def _unit_text(unit):
+def unit_text(unit):
+    """Write a unit as the FITS standard has it, or as astropy does where it has none."""
     try:
         return unit.to_string('fits')
     except ValueError:

@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 
 from astroflux._table_files import write_table
 from astroflux._work import PART_SUFFIX, refuse_other_settings, write_whole
+from astroflux.survey.residuals import STAMPS, write_residuals
 
 __all__ = ['SurveyFolder']
 
 SETTINGS, STATUS = 'settings.json', 'status.json'
 IMAGES, FAILURES, OFF = 'images.csv', 'failures.csv', 'off.parquet'
-DATA = 'data'
+DATA, SUMMARY = 'data', 'summary.html'
 
 # What tells the settings of a survey from those of other work.
 MADE_BY = {'made_by': 'astroflux.survey'}
@@ -26,7 +27,7 @@ _KEY = b'astroflux.survey'
 IMAGE_FIELDS = ('image', 'path', 'n_sources', 'n_measured', 'seconds', 'peak_memory_mb')
 FAILURE_FIELDS = ('image', 'path', 'n_sources', 'reason')
 
-_LEFT = re.compile(rf'.+\.(parquet|csv|json)\.[0-9a-f]{{8}}\{PART_SUFFIX}')
+_LEFT = re.compile(rf'.+\.(parquet|csv|json|fits|html)\.[0-9a-f]{{8}}\{PART_SUFFIX}')
 
 
 class SurveyFolder:
@@ -42,10 +43,15 @@ class SurveyFolder:
     def __init__(self, path):
         self.path = Path(path)
         self.data = self.path / DATA
+        self.stamps = self.path / STAMPS
 
     def table_path(self, name):
         """Return where the table of an image is, or will be."""
         return self.data / f'{name}.parquet'
+
+    def stamps_path(self, name):
+        """Return where the stamps of the worst residuals of an image are, or will be."""
+        return self.stamps / f'{name}.fits'
 
     # -- to begin, or to go on --------------------------------------------------------------------
 
@@ -56,7 +62,7 @@ class SurveyFolder:
             raise ValueError(msg)
         begun = self.settings
         if begun is None:
-            names = (SETTINGS, STATUS, IMAGES, FAILURES, OFF, DATA)
+            names = (SETTINGS, STATUS, IMAGES, FAILURES, OFF, DATA, STAMPS)
             if there := [name for name in names if (self.path / name).exists()]:
                 msg = f'{self.path} holds {", ".join(there)}, and no survey: name another folder'
                 raise FileExistsError(msg)
@@ -81,8 +87,9 @@ class SurveyFolder:
         elif begun is not None:
             self._remove()
         self._write_json(SETTINGS, MADE_BY | settings)
-        self.data.mkdir(exist_ok=True)
-        for path in (*self.path.iterdir(), *self.data.iterdir()):
+        for folder in (self.data, self.stamps):
+            folder.mkdir(exist_ok=True)
+        for path in (*self.path.iterdir(), *self.data.iterdir(), *self.stamps.iterdir()):
             if _LEFT.fullmatch(path.name):
                 # of a process that was killed
                 path.unlink(missing_ok=True)
@@ -104,8 +111,9 @@ class SurveyFolder:
             if read_record(path) is None:
                 msg = f'{path} is no table of a survey: remove it, or name another folder'
                 raise FileExistsError(msg)
-        names = (STATUS, IMAGES, FAILURES, OFF)
-        for path in (*tables, *(self.path / name for name in names)):
+        names = (STATUS, IMAGES, FAILURES, OFF, SUMMARY)
+        stamps = [self.stamps_path(path.stem) for path in tables]
+        for path in (*stamps, *tables, *(self.path / name for name in names)):
             path.unlink(missing_ok=True)
 
     # -- tables of images -------------------------------------------------------------------------
@@ -144,6 +152,11 @@ class SurveyFolder:
             whole = pq.read_table(part)
             told = {**whole.schema.metadata, _KEY: json.dumps(record).encode()}
             pq.write_table(whole.replace_schema_metadata(told), part)
+
+    def write_stamps(self, name, stamps):
+        """Write the worst residuals of an image, of a list for its parts; none if it is empty."""
+        if stamps:
+            write_residuals(stamps, self.stamps_path(name))
 
     # -- what is told of all ----------------------------------------------------------------------
 

@@ -15,8 +15,10 @@ from astropy.table import QTable, vstack
 
 from astroflux._work import use_one_thread
 from astroflux.estimators._parts import record_of
+from astroflux.estimators.field import measure_field
 from astroflux.flags import FATAL_FLAGS
 from astroflux.survey.assignment import assign
+from astroflux.survey.residuals import worst_residuals
 
 try:
     import resource
@@ -61,9 +63,9 @@ class ImageTask:
         """How many sources are measured, as far as that is known before."""
         return len(self.rows)
 
-    def table(self, job):
-        """Return the table of the image."""
-        return measured_table(job, self)
+    def table(self, job, stamps=None):
+        """Return the table of the image, and add its worst residuals to a list."""
+        return measured_table(job, self, stamps)
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,14 @@ class DetectionTask:
 
     n_sources = 0
 
-    def table(self, job):
-        """Return the table of the sources that no other image holds better."""
+    def table(self, job, stamps=None):
+        """Return the table of the sources that no other image holds better, as `ImageTask` does."""
         image = self.image.read()
         options = job.options_for(self.image, (0, 0))
-        found = job.estimator.measure_field(image, progress=False, **options)
+        seen = []
+        found = measure_field(
+            job.estimator, image, progress=False, look=_looking(stamps, seen), **options
+        )
         if self.beside and len(found):
             held = assign(QTable(found['id', 'ra', 'dec']), [self.image, *self.beside])
             is_own = held.image == 0
@@ -101,6 +106,8 @@ class DetectionTask:
             found.meta['messages'] = {
                 new: messages[old] for new, old in enumerate(kept) if old in messages
             }
+        for worst in seen:
+            stamps.append(worst[np.isin(worst['id'], found['id'])])
         table = job.columns.of_detected(found, image=self.image.name)
         table.meta = found.meta | {'survey': _names_of(self.image)}
         return table
@@ -169,8 +176,9 @@ def measure_image(job, task):
         'path': str(task.image.path),
         'n_sources': task.n_sources,
     }
+    stamps = []
     try:
-        table = task.table(job)
+        table = task.table(job, stamps)
     except OF_THE_CALL:
         raise
     except Exception as exc:  # a damaged image brings any error of any library
@@ -182,6 +190,8 @@ def measure_image(job, task):
         'seconds': round(time.perf_counter() - began, 3),
         'peak_memory_mb': peak_memory(),
     }
+    # before the table, which says that the image is done
+    job.folder.write_stamps(task.image.name, stamps)
     job.folder.write_table(table, record)
     return record
 
@@ -202,14 +212,18 @@ def reason_of(exc):
     return text if is_told else f'{type(exc).__name__}: {text}'
 
 
-def measured_table(job, task):
-    """Return the table of the sources of an image, in the order of the catalogue."""
+def measured_table(job, task, stamps=None):
+    """
+    Return the table of the sources of an image, in the order of the catalogue.
+
+    The worst residuals of each block are added to ``stamps``, if it is a list.
+    """
     order, parts, messages, metas = [], [], {}, []
     for block in blocks_of(task.image.shape, job.block_size):
         own, there = _sources_in(task, block, job.margin)
         if not len(own):
             continue
-        part = _measure_block(job, task, block, there)
+        part = _measure_block(job, task, block, there, np.isin(there, own), stamps)
         row_of = dict(zip(there.tolist(), range(len(there)), strict=True))
         parts.append(part[[row_of[index] for index in own.tolist()]])
         told = part.meta.pop('messages')
@@ -271,8 +285,15 @@ def _sources_in(task, block, margin):
     return np.flatnonzero(is_own), np.flatnonzero(is_own | np.logical_and.reduce(is_near))
 
 
-def _measure_block(job, task, block, there):
-    """Measure all sources whose light is in a block."""
+def _looking(stamps, seen, among=None):
+    """Return what adds worst residuals to the list ``seen``; `None` if no stamps are wanted."""
+    if stamps is None:
+        return None
+    return lambda field, table: seen.append(worst_residuals(field, table, among=among))
+
+
+def _measure_block(job, task, block, there, is_own, stamps):
+    """Measure all sources whose light is in a block, and add the worst residuals to a list."""
     ny, nx = task.image.shape
     y0, y1, x0, x1 = block
     section = tuple(
@@ -288,7 +309,12 @@ def _measure_block(job, task, block, there):
     positions['x'] = task.x[there] - origin[0]
     positions['y'] = task.y[there] - origin[1]
     options = job.options_for(task.image, origin)
-    table = job.estimator.measure_field(image, positions, progress=False, **options)
-    for name, first in zip(('x', 'y'), origin, strict=True):
-        table[name] += first * u.pix
+    seen = []
+    look = _looking(stamps, seen, is_own)
+    table = measure_field(job.estimator, image, positions, progress=False, look=look, **options)
+    for each in (table, *seen):
+        for name, first in zip(('x', 'y'), origin, strict=True):
+            each[name] += first * u.pix
+    if seen:
+        stamps += seen
     return table

@@ -11,6 +11,8 @@ The folder that is written:
   ``n_measured`` (those with a flux), ``seconds`` and ``peak_memory_mb``.
 - ``failures.csv``: of each that could not be, ``image``, ``path``, ``n_sources`` and ``reason``.
 - ``off.parquet``: the sources on no image: ``row``, ``reason`` and the columns of the catalogue.
+- ``stamps/IMAGE.fits``: if neighbors are modelled, the worst residuals of each image, see
+  `~astroflux.survey.worst_residuals`.
 - ``settings.json``: what the numbers depend on.
 - ``status.json``: ``is_complete``; ``n_sources``, of the catalogue, which is the sum of ``n_rows``
   (in ``data``), ``n_off`` and ``n_of_failed_images``; ``n_measured``, those with a flux;

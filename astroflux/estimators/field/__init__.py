@@ -4,10 +4,10 @@
 from dataclasses import asdict
 
 from astroflux.cutouts._field_pixels import FieldPixels
-from astroflux.estimators.field._catalogue import with_catalogue
+from astroflux.estimators.field._catalogue import SUFFIX, with_catalogue
 from astroflux.estimators.field.measurement import FieldMeasurement
 
-__all__ = ['FieldMeasurement', 'measure_field']
+__all__ = ['SUFFIX', 'FieldMeasurement', 'measure_field']
 
 NEIGHBORS = ('model', 'none')
 
@@ -16,13 +16,25 @@ _OF_SOURCES = ('labels', 'stamp_size')
 
 
 def measure_field(
-    estimator, image, catalogue=None, *, detector=None, neighbors='model', passes=3, **options
+    estimator,
+    image,
+    catalogue=None,
+    *,
+    detector=None,
+    neighbors='model',
+    passes=3,
+    look=None,
+    **options,
 ):
-    """Measure all sources of an image: `~astroflux.estimators.FluxEstimator.measure_field`."""
+    """
+    Measure all sources of an image: `~astroflux.estimators.FluxEstimator.measure_field`.
+
+    If neighbors are modelled, ``look`` is called with the `FieldMeasurement` and its table.
+    """
     if neighbors not in NEIGHBORS:
         msg = f'neighbors must be one of {NEIGHBORS}, got {neighbors!r}'
         raise ValueError(msg)
-    how = {'neighbors': neighbors, 'passes': passes}
+    how = {'neighbors': neighbors, 'passes': passes, 'look': look}
     if catalogue is None:
         return _measure_detected(estimator, image, detector, how, options)
     if detector is not None:
@@ -31,10 +43,14 @@ def measure_field(
     return with_catalogue(_measure(estimator, image, catalogue, **how, **options), catalogue)
 
 
-def _measure(estimator, image, catalogue, *, neighbors, passes, **options):
+def _measure(estimator, image, catalogue, *, neighbors, passes, look, **options):
     if neighbors == 'none':
         return estimator.measure(image, positions=catalogue, **options)
-    return FieldMeasurement(estimator, image, catalogue, passes=passes, **options).run()
+    field = FieldMeasurement(estimator, image, catalogue, passes=passes, **options)
+    table = field.run()
+    if look is not None:
+        look(field, table)
+    return table
 
 
 def _measure_detected(estimator, image, detector, how, options):
