@@ -2,6 +2,7 @@
 """Tasks on a Dask cluster: that of the user, or one of this machine."""
 
 import logging
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 from astroflux._optional import import_optional
@@ -107,6 +108,11 @@ def results_of(client, function, shared, tasks):
     task, result : object
         As they come to an end. The result is an exception if one was raised; `WorkerDied` if
         several workers died of the task.
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler does not answer any more.
     """
     distributed = import_optional('distributed', extra='survey')
     tasks = iter(tasks)
@@ -128,17 +134,25 @@ def results_of(client, function, shared, tasks):
         while given:
             future = next(ended)
             task = given.pop(future)
-            exc = future.exception()
-            if isinstance(exc, distributed.KilledWorker):
-                exc = WorkerDied(
-                    'the workers that measured it came to an end by themselves, perhaps for want '
-                    'of memory'
-                )
-            yield task, future.result() if exc is None else exc
+            yield task, _result_of(future, distributed)
             future.release()
             give_out()
+    except CancelledError as exc:
+        msg = 'the connection to the scheduler was lost; what was measured is kept'
+        raise ConnectionError(msg) from exc
     finally:
         client.cancel([shared, *given])
+
+
+def _result_of(future, distributed):
+    """Return what has become of a task; an exception if one was raised."""
+    exc = future.exception()
+    if isinstance(exc, distributed.KilledWorker):
+        msg = (
+            'the workers that measured it came to an end by themselves, perhaps for want of memory'
+        )
+        return WorkerDied(msg)
+    return future.result() if exc is None else exc
 
 
 def _itself(shared):
