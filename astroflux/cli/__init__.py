@@ -13,6 +13,7 @@ from astroflux.cli.compare import compare
 from astroflux.cli.demo import demo
 from astroflux.cli.measure import measure
 from astroflux.cli.simulate import simulate
+from astroflux.cli.simulate_survey import simulate_survey
 from astroflux.cli.study import study
 from astroflux.cli.survey import survey
 
@@ -42,5 +43,5 @@ def main():
     """Measure the total fluxes of galaxies in image cutouts."""
 
 
-for command in (measure, survey, compare, simulate, study, demo):
+for command in (measure, survey, compare, simulate, simulate_survey, study, demo):
     main.add_command(command)

@@ -15,7 +15,7 @@ from astroflux.cutouts._image import (
     whole_image,
 )
 from astroflux.cutouts._noise import GivenNoise
-from astroflux.cutouts._parse import parse_options
+from astroflux.cutouts._parse import fit_psf_cells, parse_options
 from astroflux.cutouts._told import LOCAL, amended
 
 __all__ = ['ImageStamps']
@@ -67,6 +67,7 @@ class ImageStamps:
             )
             raise ValueError(msg)
         whole = whole_image(image, shared)
+        fit_psf_cells(parsed, whole.data.shape)
         # what is told of each pixel is of the whole image from here on
         by_pixel = ('error', 'mask', 'background')
         amended_whole = amended(whole, *(shared[name] for name in by_pixel))

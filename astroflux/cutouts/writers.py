@@ -16,14 +16,25 @@ from astroflux.cutouts._noise import noise_of
 __all__ = ['packed', 'unit_text', 'write_cutout']
 
 
-def write_cutout(cutout, path, *, overwrite=False):
+# How pixels are kept in a file that is compressed by tiles: whole numbers as they are, others to a
+# part of the noise, with dither, which is what surveys do.
+_COMPRESSION = {
+    'compression_type': 'RICE_1',
+    'quantize_level': 16.0,
+    'quantize_method': 1,
+    'dither_seed': 1,
+}
+
+
+def write_cutout(cutout, path, *, mask_planes=None, overwrite=False):
     """
     Write a cutout to a FITS file with the HDUs IMAGE, MASK, VARIANCE and PSF.
 
     The primary header has ``FLUXMAG0`` if ``meta`` has a ``zeropoint``; the
     mask is the plane ``MP_BAD``. `~astroflux.cutouts.read_cutout` reads it back
-    equal, with the noise as `~astropy.nddata.StdDevUncertainty`. A table in ``meta`` becomes
-    an HDU of its name, which `~astropy.table.QTable.read` reads back.
+    equal, unless it is compressed by tiles, with the noise as
+    `~astropy.nddata.StdDevUncertainty`. A table in ``meta`` becomes an HDU of its name, which
+    `~astropy.table.QTable.read` reads back.
 
     Parameters
     ----------
@@ -31,6 +42,10 @@ def write_cutout(cutout, path, *, overwrite=False):
         The cutout, shape ``(ny, nx)``. What it lacks is left out of the file.
     path : str or `~pathlib.Path`
         The file to write; compressed if its name ends in ``.gz``. It is whole or not there.
+        ``.fz`` compresses by tiles, as surveys do: pixels are rounded to a 16th of the noise.
+    mask_planes : dict, optional
+        Boolean arrays by the names of planes, such as ``{'SAT': full, 'DETECTED': bright}``, which
+        make the mask of the file in place of the cutout's.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -64,10 +79,10 @@ def write_cutout(cutout, path, *, overwrite=False):
         # What meta has, such as the date, it has as the user wrote it.
         image.header.extend(cutout.wcs.to_header(relax=True).cards, unique=True)
     hdus = [primary, image]
-    if cutout.mask is not None:
-        mask = np.broadcast_to(cutout.mask, data.shape).astype(np.int32)
-        hdus.append(fits.ImageHDU(mask, name='MASK'))
-        hdus[-1].header['MP_BAD'] = 0
+    if mask_planes is None and cutout.mask is not None:
+        mask_planes = {'BAD': cutout.mask}
+    if mask_planes:
+        hdus.append(_mask_hdu(mask_planes, data.shape))
     noise = noise_of(cutout.uncertainty)
     if noise is not None:
         variance = noise.array
@@ -84,8 +99,29 @@ def write_cutout(cutout, path, *, overwrite=False):
         if isinstance(value, Table):
             hdus.append(fits.table_to_hdu(value))
             hdus[-1].name = name
+    if path.suffix == '.fz':
+        hdus = [_compressed(hdu) for hdu in hdus]
     with write_whole(path) as part, part.open('wb') as file, packed(file, path) as stream:
         fits.HDUList(hdus).writeto(stream)
+
+
+def _mask_hdu(planes, shape):
+    """Return an HDU of mask planes, each a bit, numbered in their order."""
+    mask = np.zeros(shape, np.int32)
+    for bit, plane in enumerate(planes.values()):
+        mask |= np.asarray(plane, np.int32) << bit
+    hdu = fits.ImageHDU(mask, name='MASK')
+    for bit, name in enumerate(planes):
+        # longer keywords than the standard has, as those of surveys
+        hdu.header[f'MP_{name}' if len(name) <= 5 else f'HIERARCH MP_{name}'] = bit
+    return hdu
+
+
+def _compressed(hdu):
+    """Return an image as a compressed one; the PSF, which is small and exact, stays as it is."""
+    if not isinstance(hdu, fits.ImageHDU) or hdu.name == 'PSF':
+        return hdu
+    return fits.CompImageHDU(hdu.data, hdu.header, **_COMPRESSION)
 
 
 def packed(file, path):

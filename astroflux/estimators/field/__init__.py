@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from astroflux.cutouts._field_pixels import FieldPixels
 from astroflux.estimators.field._catalogue import SUFFIX, with_catalogue
+from astroflux.estimators.field._psf import is_stars, with_psf
 from astroflux.estimators.field.measurement import FieldMeasurement
 
 __all__ = ['SUFFIX', 'FieldMeasurement', 'measure_field']
@@ -45,6 +46,7 @@ def measure_field(
 
 def _measure(estimator, image, catalogue, *, neighbors, passes, look, **options):
     if neighbors == 'none':
+        options = with_psf(image, catalogue, options)
         return estimator.measure(image, positions=catalogue, **options)
     field = FieldMeasurement(estimator, image, catalogue, passes=passes, **options)
     table = field.run()
@@ -68,6 +70,9 @@ def _measure_detected(estimator, image, detector, how, options):
         msg = 'a background is given, and the detector is to estimate it, too: want one of them'
         raise ValueError(msg)
     told = {name: value for name, value in options.items() if name not in _OF_SOURCES}
+    if is_stars(told.get('psf')):
+        # they are found in an image without its sky
+        told.pop('psf')
     progress = told.pop('progress', None)
     pixels = FieldPixels.of(image, **told)
     shape = pixels.data.shape
@@ -75,6 +80,7 @@ def _measure_detected(estimator, image, detector, how, options):
     del pixels
     if sky is not None:
         options['background'] = sky
+    options = with_psf(image, sources, options)
     if len(sources):
         table = _measure(estimator, image, sources, **how, **options)
     else:

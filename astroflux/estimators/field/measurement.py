@@ -13,6 +13,7 @@ from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import ENDS
 from astroflux.estimators.field._blends import find_groups, shares_of_points
 from astroflux.estimators.field._images import write_images
+from astroflux.estimators.field._psf import with_psf
 from astroflux.estimators.field._sky_model import SkyModel
 from astroflux.flags import FATAL_FLAGS
 from astroflux.flags import MeasurementFlag as Flag
@@ -61,10 +62,14 @@ class FieldMeasurement:
     progress : bool, optional
         As of `~astroflux.estimators.FluxEstimator.measure`.
     **options
-        As of `~astroflux.estimators.FluxEstimator.measure`, but for ``positions``.
+        As of `~astroflux.estimators.FluxEstimator.measure`, but for ``positions``; ``psf`` as of
+        `~astroflux.estimators.FluxEstimator.measure_field`.
 
     Attributes
     ----------
+    psf : object
+        That of the image: a `~astroflux.cutouts.PSFField` if it differs from place to place, such
+        as a `~astroflux.cutouts.StarPSF`; else as given.
     n_passes : int
         How many passes there were.
     """
@@ -74,6 +79,8 @@ class FieldMeasurement:
             msg = f'passes must be 1 or more, got {passes}'
             raise ValueError(msg)
         self._estimator, self._passes, self._progress = estimator, passes, progress
+        options = with_psf(image, catalogue, options)
+        self.psf = options['psf']
         self._told = {**options, 'positions': catalogue}
         self._stamps = ImageStamps(image, catalogue, **options)
         self._fitter = estimator if estimator.fits_sources else _default_network()
