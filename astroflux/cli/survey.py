@@ -111,7 +111,7 @@ _run_options = options(
     click.option(
         '--workers',
         type=click.IntRange(min=1),
-        help='How many processes measure.  [default: one for each core]',
+        help='How many processes measure.  [default: one for each core and 2 GB of memory]',
     ),
     click.option(
         '--scheduler',
@@ -180,7 +180,7 @@ def survey(images, catalogue, detect, output, method, **given):
     _check_together(catalogue, detect, run, resume=resume, overwrite=overwrite)
     if_exists = 'replace it with --overwrite, or go on with --resume'
     with friendly_errors(if_exists=if_exists):
-        from astroflux.survey._cluster import n_cores
+        from astroflux.survey._cluster import default_workers
         from astroflux.survey._folder import SurveyFolder
         from astroflux.survey.images import find_images
         from astroflux.survey.plan import plan_survey
@@ -196,7 +196,7 @@ def survey(images, catalogue, detect, output, method, **given):
         estimator = make_estimator(method, **of_network)
         plan = plan_survey(images, catalogue, estimator=estimator, **given)
         if dry_run:
-            _describe(plan, run['workers'] or n_cores())
+            _describe(plan, run['workers'] or default_workers())
             return
         began = time.perf_counter()
         result = run_plan(

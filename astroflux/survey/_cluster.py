@@ -2,12 +2,16 @@
 """Tasks on a Dask cluster: that of the user, or one of this machine."""
 
 import logging
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 from astroflux._optional import import_optional
 from astroflux._work import inherit_no_interrupts
 
-__all__ = ['WorkerDied', 'connected', 'n_cores', 'n_threads', 'results_of']
+__all__ = ['WorkerDied', 'connected', 'default_workers', 'n_threads', 'results_of']
+
+# Bytes that a worker has at least: what an image of 4400 pixels a side takes, and some more.
+MEMORY_OF_WORKER = 2e9
 
 # Tasks that are given out for each thread: one that works, and those that wait for it.
 _WAITING = 3
@@ -30,7 +34,8 @@ def connected(client=None, workers=None):
     client : `distributed.Client` or str, optional
         A cluster, or the address of its scheduler.
     workers : int, optional
-        Without these: how many processes to start, by default one for each core.
+        Without these: how many processes to start, by default one for each core, as far as there is
+        memory.
 
     Yields
     ------
@@ -53,7 +58,7 @@ def connected(client=None, workers=None):
         # the cluster is ended by this process, and not by the keyboard before that
         with inherit_no_interrupts():
             cluster = distributed.LocalCluster(
-                n_workers=workers or n_cores(),
+                n_workers=workers or default_workers(),
                 threads_per_worker=1,
                 processes=True,
                 # of any port that is free
@@ -70,9 +75,12 @@ def connected(client=None, workers=None):
             cluster.close()
 
 
-def n_cores():
+def default_workers():
     """Return how many processes a cluster of this machine has by default."""
-    return import_optional('dask.system', extra='survey').CPU_COUNT
+    cores = import_optional('dask.system', extra='survey').CPU_COUNT
+    memory = import_optional('distributed.system', extra='survey').MEMORY_LIMIT
+    # each is ended by Dask if it takes more than its share
+    return max(1, min(cores, int(memory // MEMORY_OF_WORKER)))
 
 
 def n_threads(client):
@@ -100,6 +108,11 @@ def results_of(client, function, shared, tasks):
     task, result : object
         As they come to an end. The result is an exception if one was raised; `WorkerDied` if
         several workers died of the task.
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler does not answer any more.
     """
     distributed = import_optional('distributed', extra='survey')
     tasks = iter(tasks)
@@ -121,17 +134,25 @@ def results_of(client, function, shared, tasks):
         while given:
             future = next(ended)
             task = given.pop(future)
-            exc = future.exception()
-            if isinstance(exc, distributed.KilledWorker):
-                exc = WorkerDied(
-                    'the workers that measured it came to an end by themselves, perhaps for want '
-                    'of memory'
-                )
-            yield task, future.result() if exc is None else exc
+            yield task, _result_of(future, distributed)
             future.release()
             give_out()
+    except CancelledError as exc:
+        msg = 'the connection to the scheduler was lost; what was measured is kept'
+        raise ConnectionError(msg) from exc
     finally:
         client.cancel([shared, *given])
+
+
+def _result_of(future, distributed):
+    """Return what has become of a task; an exception if one was raised."""
+    exc = future.exception()
+    if isinstance(exc, distributed.KilledWorker):
+        msg = (
+            'the workers that measured it came to an end by themselves, perhaps for want of memory'
+        )
+        return WorkerDied(msg)
+    return future.result() if exc is None else exc
 
 
 def _itself(shared):

@@ -121,7 +121,7 @@ def measure_survey(
         The Dask cluster to work on, or the address of its scheduler. By default one of this machine
         is started, and ended afterwards.
     workers : int, optional
-        How many processes that has, by default one for each core.
+        How many processes that has, by default one for each core and 2 GB of memory.
     resume : bool, optional
         Go on with what is there: images that have a table of the same sources and settings, which
         is not older than the image, are not measured again.
