@@ -17,6 +17,7 @@ __all__ = [
     'call_in_processes',
     'check_replaceable',
     'check_writable',
+    'inherit_no_interrupts',
     'refuse_other_settings',
     'spawn_pool',
     'use_one_thread',
@@ -170,7 +171,7 @@ def call_in_processes(function, arguments, *, workers, initializer=None, initarg
     pool = spawn_pool(workers, initializer, initargs)
     futures = {}
     try:
-        with _inherit_no_interrupts():
+        with inherit_no_interrupts():
             for number, given in enumerate(arguments):
                 futures[pool.submit(function, *given)] = number
         for future in as_completed(list(futures)):
@@ -187,7 +188,7 @@ def call_in_processes(function, arguments, *, workers, initializer=None, initarg
 
 
 @contextmanager
-def _inherit_no_interrupts():
+def inherit_no_interrupts():
     """Let processes that are started in the block ignore interruptions from the keyboard."""
     if threading.current_thread() is not threading.main_thread():
         # only that one has handlers

@@ -14,7 +14,9 @@ from astroflux.cli.demo import demo
 from astroflux.cli.inject import inject
 from astroflux.cli.measure import measure
 from astroflux.cli.simulate import simulate
+from astroflux.cli.simulate_survey import simulate_survey
 from astroflux.cli.study import study
+from astroflux.cli.survey import survey
 
 __all__ = ['expand_paths', 'main']
 
@@ -42,5 +44,5 @@ def main():
     """Measure the total fluxes of galaxies in image cutouts."""
 
 
-for command in (measure, compare, inject, simulate, study, demo):
+for command in (measure, survey, compare, inject, simulate, simulate_survey, study, demo):
     main.add_command(command)

@@ -17,6 +17,7 @@ __all__ = [
     'check_available',
     'check_of_network',
     'expand_paths',
+    'find_survey',
     'friendly_errors',
     'make_simulation',
     'network_options',
@@ -24,6 +25,7 @@ __all__ = [
     'options',
     'reading_options',
     'simulation_options',
+    'sky_options',
 ]
 
 FITS_SUFFIXES = ('.fits', '.fits.gz', '.fits.fz')
@@ -100,8 +102,8 @@ network_options = options(
     ),
 )
 
-# What galaxies to simulate.
-simulation_options = options(
+# What sky to simulate.
+sky_options = options(
     click.option(
         '--survey',
         default='hsc-wide',
@@ -110,6 +112,11 @@ simulation_options = options(
         'hsc-wide, or SURVEY-BAND such as LSST-i.',
     ),
     click.option('--seed', type=int, default=0, show_default=True, help='Seed of the simulation.'),
+)
+
+# What galaxies to simulate.
+simulation_options = options(
+    sky_options,
     click.option(
         '--neighbors',
         '--neighbours',
@@ -124,19 +131,25 @@ simulation_options = options(
 )
 
 
+def find_survey(name):
+    """Return the survey of a name."""
+    from astroflux.simulation import get_survey
+
+    try:
+        return get_survey(name)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint='--survey') from exc
+
+
 def make_simulation(survey, neighbors, **options):
     """Return the simulation that the options tell of."""
-    from astroflux.simulation import CutoutSimulation, get_survey
+    from astroflux.simulation import CutoutSimulation
 
     fewest, most = neighbors
     if fewest > most:
         msg = f'want MIN MAX with MIN <= MAX, got {fewest} {most}'
         raise click.BadParameter(msg, param_hint='--neighbors')
-    try:
-        survey = get_survey(survey)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint='--survey') from exc
-    return CutoutSimulation(survey=survey, neighbors=neighbors, **options)
+    return CutoutSimulation(survey=find_survey(survey), neighbors=neighbors, **options)
 
 
 def check_available(methods):

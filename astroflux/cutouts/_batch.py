@@ -27,6 +27,7 @@ from astroflux.cutouts._told import LOCAL, amended, local_sky
 from astroflux.cutouts._units import check_flux_unit, conversion_factor
 from astroflux.cutouts._wcs import pixel_scale
 from astroflux.cutouts._zeropoint import in_other_unit, is_calibrated
+from astroflux.cutouts.psf_field import PSFField
 from astroflux.flags import MeasurementFlag as Flag
 
 __all__ = ['Batch', 'Told']
@@ -113,7 +114,7 @@ class Batch:
         scale = self._scale_of(raw, xy)
         pixels, correlation, sky_err = self._pixels(raw, told, self._factor(raw.unit, scale))
         image = raw.psf if told.psf is None else told.psf
-        psf = _psf(image, self.oversampling, raw.data.shape)
+        psf = _psf(image, self.oversampling, raw.data.shape, np.add(xy, raw.origin))
         fwhm = _fwhm(told.psf_fwhm, math.nan, psf, scale)
         known = self._known_of(raw, told)
         cutout = self._place(pixels, xy, psf, fwhm, scale, known, correlation, sky_err)
@@ -154,10 +155,11 @@ class Batch:
         pixels = pixels._replace(flags=pixels.flags | flags)
         is_own = told.psf is None
         image, own_fwhm = (cutout.psf, cutout.psf_fwhm) if is_own else (told.psf, math.nan)
-        psf = _psf(image, _OWN_PIXELS if is_own else self.oversampling, cutout.shape)
-        fwhm = _fwhm(told.psf_fwhm, own_fwhm, psf, scale)
         position = cutout.position if told.position is None else told.position
         xy = position_of(position, cutout.shape, cutout.wcs, cutout.wcs_origin)
+        oversampling = _OWN_PIXELS if is_own else self.oversampling
+        psf = _psf(image, oversampling, cutout.shape, np.add(xy, cutout.origin))
+        fwhm = _fwhm(told.psf_fwhm, own_fwhm, psf, scale)
         sky_err = math.hypot(sky_err, cutout.sky_err * factor)
         known = self._known_of(cutout, told)
         return self._place(pixels, xy, psf, fwhm, scale, known, correlation, sky_err)
@@ -336,11 +338,17 @@ def _is_suspect(psf, fwhm, pixels, xy):
         return is_sharper(*source, psf.largest_variance) and is_sharper(*source, psf.core_variance)
 
 
-def _psf(image, oversampling, shape):
-    """Return the PSF image in pixels of the cutout, no larger than it; `None` if there is none."""
+def _psf(image, oversampling, shape, place):
+    """
+    Return the PSF image in pixels of the cutout, no larger than it; `None` if there is none.
+
+    One that differs from place to place is that of the galaxy's place in the user's image.
+    """
     if image is None:
         return None
     try:
+        if isinstance(image, PSFField):
+            return image.known_at(*place).within(shape)
         return known_psf(image, oversampling).within(shape)
     except ValueError as exc:
         raise ItemFault(Flag.BAD_PSF, str(exc)) from None

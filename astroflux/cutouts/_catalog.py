@@ -18,9 +18,11 @@ __all__ = [
     'Sources',
     'as_table',
     'identifier_column',
+    'identifiers_of',
     'is_many',
     'is_table',
     'pixels_in',
+    'rows_of',
     'sky_in',
     'sources_of',
     'to_pixels',
@@ -87,29 +89,44 @@ class Sources:
 
         `ValueError` if there are no labels, or not all of these.
         """
-        if self.identifiers is None:
-            msg = 'labels are for a catalogue that has some, and positions has none'
-            raise ValueError(msg)
-        labels = np.atleast_1d(labels).tolist()
-        for label in labels:
-            if not isinstance(label, Hashable):
-                msg = f'labels must be integers or strings, got {label!r:.80}'
-                raise TypeError(msg)
-        rows = {identifier: row for row, identifier in enumerate(self.identifiers)}
-        if unknown := [label for label in labels if label not in rows]:
-            msg = f'labels has {unknown}, which none of the {len(self)} sources has'
-            raise ValueError(msg)
-        if not labels:
-            msg = 'labels is empty: name some, or leave it out to take all sources'
-            raise ValueError(msg)
-        chosen = [rows[label] for label in labels]
+        chosen = rows_of(self.identifiers, labels)
         return replace(
             self,
             x=self.x[chosen],
             y=self.y[chosen],
-            identifiers=labels,
+            identifiers=np.atleast_1d(labels).tolist(),
             extents=None if self.extents is None else self.extents[chosen],
         )
+
+
+def rows_of(identifiers, labels):
+    """
+    Return the rows of a catalogue that have some labels, in the order of these.
+
+    Its identifiers are given, or `None`. `ValueError` if there are no labels, or not all of these.
+    """
+    if identifiers is None:
+        msg = 'labels are for a catalogue that has some, and positions has none'
+        raise ValueError(msg)
+    labels = np.atleast_1d(labels).tolist()
+    for label in labels:
+        if not isinstance(label, Hashable):
+            msg = f'labels must be integers or strings, got {label!r:.80}'
+            raise TypeError(msg)
+    rows = {identifier: row for row, identifier in enumerate(identifiers)}
+    if unknown := [label for label in labels if label not in rows]:
+        msg = f'labels has {unknown}, which none of the {len(identifiers)} sources has'
+        raise ValueError(msg)
+    if not labels:
+        msg = 'labels is empty: name some, or leave it out to take all sources'
+        raise ValueError(msg)
+    return [rows[label] for label in labels]
+
+
+def identifiers_of(table):
+    """Return what a table calls its sources; `None` if it has no such column."""
+    name = identifier_column(table)
+    return None if name is None else _plain(table[name])
 
 
 def _of_photutils(positions, name):
@@ -242,7 +259,7 @@ def _of_table(table, image):
     has_box = all(name in names for name in _BOX)
     return Sources(
         *_pixels_of(table, image),
-        None if identifier is None else _plain(table[identifier]),
+        identifiers_of(table),
         None if identifier in (None, 'id') else identifier,
         _longer_side(*(table[names[name]] for name in _BOX)) if has_box else None,
     )

@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord
 from astropy.nddata import NDData
 
 from astroflux.cutouts._psf import known_psf
+from astroflux.cutouts.psf_field import PSFField, as_psf_field
 
 __all__ = ['PerCutout', 'parse_positions', 'parse_psf', 'parse_psf_fwhm']
 
@@ -81,12 +82,15 @@ def parse_psf(psf, oversampling):
     """
     Parse ``psf``: a 2-d image for all cutouts, or one (or `None`) for each.
 
-    The image for all becomes a `~astroflux.cutouts._psf.PSFImage`; each of many is as given.
+    The image for all becomes a `~astroflux.cutouts._psf.PSFImage`, what differs from place to
+    place a `~astroflux.cutouts.PSFField`; each of many is as given.
     """
     wanted = 'a 2-d image, or one for each cutout'
     if psf is None:
         return PerCutout('psf')
-    psf = _psf_array(psf)
+    psf = _psf_array(as_psf_field(psf, oversampling))
+    if isinstance(psf, PSFField):
+        return PerCutout('psf', shared=psf)
     is_image = isinstance(psf, np.ndarray) and psf.dtype.kind != 'O' and psf.ndim != 3
     if is_image or hasattr(psf, 'oversampling'):
         try:

@@ -18,8 +18,9 @@ from astroflux.cutouts._told import (
     parse_mask,
 )
 from astroflux.cutouts._zeropoint import parse_zeropoint
+from astroflux.cutouts.psf_field import PSFField
 
-__all__ = ['iter_cutouts', 'parse_options']
+__all__ = ['fit_psf_cells', 'iter_cutouts', 'parse_options']
 
 
 def iter_cutouts(
@@ -49,7 +50,8 @@ def iter_cutouts(
         path of a FITS file, or a `~astroflux.cutouts.CutoutFile`), any iterable
         of them, or a 3-d stack of shape ``(n, ny, nx)``. Sides of 8 pixels or more; never modified.
     psf : 2-d array, or one for each cutout, optional
-        PSF image, or a `~photutils.psf.ImagePSF`; instead of the cutout's own ``psf``.
+        PSF image, or a `~photutils.psf.ImagePSF`; instead of the cutout's own ``psf``. Of one
+        image, also what differs from place to place: a `PSFField`, or what it is made from.
     oversampling : int or pair of int, optional
         Pixels of the PSF image, that of ``psf`` or of the cutout's own, per pixel of the cutout
         along an axis, or ``(y, x)``; a model of photutils says its own. As in photutils, it is an
@@ -129,6 +131,7 @@ def iter_cutouts(
     if of_image:
         told = {option.name: option.shared for option in options}
         whole = whole_image(cutouts, told)
+        fit_psf_cells(options, whole.data.shape)
         items, n = stamps_of(whole, positions, told, labels=labels, stamp_size=stamp_size)
         single = False
     elif single:
@@ -137,6 +140,12 @@ def iter_cutouts(
         items, n = unpack_stack(cutouts)
     else:
         items, n = cutouts, len(cutouts) if isinstance(cutouts, Sized) else None
+    if isinstance(options[0].shared, PSFField) and not (of_image or single):
+        msg = (
+            f'psf is a {type(options[0].shared).__name__}, which is for one image and positions in '
+            'it: for a list or stack of cutouts want an image of the PSF, or one for each'
+        )
+        raise TypeError(msg)
     if n is not None:
         _check_not_empty(n)
         for option in options:
@@ -180,6 +189,13 @@ def parse_options(
         parse_zeropoint(zeropoint),
     )
     return options, parse_noise_correlation(noise_correlation), oversampling
+
+
+def fit_psf_cells(options, shape):
+    """Give a PSF that differs from place to place the cells of an image of some shape."""
+    psf = options[0]
+    if isinstance(psf.shared, PSFField):
+        psf.shared = psf.shared.over(shape)
 
 
 class CutoutStream:

@@ -15,7 +15,7 @@ from astroflux.cutouts._image import (
     whole_image,
 )
 from astroflux.cutouts._noise import GivenNoise
-from astroflux.cutouts._parse import parse_options
+from astroflux.cutouts._parse import fit_psf_cells, parse_options
 from astroflux.cutouts._told import LOCAL, amended
 
 __all__ = ['ImageStamps']
@@ -45,6 +45,10 @@ class ImageStamps:
         that has been made tells more. Relative if there is no noise.
     unit : `~astropy.units.UnitBase`
         Unit of the cutouts.
+    wcs : object
+        That of the whole image; `None` if it has none.
+    label : str or None
+        What the image is called.
 
     Raises
     ------
@@ -63,6 +67,7 @@ class ImageStamps:
             )
             raise ValueError(msg)
         whole = whole_image(image, shared)
+        fit_psf_cells(parsed, whole.data.shape)
         # what is told of each pixel is of the whole image from here on
         by_pixel = ('error', 'mask', 'background')
         amended_whole = amended(whole, *(shared[name] for name in by_pixel))
@@ -75,6 +80,7 @@ class ImageStamps:
         self._told = [each._replace(**dict.fromkeys(by_pixel)) for each in told]
         self._whole, self._sizes = amended_whole, np.array(sizes_of(stamp_size, sources))
         self._has_sizes = stamp_size is not None
+        self.wcs, self.label = whole.wcs, whole.label
         self._batch = Batch(False, correlation, of_image=True, oversampling=oversampling)
         self._prepare(amended_whole)
         self._stamps = [self._cut(row) for row in range(len(sources))]
@@ -126,6 +132,11 @@ class ImageStamps:
 
     def __len__(self):
         return len(self._stamps)
+
+    @property
+    def has_noise(self):
+        """Whether the noise of each pixel was given, so that the weights are no relative ones."""
+        return self._noise is not None
 
     @property
     def weight(self):

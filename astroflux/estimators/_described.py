@@ -9,12 +9,17 @@ from astroflux.cutouts._catalog import is_catalog
 
 __all__ = ['describe', 'plain']
 
+# What is told by its type has one of these: a Background2D, and a GriddedPSFModel.
+_NAMED = ('background', 'grid_xypos')
+
 
 def describe(argument):
     """An argument of a call in a word, as it may be a large array."""
     if argument is None:
         return 'none'
-    if is_catalog(argument) or hasattr(argument, 'background'):
+    if isinstance(description := getattr(argument, 'description', None), str):
+        return description
+    if is_catalog(argument) or any(hasattr(argument, name) for name in _NAMED):
         return type(argument).__name__
     shape = getattr(argument, 'shape', None)
     if shape is None and isinstance(argument, Iterable) and not isinstance(argument, str):

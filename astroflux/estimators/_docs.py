@@ -21,7 +21,9 @@ flux : `~astropy.units.Quantity` or array_like, shape (n,)
     'options': """\
 psf : array_like or `~photutils.psf.ImagePSF`, optional
     Image of the PSF for all cutouts, or an iterable with one per cutout. By default the
-    ``psf`` of each cutout.
+    ``psf`` of each cutout. Of one image, also a `~astroflux.cutouts.PSFField`, what it is made
+    from, or, for ``measure_field``, ``'stars'`` or the name of a column of the catalogue: see
+    :ref:`psf-over-a-field`.
 
 oversampling : int or pair of int, optional
     Pixels of the PSF images per pixel of the cutouts along an axis, or ``(y, x)``. By default

@@ -11,7 +11,8 @@ from astroflux._optional import import_optional
 from astroflux.evaluation.information import ln_flux_bound, ln_flux_response
 from astroflux.simulation.scene import draw_source
 from astroflux.simulation.sky import DETECTION_SNR, detection_limit, source_reach
-from astroflux.simulation.sky_scene import REACH, source_profile, source_psf
+from astroflux.simulation.sky_scene import REACH
+from astroflux.simulation.sky_sources import source_profile, source_psf
 
 __all__ = ['NeighborModel', 'scene_bounds']
 

@@ -15,6 +15,9 @@ __all__ = ['MODEL_PARAMETERS', 'SourceModels']
 # A profile, and by how much the ellipse of its inner half differs.
 MODEL_PARAMETERS = (*PROFILE_PARAMETERS, 'bend_1', 'bend_2')
 
+# The fit takes a bend to be small, and may extrapolate: here it is no larger than that.
+LARGEST_BEND = 0.8
+
 # Half of the sides of the squares that sources are drawn on: the first one that suffices.
 REACHES = np.array([10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448])
 
@@ -72,7 +75,9 @@ class SourceModels:
         amplitude, width = (np.reshape(part, (-1, k)) for part in zip(*mixtures, strict=True))
         variance = (width * np.exp(named['ln_radius'])[:, None]) ** 2
         inner = np.arange(k) < k // 2
-        e1, e2 = (named[f'e{i}'][:, None] + inner * named[f'bend_{i}'][:, None] for i in (1, 2))
+        bend = model[:, len(PROFILE_PARAMETERS) : n_given]
+        bend = bend * np.minimum(1, LARGEST_BEND / (np.hypot(*bend.T)[:, None] + 1e-8))
+        e1, e2 = (named[f'e{i}'][:, None] + inner * bend[:, i - 1, None] for i in (1, 2))
         size = np.sqrt(e1**2 + e2**2 + 1e-8)
         even, odd = np.cosh(size), np.sinh(size) / size
         return cls(

@@ -2,6 +2,7 @@
 """GalSim scenes with known truth: surveys, populations, datasets on disk."""
 
 from astroflux.simulation.dataset import write_dataset
+from astroflux.simulation.field import FieldSimulation
 from astroflux.simulation.observation import CutoutSimulation, simulate_cutouts
 from astroflux.simulation.population import (
     GalaxyPopulation,
@@ -12,9 +13,11 @@ from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, ps
 from astroflux.simulation.sky import SkyPopulation, SkySources
 from astroflux.simulation.sky_scene import SceneSimulation
 from astroflux.simulation.surveys import Survey, get_survey
+from astroflux.simulation.tiles import simulate_survey
 
 __all__ = [
     'CutoutSimulation',
+    'FieldSimulation',
     'GalaxyPopulation',
     'PSFPopulation',
     'SceneSimulation',
@@ -28,5 +31,6 @@ __all__ = [
     'psf_profile',
     'radius_of_sum',
     'simulate_cutouts',
+    'simulate_survey',
     'write_dataset',
 ]

@@ -12,10 +12,13 @@ from astroflux.simulation.population import GalaxyPopulation, PSFPopulation
 from astroflux.simulation.scene import draw_galaxy, draw_psf, galaxy_profile, psf_profile
 from astroflux.simulation.surveys import Survey, get_survey
 
-__all__ = ['CutoutSimulation', 'simulate_cutouts']
+__all__ = ['CutoutSimulation', 'delivered', 'psf_size', 'simulate_cutouts', 'tangent_wcs']
 
 # Side of the PSF images that surveys deliver, in pixels.
 PSF_SIZE = 43
+
+# Right ascension and declination of all that is simulated, in degrees.
+SKY_CENTER = (150.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -104,23 +107,10 @@ class CutoutSimulation:
 
     def _cutout(self, image, psf, *, mask=None, **meta):
         """Return an image as the survey delivers it."""
-        survey = self.survey
-        return CCDData(
-            image.astype(np.float32),
-            unit=u.adu,
-            mask=mask,
-            uncertainty=StdDevUncertainty(np.full(self.shape, survey.noise, np.float32)),
-            wcs=self._wcs(),
-            meta={'zeropoint': survey.zeropoint, 'survey': survey.name, **meta},
-            psf=draw_psf(psf, survey.pixel_scale, size=self._psf_size()),
-        )
+        return delivered(image, psf, self.survey, mask=mask, **meta)
 
     def _draw(self, profile, psf, offset):
         return draw_galaxy(profile, psf, self.shape, self.survey.pixel_scale, offset=offset)
-
-    def _psf_size(self):
-        # odd, and not larger than the cutout
-        return min(PSF_SIZE, (min(self.shape) - 1) // 2 * 2 + 1)
 
     def _neighbors(self, flux, psf, offset, rng):
         image = np.zeros(self.shape)
@@ -155,14 +145,60 @@ class CutoutSimulation:
             if distance > self.neighbor_distance[0]:
                 return *place, distance
 
-    def _wcs(self):
-        wcs = WCS(naxis=2)
-        wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
-        wcs.wcs.cunit = 'deg', 'deg'
-        wcs.wcs.cdelt = -self.survey.pixel_scale / 3600, self.survey.pixel_scale / 3600
-        wcs.wcs.crpix = (self.shape[1] + 1) / 2, (self.shape[0] + 1) / 2
-        wcs.wcs.crval = 150.0, 2.0
-        return wcs
+
+def delivered(image, psf, survey, *, noise=None, mask=None, wcs=None, **meta):
+    """
+    Return an image as a survey delivers it.
+
+    Parameters
+    ----------
+    image : 2D `~numpy.ndarray`
+        In ADU.
+    psf : `galsim.GSObject`
+        Point-spread function.
+    survey : `~astroflux.simulation.Survey`
+        Pixel scale, zero point and noise.
+    noise : float, optional
+        Standard deviation of a pixel that is stated, if it is not the survey's.
+    mask : 2D `~numpy.ndarray` of bool, optional
+        Pixels that cannot be used.
+    wcs : `~astropy.wcs.WCS`, optional
+        By default that of an image whose center is `SKY_CENTER`.
+    **meta
+        Further metadata.
+
+    Returns
+    -------
+    cutout : `~astropy.nddata.CCDData`
+    """
+    shape = image.shape
+    center = ((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    noise = survey.noise if noise is None else noise
+    return CCDData(
+        image.astype(np.float32),
+        unit=u.adu,
+        mask=mask,
+        uncertainty=StdDevUncertainty(np.full(shape, noise, np.float32)),
+        wcs=wcs or tangent_wcs(survey.pixel_scale, center),
+        meta={'zeropoint': survey.zeropoint, 'survey': survey.name, **meta},
+        psf=draw_psf(psf, survey.pixel_scale, size=psf_size(shape)),
+    )
+
+
+def psf_size(shape):
+    """Return the side of the PSF image that comes with an image: odd, and not larger than that."""
+    return min(PSF_SIZE, (min(shape) - 1) // 2 * 2 + 1)
+
+
+def tangent_wcs(pixel_scale, center):
+    """Return the WCS of an image with `SKY_CENTER` at a position ``(x, y)`` in pixels."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = 'RA---TAN', 'DEC--TAN'
+    wcs.wcs.cunit = 'deg', 'deg'
+    wcs.wcs.cdelt = -pixel_scale / 3600, pixel_scale / 3600
+    wcs.wcs.crpix = center[0] + 1, center[1] + 1
+    wcs.wcs.crval = SKY_CENTER
+    return wcs
 
 
 NEIGHBOUR_COLUMNS = ('neighbour_distance', 'neighbour_flux_ratio')

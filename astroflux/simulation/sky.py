@@ -7,7 +7,7 @@ surveys of any depth and pixel scale. What is bright is told from the limit of d
 of a point source of S/N 5.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from astropy.stats import gaussian_fwhm_to_sigma
@@ -47,6 +47,11 @@ class SkySources:
 
     def __len__(self):
         return len(self.flux)
+
+    def __getitem__(self, which):
+        """Return some of the sources."""
+        arrays = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != 'limit'}
+        return SkySources(**arrays, limit=self.limit)
 
     @property
     def is_star(self):

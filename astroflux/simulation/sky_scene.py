@@ -4,54 +4,27 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from astropy import units as u
-from astropy.table import QTable, Table
 from scipy.signal import fftconvolve
 
-from astroflux._optional import import_optional
-from astroflux.simulation.observation import CutoutSimulation
-from astroflux.simulation.scene import draw_psf, draw_source, galaxy_profile, psf_profile
+from astroflux.simulation.observation import CutoutSimulation, psf_size
+from astroflux.simulation.scene import draw_psf
 from astroflux.simulation.sky import (
     FOOTPRINTS,
     SkyPopulation,
     correlation_kernel,
     draw_footprints,
-    draw_saturation,
     sky_level,
     source_reach,
 )
+from astroflux.simulation.sky_sources import draw_sources, source_psf, source_table
 
-__all__ = ['SceneSimulation', 'source_profile', 'source_psf']
+__all__ = ['MARGIN', 'REACH', 'SceneSimulation']
 
 # Sources this far outside the image still shine into it, in pixels.
 MARGIN = 30
 
 # Least and most that a source is drawn on, in pixels from its center.
 REACH = (12, 200)
-
-# Where the PSF of sources ends, in FWHM: a part in 100,000 of their light is farther out.
-PSF_TRUNCATION = 50.0
-
-# GalSim's own accuracy would take most of the time for sources that nobody sees.
-ACCURACY = {
-    'folding_threshold': 2e-2,
-    'maxk_threshold': 1e-2,
-    'minimum_fft_size': 32,
-    'maximum_fft_size': 16384,
-}
-
-# Of the components of a source, as in the truth of a galaxy.
-SHAPE_COLUMNS = (
-    *('n_components', 'bulge_to_total'),
-    *('sersic_index_1', 'half_light_radius_1', 'axis_ratio_1', 'position_angle_1'),
-    *('sersic_index_2', 'half_light_radius_2', 'axis_ratio_2', 'position_angle_2'),
-)
-UNITS = {
-    **dict.fromkeys(('x', 'y'), u.pix),
-    'flux': u.adu,
-    **dict.fromkeys(('half_light_radius', 'half_light_radius_1', 'half_light_radius_2'), u.arcsec),
-    **dict.fromkeys(('position_angle_1', 'position_angle_2'), u.deg),
-}
 
 
 @dataclass(frozen=True)
@@ -113,8 +86,16 @@ class SceneSimulation(CutoutSimulation):
         flux, fwhm = truth['flux'] / self.survey.noise, truth['psf_fwhm'] / self.survey.pixel_scale
         wide = tuple(length + 2 * MARGIN for length in self.shape)
         sources = self.sky.draw(wide, fwhm, rng, target_flux=flux)
-        table = self._source_table(sources, rng)
-        detected, faint, mask = self._draw_sources(sources, table, truth, rng)
+        table = source_table(sources, self.galaxies, self.survey, self.shape, rng)
+        # the flux of a star whose brightest pixel is full
+        full = sources.limit * 10 ** (0.4 * rng.uniform(*self.sky.saturation))
+        reach = np.clip(source_reach(sources, fwhm), *REACH)
+        seen, scale = source_psf(truth), self.survey.pixel_scale
+        peak = draw_psf(seen, scale, size=psf_size(self.shape)).max()
+        light = draw_sources(
+            table, sources.flux, reach, seen, self.shape, scale, full=full, peak=peak, rng=rng
+        )
+        detected, faint, mask = light.detected, light.faint, light.mask
 
         level = sky_level(faint, rng) + self.sky_residual * rng.standard_normal()
         factor = rng.uniform(*self.sky.variance_factor)
@@ -137,55 +118,6 @@ class SceneSimulation(CutoutSimulation):
         }
         return self._cutout(image, psf, mask=mask, sources=table), truth
 
-    def _source_table(self, sources, rng):
-        """Return the sources with the shapes of galaxies, as wide as they are."""
-        shapes = self.galaxies.draw(len(sources), rng)
-        radius = self.survey.pixel_scale * sources.radius
-        scale = radius / shapes['half_light_radius']
-        for name in ('half_light_radius_1', 'half_light_radius_2'):
-            shapes[name] *= scale
-        for name in SHAPE_COLUMNS:
-            shapes[name][sources.is_star] = 0 if name == 'n_components' else np.nan
-        ny, nx = self.shape
-        table = Table(
-            {
-                'x': sources.x + (nx - 1) / 2,
-                'y': sources.y + (ny - 1) / 2,
-                'flux': self.survey.noise * sources.flux,
-                'half_light_radius': radius,
-                'is_detected': sources.is_detected,
-                'is_companion': sources.is_companion,
-                **{name: shapes[name] for name in SHAPE_COLUMNS},
-            }
-        )
-        for name, unit in UNITS.items():
-            table[name].unit = unit
-        return QTable(table)
-
-    def _draw_sources(self, sources, table, truth, rng):
-        """Return the light of detected sources, that of the others, and a mask of full pixels."""
-        galsim = import_optional('galsim', extra='simulate')
-        scale = self.survey.pixel_scale
-        psf = source_psf(truth)
-        detected, faint = np.zeros((2, *self.shape))
-        mask = np.zeros(self.shape, bool)
-        # the flux of a star whose brightest pixel is full
-        full = sources.limit * 10 ** (0.4 * rng.uniform(*self.sky.saturation))
-        reach = np.clip(source_reach(sources, truth['psf_fwhm'] / scale), *REACH)
-        for number, row in enumerate(Table(table)):
-            profile = sources.flux[number] * galsim.Convolve(source_profile(row), psf)
-            position = (row['x'], row['y'])
-            light, where = draw_source(profile, position, reach[number], self.shape, scale)
-            if light is None:
-                continue
-            (detected if row['is_detected'] else faint)[where] += light
-            if sources.is_star[number] and sources.flux[number] > full:
-                star = np.zeros(self.shape)
-                star[where] = light
-                saturation = full * draw_psf(psf, scale, size=self._psf_size()).max()
-                mask |= draw_saturation(star, position, saturation, rng)
-        return detected, faint, mask
-
     def _neighbor_truth(self, table, truth):
         """Return the number of detected neighbors in the image, and what the nearest one is."""
         ny, nx = self.shape
@@ -202,16 +134,3 @@ class SceneSimulation(CutoutSimulation):
             'neighbour_distance': self.survey.pixel_scale * distance[nearest],
             'neighbour_flux_ratio': table['flux'].value[seen][nearest] / truth['flux'],
         }
-
-
-def source_profile(row):
-    """Build the source of a row of the table, of plain numbers, with unit flux."""
-    galsim = import_optional('galsim', extra='simulate')
-    profile = galsim.DeltaFunction() if row['n_components'] == 0 else galaxy_profile(row)
-    return profile.withGSParams(**ACCURACY)
-
-
-def source_psf(truth):
-    """Build the PSF that sources are seen through."""
-    # told once of the accuracy, so that its table is made once
-    return psf_profile(truth, truncation=PSF_TRUNCATION).withGSParams(**ACCURACY)

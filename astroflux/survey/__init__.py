@@ -11,9 +11,16 @@ from astroflux._lazy import lazy_names
 _MODULES = {
     'Assignment': 'astroflux.survey.assignment',
     'SurveyImage': 'astroflux.survey.images',
+    'SurveyResult': 'astroflux.survey.run',
     'assign': 'astroflux.survey.assignment',
     'find_images': 'astroflux.survey.images',
+    'measure_partition': 'astroflux.survey.partition',
+    'measure_survey': 'astroflux.survey.run',
+    'partition_meta': 'astroflux.survey.partition',
     'read_catalogue': 'astroflux.survey.catalogues',
+    'worst_residuals': 'astroflux.survey.residuals',
+    'write_residuals': 'astroflux.survey.residuals',
+    'write_summary': 'astroflux.survey.summary',
 }
 
 __all__ = [*_MODULES]

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from astroflux.cutouts._catalog import as_table, pixels_in, sky_in, to_pixels
 from astroflux.cutouts._wcs import pixel_scale
 
-__all__ = ['Assignment', 'assign']
+__all__ = ['Assignment', 'assign', 'circle_of']
 
 # Why a source is on no image.
 NOT_FINITE = 'position is not finite'
@@ -172,7 +172,7 @@ class _OnSky:
         if image.wcs is None:
             msg = f'the positions are on the sky, but {str(image)!r} has no WCS'
             raise ValueError(msg)
-        center, radius = _circle(image)
+        center, radius = circle_of(image)
         near = self._tree.query_ball_point(center, radius, return_sorted=True)
         rows = self._rows[np.array(near, dtype=int)]
         middle = (np.array(image.shape[::-1]) - 1) / 2
@@ -188,7 +188,7 @@ def _vectors(sky):
     return vectors.T
 
 
-def _circle(image):
+def circle_of(image):
     """Return the middle of a circle on the sky that holds an image, and its radius as a chord."""
     ny, nx = image.shape
     along = np.linspace(0, 1, _PER_SIDE)

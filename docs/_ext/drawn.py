@@ -14,6 +14,12 @@ MADE = (
     ),
     ('weight_maps.png', ('docs/examples/weight_maps.py',), 'docs/examples/weight_maps.py'),
     ('fields.png', ('docs/examples/fields.py',), 'docs/examples/fields.py'),
+    (
+        'survey-fluxes.png',
+        ('docs/examples/survey_tutorial.py',),
+        'docs/survey_tutorial.rst',
+    ),
+    ('stars.png', ('docs/examples/stars.py',), 'docs/examples/stars.py'),
 )
 
 

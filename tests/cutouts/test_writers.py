@@ -57,6 +57,25 @@ def test_layout(stamp, tmp_path):
         assert_array_equal(hdus['MASK'].data, stamp > 20)
 
 
+def test_compressed_by_tiles_with_planes_of_a_mask(stamp, gaussian_psf, tmp_path):
+    path = tmp_path / 'cutout.fits.fz'
+    noisy = stamp + np.random.default_rng(3).normal(size=stamp.shape)
+    noise = StdDevUncertainty(np.ones(stamp.shape, 'f4'))
+    ccd = CCDData(noisy.astype('f4'), unit='nJy', uncertainty=noise, psf=gaussian_psf)
+    full, bright = stamp > 20, stamp > 3
+    write_cutout(ccd, path, mask_planes={'SAT': full, 'DETECTED': bright})
+    found = read_cutout(path)
+    assert 0 < abs(found.data - ccd.data).max() < 1 / 8
+    assert_array_equal(found.psf, gaussian_psf)
+    assert_array_equal(found.uncertainty.array, 1)
+    # what is detected can be used
+    assert_array_equal(found.mask, full)
+    assert_array_equal(read_cutout(path, mask_planes=['DETECTED']).mask, bright)
+    with fits.open(path, disable_image_compression=True) as hdus:
+        assert hdus['IMAGE'].header['ZCMPTYPE'] == 'RICE_1'
+        assert hdus['PSF'].is_image
+
+
 def test_std_becomes_variance_in_the_unit_of_the_data(stamp, tmp_path):
     path = tmp_path / 'cutout.fits'
     uncertainty = StdDevUncertainty(np.full(stamp.shape, 2000.0), unit='uJy')

@@ -4,11 +4,12 @@
 from dataclasses import asdict
 
 from astroflux.cutouts._field_pixels import FieldPixels
-from astroflux.estimators.field._catalogue import with_catalogue
+from astroflux.estimators.field._catalogue import SUFFIX, with_catalogue
+from astroflux.estimators.field._psf import is_stars, with_psf
 from astroflux.estimators.field.measurement import FieldMeasurement
 from astroflux.estimators.recalibration import as_recalibration
 
-__all__ = ['FieldMeasurement', 'measure_field']
+__all__ = ['SUFFIX', 'FieldMeasurement', 'measure_field']
 
 NEIGHBORS = ('model', 'none')
 
@@ -25,16 +26,21 @@ def measure_field(
     neighbors='model',
     passes=3,
     recalibrate=None,
+    look=None,
     **options,
 ):
-    """Measure all sources of an image: `~astroflux.estimators.FluxEstimator.measure_field`."""
+    """
+    Measure all sources of an image: `~astroflux.estimators.FluxEstimator.measure_field`.
+
+    If neighbors are modelled, ``look`` is called with the `FieldMeasurement` and its table.
+    """
     if neighbors not in NEIGHBORS:
         msg = f'neighbors must be one of {NEIGHBORS}, got {neighbors!r}'
         raise ValueError(msg)
     if recalibrate is not None:
         # now, as it may not be one
         recalibrate = as_recalibration(recalibrate)
-    how = {'neighbors': neighbors, 'passes': passes, 'recalibrate': recalibrate}
+    how = {'neighbors': neighbors, 'passes': passes, 'recalibrate': recalibrate, 'look': look}
     if catalogue is None:
         return _measure_detected(estimator, image, detector, how, options)
     if detector is not None:
@@ -43,11 +49,15 @@ def measure_field(
     return with_catalogue(_measure(estimator, image, catalogue, **how, **options), catalogue)
 
 
-def _measure(estimator, image, catalogue, *, neighbors, passes, recalibrate, **options):
+def _measure(estimator, image, catalogue, *, neighbors, passes, recalibrate, look, **options):
     if neighbors == 'none':
+        options = with_psf(image, catalogue, options)
         table = estimator.measure(image, positions=catalogue, **options)
     else:
-        table = FieldMeasurement(estimator, image, catalogue, passes=passes, **options).run()
+        field = FieldMeasurement(estimator, image, catalogue, passes=passes, **options)
+        table = field.run()
+        if look is not None:
+            look(field, table)
     return table if recalibrate is None else recalibrate.apply(table)
 
 
@@ -66,6 +76,9 @@ def _measure_detected(estimator, image, detector, how, options):
         msg = 'a background is given, and the detector is to estimate it, too: want one of them'
         raise ValueError(msg)
     told = {name: value for name, value in options.items() if name not in _OF_SOURCES}
+    if is_stars(told.get('psf')):
+        # they are found in an image without its sky
+        told.pop('psf')
     progress = told.pop('progress', None)
     pixels = FieldPixels.of(image, **told)
     shape = pixels.data.shape
@@ -73,6 +86,7 @@ def _measure_detected(estimator, image, detector, how, options):
     del pixels
     if sky is not None:
         options['background'] = sky
+    options = with_psf(image, sources, options)
     if len(sources):
         table = _measure(estimator, image, sources, **how, **options)
     else:

@@ -5,7 +5,7 @@ from astropy.table import QTable, hstack
 
 from astroflux.cutouts._catalog import as_table, identifier_column, is_table
 
-__all__ = ['with_catalogue']
+__all__ = ['SUFFIX', 'with_catalogue']
 
 # What joins the name of a column of the catalogue that the measurements have, too.
 SUFFIX = '_catalogue'

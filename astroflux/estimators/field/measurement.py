@@ -8,9 +8,12 @@ import numpy as np
 from astroflux._progress import progress_bar
 from astroflux._quiet import keep_filters
 from astroflux.cutouts._stamps import ImageStamps
+from astroflux.cutouts._wcs import pixel_scale
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import ENDS
 from astroflux.estimators.field._blends import find_groups, shares_of_points
+from astroflux.estimators.field._images import write_images
+from astroflux.estimators.field._psf import with_psf
 from astroflux.estimators.field._sky_model import SkyModel
 from astroflux.flags import FATAL_FLAGS
 from astroflux.flags import MeasurementFlag as Flag
@@ -59,10 +62,14 @@ class FieldMeasurement:
     progress : bool, optional
         As of `~astroflux.estimators.FluxEstimator.measure`.
     **options
-        As of `~astroflux.estimators.FluxEstimator.measure`, but for ``positions``.
+        As of `~astroflux.estimators.FluxEstimator.measure`, but for ``positions``; ``psf`` as of
+        `~astroflux.estimators.FluxEstimator.measure_field`.
 
     Attributes
     ----------
+    psf : object
+        That of the image: a `~astroflux.cutouts.PSFField` if it differs from place to place, such
+        as a `~astroflux.cutouts.StarPSF`; else as given.
     n_passes : int
         How many passes there were.
     """
@@ -72,6 +79,8 @@ class FieldMeasurement:
             msg = f'passes must be 1 or more, got {passes}'
             raise ValueError(msg)
         self._estimator, self._passes, self._progress = estimator, passes, progress
+        options = with_psf(image, catalogue, options)
+        self.psf = options['psf']
         self._told = {**options, 'positions': catalogue}
         self._stamps = ImageStamps(image, catalogue, **options)
         self._fitter = estimator if estimator.fits_sources else _default_network()
@@ -276,6 +285,62 @@ class FieldMeasurement:
     def residual(self):
         """What is left of the image without it; 0 where pixels cannot be used."""
         return np.where(self._sky.weight > 0, self._sky.data - self._sky.total, np.float32(0))
+
+    @property
+    def weight(self):
+        """Inverse variance of each pixel, estimated if no noise is given; 0 if it is not used."""
+        weight = self._sky.weight
+        noise = self._noise[np.isfinite(self._noise)]
+        if self._stamps.has_noise or not len(noise):
+            return weight
+        return weight / np.float32(np.median(noise)) ** 2
+
+    @property
+    def fwhm(self):
+        """FWHM of the PSF at each source, in pixels; NaN where it is unknown."""
+        return self._fwhm
+
+    @property
+    def pixel_scale(self):
+        """Side of a pixel in the middle of the image, in arcsec; NaN where it is unknown."""
+        ny, nx = self._sky.data.shape
+        return pixel_scale(self._stamps.wcs, (nx / 2, ny / 2))
+
+    def write_images(self, path, *, overwrite=False):
+        """
+        Write `model` and `residual` to a FITS file with the HDUs MODEL and RESIDUAL; after `run`.
+
+        Both have the WCS of the image, and the unit of the fluxes. The primary header tells how
+        they were made.
+
+        Parameters
+        ----------
+        path : str or `~pathlib.Path`
+            The file to write. It is compressed, without loss, if its name ends in ``.fz`` (tiles)
+            or ``.gz``. It is whole or not there.
+        overwrite : bool, optional
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        OSError
+            If the file exists, unless ``overwrite``; or is a symbolic link or read-only.
+        """
+        keywords = {
+            'NSOURCES': (len(self._stamps), 'how many sources there are'),
+            'NMODELS': (int(self._sky.is_known.sum()), 'how many of them have a model'),
+            'NPASSES': (self.n_passes, 'how often the sources were fitted'),
+        }
+        if self._stamps.label:
+            keywords['IMAGE'] = (self._stamps.label, 'what was measured')
+        write_images(
+            path,
+            {'MODEL': self.model, 'RESIDUAL': self.residual},
+            unit=self._stamps.unit,
+            wcs=self._stamps.wcs,
+            record=self._estimator._record(self._told) | {'keywords': keywords},
+            overwrite=overwrite,
+        )
 
     def _choose_leaders(self):
         """Choose which source of each group within a FWHM is measured for all of them."""
