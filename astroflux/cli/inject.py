@@ -89,9 +89,15 @@ PRINTED = ('low', 'n', 'completeness', 'bias', 'scatter', 'outliers', 'coverage_
     help='The most passes over the sources.',
 )
 @click.option(
+    '--psf',
+    metavar='FILE',
+    help="File of PSFEx; or 'stars', to build the PSF from stars of the image. By default the file "
+    'of the image holds one.',
+)
+@click.option(
     '--psf-fwhm',
     type=AngleOrPixels(),
-    help='FWHM of the PSF, such as 0.7arcsec or 4pix. By default the file holds an image of it.',
+    help='FWHM of the PSF, such as 0.7arcsec or 4pix, if there is no image of it.',
 )
 @click.option(
     '--gain',

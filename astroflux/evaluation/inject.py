@@ -21,6 +21,7 @@ from astroflux.cutouts._field_pixels import FieldPixels
 from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators.cnn import CNNFluxEstimator
 from astroflux.estimators.field import FieldMeasurement
+from astroflux.estimators.field._psf import with_psf
 from astroflux.evaluation._comparison_data import ExtremeCase
 from astroflux.evaluation._comparison_run import EXTREME_SNR
 from astroflux.evaluation._injected_image import UserImage
@@ -123,7 +124,8 @@ def inject_galaxies(
     progress : bool, optional
         As of ``measure``.
     **options
-        As of ``measure_field``; ``psf`` and ``psf_fwhm`` are for the whole image.
+        As of ``measure_field``; ``psf`` and ``psf_fwhm`` are for the whole image. With
+        ``psf='stars'``, the PSF is built once, from the image as it is.
 
     Returns
     -------
@@ -156,6 +158,9 @@ def inject_galaxies(
         msg = 'gain changes the noise map of the image: give the noise with the image, not as error'
         raise ValueError(msg)
     own = UserImage(image, options)
+    if isinstance(options.get('psf'), str):
+        # a file, or the stars of the image as it is
+        options = with_psf(own.with_light(None), catalogue, options)
     told = {**options, 'zeropoint': zeropoint, 'progress': False}
     without_sky = {**told, 'background': _sky(own, catalogue, detector, options)}
     if without_sky['background'] is not options.get('background'):
@@ -194,9 +199,10 @@ def inject_galaxies(
         'noise': 'of the image' if own.has_noise else 'estimated from the pixels',
         'sources': 'of the catalogue' if catalogue is not None else 'detected in each image',
         'n_sources': len(real.table),
+        'neighbors': neighbors,
         'image': own.label,
     }
-    return injection.result(tables, meta, neighbors)
+    return injection.result(tables, meta)
 
 
 class _Real(NamedTuple):
@@ -367,7 +373,7 @@ class _Injection:
                 bar.update(len(tables[-1]))
         return tables
 
-    def result(self, tables, meta, neighbors):
+    def result(self, tables, meta):
         """Return all of it."""
         first = tables[0].meta
         keep = ('method', 'parameters', 'arguments', 'versions', 'weights', 'weights_sha256')
@@ -376,7 +382,7 @@ class _Injection:
         for table in tables:
             table.meta = {}
         table = vstack(tables, join_type='exact')
-        table.meta = {'injection': {**meta, 'neighbors': neighbors}, **record}
+        table.meta = {'injection': meta, **record}
         return InjectionResult(table, first_round=self._field, cases=self._cases)
 
     # -- a round ----------------------------------------------------------------------------------
