@@ -13,7 +13,7 @@ from astroflux._work import write_whole
 from astroflux.estimators._magnitudes import MAG_OF_LN, N_SIGMA_95
 from astroflux.flags import FATAL_FLAGS, MeasurementFlag
 
-__all__ = ['Recalibration', 'as_recalibration']
+__all__ = ['FACTOR_COLUMNS', 'Recalibration', 'as_recalibration']
 
 # The format of the file.
 FORMAT = 'astroflux recalibration 1'
@@ -30,9 +30,9 @@ FEWEST = 40
 
 COVERAGES = {'68': 0.6827, '95': 0.95}
 
-# Names of the columns of the factors.
+# The columns of the factors, and what they hold.
 FLUX_FACTOR, FACTOR_68, FACTOR_95 = 'recal_flux', 'recal_68', 'recal_95'
-_DESCRIPTIONS = {
+FACTOR_COLUMNS = {
     FLUX_FACTOR: 'what the recalibration multiplied fluxes, errors and intervals by',
     FACTOR_68: 'what it multiplied the error and the halves of the 68 % interval by besides',
     FACTOR_95: 'what it multiplied the halves of the 95 % interval by besides',
@@ -189,7 +189,7 @@ class Recalibration:
         table = _multiplied(table, good, factors)
         for name, values in factors.items():
             table[name] = values
-            table[name].info.description = _DESCRIPTIONS[name]
+            table[name].info.description = FACTOR_COLUMNS[name]
             table[name].info.format = '.4f'
         table.meta['recalibrated'] = self.record
         return table
