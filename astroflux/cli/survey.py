@@ -105,6 +105,11 @@ _field_options = options(
         show_default=True,
         help='The most passes over the sources.',
     ),
+    click.option(
+        '--recalibrate',
+        metavar='FILE',
+        help='Correct fluxes and errors by a recalibration that astroflux inject has written.',
+    ),
 )
 
 _run_options = options(
@@ -161,7 +166,7 @@ def survey(images, catalogue, detect, output, method, **given):
     Measure all sources of each IMAGE.
 
     An IMAGE is a FITS file, a folder, or a pattern in quotes. The folder that
-    is written has a table of each image, data/*.parquet; failures.csv has the
+    is written has a table of each image in its folder data; failures.csv has the
     images that could not be measured, off.parquet the sources that are on
     none, and summary.html sums up all. The exit status is 1 when nothing could
     be measured. An interruption from the keyboard keeps the images that were

@@ -201,7 +201,7 @@ class CNNFluxEstimator(PretrainedFluxEstimator):
         -------
         results : dict of str to array_like
             As of ``_measure_batch``.
-        models : `~astroflux.networks.source_models.SourceModels`
+        models : ``SourceModels`` of ``networks/source_models.py``
             In the pixels of each stamp, and in the unit of the cutouts.
         """
         return self._method(self._in_use()).fit_sources(cutouts)

@@ -213,7 +213,7 @@ class ProfileNet(nn.Module):
             How many pixels of the survey, along an axis, a pixel of the image is the sum of; for
             each stamp ``(n,)``, or for all. In units of the noise, what the sky is wrong by grows
             with it, and so does its prior.
-        known : `~astroflux.networks.neighbors.Neighbors`, optional
+        known : ``Neighbors`` of ``networks/neighbors.py``, optional
             Neighbors whose light was subtracted from the image; a network without neighbors has
             no use for them.
 
@@ -229,8 +229,8 @@ class ProfileNet(nn.Module):
             hardly seen the like, and what it has ``judged``; what ``ARTEFACT_OUTPUTS`` of
             ``networks/artefacts.py`` names; ``fit_x``, ``fit_y``, ``fit_ln_radius`` and
             ``fit_ln_index`` of the profile; and ``ln_fwhm`` of the PSF, each ``(n,)``; and the
-            ``model`` ``(n, 17)`` with ``model_psf`` ``(n, 8)``, which a
-            `~astroflux.networks.source_models.SourceModels` draws.
+            ``model`` ``(n, 17)`` with ``model_psf`` ``(n, 8)``, which
+            ``SourceModels`` of ``networks/source_models.py`` draws.
         """
         raw, filled = self.pyramid(image, weight)
         symmetric = symmetric_pictures(filled)

@@ -12,6 +12,7 @@ from astroflux.cutouts import iter_cutouts
 from astroflux.cutouts._catalog import as_table, identifier_column
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators.field._catalogue import with_catalogue
+from astroflux.estimators.recalibration import FACTOR_COLUMNS
 
 __all__ = ['SurveyColumns', 'plain_catalogue']
 
@@ -123,12 +124,27 @@ class SurveyColumns:
         Of the names of images.
     options : dict
         Those of the estimator's ``measure``.
+    is_recalibrated : bool
+        Whether the columns of a `~astroflux.estimators.Recalibration` are added.
     """
 
-    def __init__(self, estimator, catalogue, *, unit, in_arcsec, longest_name, options):
+    def __init__(
+        self,
+        estimator,
+        catalogue,
+        *,
+        unit,
+        in_arcsec,
+        longest_name,
+        options,
+        is_recalibrated=False,
+    ):
         self.own = catalogue[:0]
         self.identifier = identifier_column(catalogue)
         self.measured = _measured_columns(estimator, unit, in_arcsec, options)
+        for name, description in FACTOR_COLUMNS.items() if is_recalibrated else ():
+            self.measured[name] = np.zeros(0)
+            self.measured[name].info.description = description
         identifiers = np.arange(0) if self.identifier is None else catalogue[self.identifier][:0]
         self.measured['id'] = np.asarray(identifiers)
         self.measured['id'].info.description = (

@@ -25,7 +25,10 @@ try:
 except ImportError:  # there is none on Windows
     resource = None
 
-__all__ = ['OF_THE_CALL', 'DetectionTask', 'ImageTask', 'SurveyJob', 'measure_image']
+__all__ = ['OF_FIELDS', 'OF_THE_CALL', 'DetectionTask', 'ImageTask', 'SurveyJob', 'measure_image']
+
+# Options that ``measure_field`` has, and ``measure`` has not.
+OF_FIELDS = ('neighbors', 'passes', 'recalibrate')
 
 # Errors that say that the call or the program is at fault, and not an image.
 OF_THE_CALL = (ImportError, TypeError, AttributeError, NameError, NotImplementedError)
@@ -258,7 +261,7 @@ def _stack(tables):
 
 def _of_measure(options):
     """Return the options that ``measure`` has, too."""
-    return {name: options[name] for name in options if name not in ('neighbors', 'passes')}
+    return {name: options[name] for name in options if name not in OF_FIELDS}
 
 
 def blocks_of(shape, size):

@@ -20,8 +20,15 @@ from astroflux.estimators._parts import record_of
 from astroflux.estimators.field import NEIGHBORS
 from astroflux.estimators.field._catalogue import with_catalogue
 from astroflux.estimators.field._detection import detected_sources
+from astroflux.estimators.recalibration import as_recalibration
 from astroflux.survey._columns import SurveyColumns, plain_catalogue
-from astroflux.survey._image_task import DetectionTask, ImageTask, SurveyJob, this_process
+from astroflux.survey._image_task import (
+    OF_FIELDS,
+    DetectionTask,
+    ImageTask,
+    SurveyJob,
+    this_process,
+)
 from astroflux.survey.assignment import assign, circle_of
 from astroflux.survey.catalogues import read_catalogue
 from astroflux.survey.images import find_images
@@ -90,6 +97,9 @@ class SurveyPlan:
     ):
         self.estimator = _default_network() if estimator is None else estimator
         self.options = {**options, 'neighbors': neighbors, 'passes': passes, 'psf': psf}
+        if options.get('recalibrate') is not None:
+            # the workers need not see its file
+            self.options['recalibrate'] = as_recalibration(options['recalibrate'])
         self.block_size = block_size
         self._check()
         self._take(catalogue)
@@ -170,11 +180,16 @@ class SurveyPlan:
             'neighbors': self.options['neighbors'],
             'passes': self.options['passes'],
             'block_size': self.block_size,
+            'recalibrated': self._recalibration_settings(),
             'catalogue': self._catalogue_settings(),
             **looks,
         }
         # as a file gives it back
         return json.loads(json.dumps(settings))
+
+    def _recalibration_settings(self):
+        recalibration = self.options.get('recalibrate')
+        return None if recalibration is None else recalibration.record
 
     def _catalogue_settings(self):
         return {
@@ -184,11 +199,7 @@ class SurveyPlan:
         }
 
     def _options_of_measure(self):
-        return {
-            name: value
-            for name, value in self.options.items()
-            if name not in ('neighbors', 'passes')
-        }
+        return {name: value for name, value in self.options.items() if name not in OF_FIELDS}
 
     def job(self, looks, folder):
         """Return what the workers are told of all images."""
@@ -200,6 +211,7 @@ class SurveyPlan:
             in_arcsec=looks['in_arcsec'],
             longest_name=max((len(image.name) for image in self.images), default=1),
             options=self._options_of_measure(),
+            is_recalibrated=self.options.get('recalibrate') is not None,
         )
         return SurveyJob(
             self.estimator,

@@ -29,6 +29,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from astroflux import ApertureFluxEstimator, CNNFluxEstimator, read_cutout
 from astroflux._locks import lock_folder
 from astroflux.cli import main
+from astroflux.estimators import Recalibration
 from astroflux.survey import SurveyImage, measure_survey
 from astroflux.survey._cluster import connected
 
@@ -665,3 +666,21 @@ def test_command(tiles, whole, cluster, tmp_path):
         refused = CliRunner().invoke(main, [*arguments, *options])
         assert refused.exit_code == 2
         assert match in refused.stderr
+
+
+def test_recalibrated(tiles, client, whole, tmp_path):
+    """By a file, which is told in every table, and which a run goes on with only as it was."""
+    points = {'snr': (5.0, 100.0), 'bias': (0.1, 0.1), 'factor_68': (1.5, 1.5)}
+    recalibration = Recalibration(
+        **points, factor_95=(1.2, 1.2), n=100, method='ApertureFluxEstimator', neighbors='none'
+    )
+    path, folder = tmp_path / 'recalibration.json', tmp_path / 'out'
+    recalibration.write(path)
+    run(tiles, folder, client, recalibrate=path)
+    for mine, plain in zip(rows_of(folder), rows_of(whole), strict=True):
+        assert_allclose(mine['flux'], plain['flux'] * np.exp(-0.1), rtol=1e-6)
+        assert_allclose(mine['recal_68'], 1.5)
+        assert mine.meta['recalibrated']['n'] == 100
+        assert_allclose(recalibration.undo(mine)['flux'], plain['flux'], rtol=1e-6)
+    with pytest.raises(ValueError, match='was begun with recalibrated'):
+        run(tiles, folder, client, resume=True)
