@@ -20,6 +20,12 @@ _WAITING = 3
 _PATIENCE = 30
 
 
+# What Dask tells the allocator of its workers makes it give back memory all the time, and to take
+# it again takes as long as to measure. In bytes: free memory is kept up to the first number, and
+# arrays up to the second one are made of it.
+_OF_ALLOCATOR = {'MALLOC_TRIM_THRESHOLD_': 2**28, 'MALLOC_MMAP_THRESHOLD_': 2**25}
+
+
 class WorkerDied(RuntimeError):
     """A task whose workers came to an end by themselves, one after the other."""
 
@@ -56,7 +62,7 @@ def connected(client=None, workers=None):
     cluster = None
     if client is None:
         # the cluster is ended by this process, and not by the keyboard before that
-        with inherit_no_interrupts():
+        with inherit_no_interrupts(), _memory_is_kept():
             cluster = distributed.LocalCluster(
                 n_workers=workers or default_workers(),
                 threads_per_worker=1,
@@ -73,6 +79,13 @@ def connected(client=None, workers=None):
     finally:
         if cluster is not None:
             cluster.close()
+
+
+def _memory_is_kept():
+    """Return a block in which workers are started whose allocator keeps free memory."""
+    config = import_optional('dask', extra='survey').config
+    place = 'distributed.nanny.pre-spawn-environ'
+    return config.set({f'{place}.{name}': value for name, value in _OF_ALLOCATOR.items()})
 
 
 def default_workers():
