@@ -668,6 +668,11 @@ def test_command(tiles, whole, cluster, tmp_path):
         assert match in refused.stderr
 
 
+def test_workers_keep_free_memory(client):
+    """Dask would have them give it back all the time."""
+    assert int(client.submit(os.environ.get, 'MALLOC_TRIM_THRESHOLD_').result()) >= 2**26
+
+
 def test_recalibrated(tiles, client, whole, tmp_path):
     """By a file, which is told in every table, and which a run goes on with only as it was."""
     points = {'snr': (5.0, 100.0), 'bias': (0.1, 0.1), 'factor_68': (1.5, 1.5)}
