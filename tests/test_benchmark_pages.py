@@ -224,6 +224,6 @@ def test_what_is_said_of_masks_of_neighbors():
 
 
 def test_what_is_said_of_reading_files():
-    """Reading and unpacking cost less than twice what astropy needs for the bare files."""
+    """Reading, with all checks of a file, costs about twice what astropy needs for the bare one."""
     (row,) = [row for row in rows_of('files') if row[0].startswith('files, without')]
-    assert float(row[2]) < 2
+    assert float(row[2]) < 2.4
