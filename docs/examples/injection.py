@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from fields import blocks
 from matplotlib.figure import Figure
 
 from astroflux.evaluation import PARAMETERS
@@ -55,6 +54,9 @@ def draw(result):
 
 def main():
     """Run the example and draw the figure."""
+    # the script beside this one
+    from fields import blocks
+
     make_field, _ = blocks()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         exec(make_field, {})
