@@ -307,7 +307,8 @@ def test_columns_and_flags_of_neighbors():
         'rival': np.array([0.0, 0.0, 3.0]),
     }
     ones = np.ones(n)
-    place = {'offset': np.zeros((n, 2)), 'reach': np.full((n, 4), 70.0)}
+    frame = np.tile(np.eye(2, 3), (n, 1, 1))
+    place = {'offset': np.zeros((n, 2)), 'reach': np.full((n, 4), 70.0), 'frame': frame}
     answer = Answer(values, ones, 3 * ones, np.zeros(n, bool), 4 * ones, **place)
     results = results_of(answer, {})
     np.testing.assert_array_equal(results['n_neighbors'], [0, 1, 2])
