@@ -171,9 +171,10 @@ def test_columns_of_the_catalogue(network, field):
 
 
 def test_no_row_is_lost(network, field):
-    odd = [(np.nan, 3), (1e5, 20), (-40, 20), (0.2, 219.4)]
+    # the last two are just within the image
+    odd = [(np.nan, 3), (1e5, 20), (-40, 20), (0.2, 219.4), (259.5, 219.5)]
     table = network.measure_field(field, [*PLACES, *odd, PLACES[2]], psf_fwhm=FWHM)
-    assert len(table) == len(PLACES) + 5
+    assert len(table) == len(PLACES) + 6
     names = decode_flags(table['flags'])
     assert 'BAD_INPUT' in names[6]
     assert 'NO_PIXELS' in names[7]

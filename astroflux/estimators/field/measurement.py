@@ -85,6 +85,7 @@ class FieldMeasurement:
         self._stamps = ImageStamps(image, catalogue, **options)
         self._fitter = estimator if estimator.fits_sources else _default_network()
         n = len(self._stamps)
+        self._has_stamp = np.array([self._stamps.window(row) is not None for row in range(n)], bool)
         self._places = [None] * n
         self._columns, self._messages = {}, {}
         self._is_measured, self._is_led, self._is_enlarged = np.zeros((3, n), bool)
@@ -196,9 +197,7 @@ class FieldMeasurement:
         """Keep what is to be told of a cutout, but not its pixels."""
         if not cutout.is_failed:
             self._fwhm[row] = cutout.psf_fwhm
-            x, y = np.round(cutout.position).astype(int)
-            ny, nx = cutout.shape
-            at = min(max(y, 0), ny - 1), min(max(x, 0), nx - 1)
+            at = _nearest_pixel(cutout.position, cutout.shape)
             self._noise[row] = cutout.sigma if np.ndim(cutout.sigma) == 0 else cutout.sigma[at]
         place = copy(cutout)
         for name in _PIXELS:
@@ -242,11 +241,10 @@ class FieldMeasurement:
     def _light_of_others(self):
         """Return the light that is taken away from each source: over its own, or the noise."""
         light = self._sky.light_of_others()
-        for row in np.flatnonzero(~self._sky.is_known):
+        for row in np.flatnonzero(~self._sky.is_known & self._has_stamp):
             place = self._places[row]
-            x, y = np.add(place.position, place.origin)
-            if self._stamps.window(row) is not None:
-                light[row] = self._sky.total[round(y), round(x)] / self._noise[row]
+            at = _nearest_pixel(np.add(place.position, place.origin), self._sky.total.shape)
+            light[row] = self._sky.total[at] / self._noise[row]
         return light
 
     def _is_changed(self, change):
@@ -256,9 +254,8 @@ class FieldMeasurement:
             with np.errstate(invalid='ignore', divide='ignore'):
                 in_errors = change * self._columns['flux'] / self._columns['flux_err']
             change = np.where(self._sky.is_known, in_errors, change)
-        can_be = [self._stamps.window(row) is not None for row in range(len(change))]
         is_enough = change > (0 if self.n_passes == 1 else SETTLED)
-        return np.array(can_be) & ~self._is_led & (is_enough | self._is_enlarged)
+        return self._has_stamp & ~self._is_led & (is_enough | self._is_enlarged)
 
     # -- the table --------------------------------------------------------------------------------
 
@@ -345,8 +342,7 @@ class FieldMeasurement:
     def _choose_leaders(self):
         """Choose which source of each group within a FWHM is measured for all of them."""
         self._position = np.array([np.add(p.position, p.origin) for p in self._places], float)
-        is_there = np.array([self._stamps.window(row) is not None for row in range(len(self))])
-        position = np.where(is_there[:, None], self._position, np.nan)
+        position = np.where(self._has_stamp[:, None], self._position, np.nan)
         self._groups = find_groups(position, self._fwhm)
         for number, group in enumerate(self._groups):
             apart = np.full(len(group), np.inf)
@@ -415,6 +411,14 @@ class FieldMeasurement:
             self._sky.models[[leader]],
             self._fwhm[leader],
         )
+
+
+def _nearest_pixel(position, shape):
+    """Return the row and the column of the pixel of an image that is nearest to a position."""
+    return tuple(
+        int(np.clip(round(at), 0, length - 1))
+        for at, length in zip(position[::-1], shape, strict=True)
+    )
 
 
 def _default_network():
