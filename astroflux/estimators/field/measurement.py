@@ -1,22 +1,17 @@
 # Licensed under a 3-clause BSD style license - see LICENSE.rst
 """Measure all sources of an image, in passes: each without the light of the others."""
 
-from copy import copy
-
 import numpy as np
 
 from astroflux._progress import progress_bar
 from astroflux._quiet import keep_filters
 from astroflux.cutouts._stamps import ImageStamps
 from astroflux.cutouts._wcs import pixel_scale
-from astroflux.estimators._rows import RowCollector
-from astroflux.estimators._sky_error import ENDS
 from astroflux.estimators.field._blends import find_groups, shares_of_points
 from astroflux.estimators.field._images import write_images
 from astroflux.estimators.field._psf import with_psf
+from astroflux.estimators.field._results import FieldResults, nearest_pixel
 from astroflux.estimators.field._sky_model import SkyModel
-from astroflux.flags import FATAL_FLAGS
-from astroflux.flags import MeasurementFlag as Flag
 from astroflux.networks.neighbors import KNOWN_MISFIT
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 
@@ -30,9 +25,6 @@ SETTLED = 0.1
 STAMP_PER_RADIUS = 12.0
 LARGE_RADIUS = 10.0
 RADIUS = PROFILE_PARAMETERS.index('ln_radius')
-
-# What a `Cutout` holds of its pixels, which is not kept.
-_PIXELS = ('data', 'sigma', 'ignored', '_noise', '_mask', 'psf', 'neighbors')
 
 
 class FieldMeasurement:
@@ -86,12 +78,11 @@ class FieldMeasurement:
         self._fitter = estimator if estimator.fits_sources else _default_network()
         n = len(self._stamps)
         self._has_stamp = np.array([self._stamps.window(row) is not None for row in range(n)], bool)
-        self._places = [None] * n
-        self._columns, self._messages = {}, {}
-        self._is_measured, self._is_led, self._is_enlarged = np.zeros((3, n), bool)
+        self._results = FieldResults(n)
+        # which are measured as a part of another, and which have a larger stamp than before
+        self._is_led, self._is_enlarged = np.zeros((2, n), bool)
         # the light that each was measured without: over its own, or the noise
         self._taken = np.zeros(n)
-        self._noise, self._fwhm = np.full(n, np.nan), np.full(n, np.nan)
         self._sky = None
         self.n_passes = 0
 
@@ -145,7 +136,7 @@ class FieldMeasurement:
         self._is_enlarged[rows] = False
         fitted = []
         for batch in self._batches(rows):
-            neighbors = self._sky.neighbors(batch, self._fwhm)
+            neighbors = self._sky.neighbors(batch, self._results.fwhm)
             cutouts = [
                 self._cutout(row, of_row) for row, of_row in zip(batch, neighbors, strict=True)
             ]
@@ -155,8 +146,7 @@ class FieldMeasurement:
     def _measure_by_estimator(self, rows):
         """Measure with a method that fits no models, without the light of the others."""
         self._bar.total += len(rows)
-        self._columns, self._messages = {}, {}
-        self._is_measured[:] = False
+        self._results.forget()
         rows = rows[~self._is_led]
         for batch in self._batches(rows, getattr(self._estimator, 'batch_size', 1)):
             self._measure(self._estimator, batch, [self._cutout(row) for row in batch])
@@ -169,7 +159,7 @@ class FieldMeasurement:
     def _cutout(self, row, neighbors=None):
         window = self._stamps.window(row)
         if window is None:
-            return self._places[row]
+            return self._results.place(row)
         data = self._sky.without_others(row, window)
         return self._stamps.again(row, data, neighbors)
 
@@ -180,42 +170,16 @@ class FieldMeasurement:
         for part, measurable, results in estimator._measure_or_fail(cutouts, fit):
             rows = batch[start : start + len(part)]
             start += len(part)
-            for row, cutout in zip(rows, part, strict=True):
-                self._keep_place(row, cutout)
-            self._is_measured[rows] = False
+            self._results.keep_places(rows, part)
             if not measurable:
                 continue
             rows, results = rows[measurable], dict(results)
             models = results.pop('models', None)
-            self._keep(rows, results)
+            self._results.keep(rows, results)
             if models is not None:
                 fitted.append((rows, models))
         self._bar.update(len(batch))
         return fitted
-
-    def _keep_place(self, row, cutout):
-        """Keep what is to be told of a cutout, but not its pixels."""
-        if not cutout.is_failed:
-            self._fwhm[row] = cutout.psf_fwhm
-            at = _nearest_pixel(cutout.position, cutout.shape)
-            self._noise[row] = cutout.sigma if np.ndim(cutout.sigma) == 0 else cutout.sigma[at]
-        place = copy(cutout)
-        for name in _PIXELS:
-            setattr(place, name, None)
-        self._places[row] = place
-
-    def _keep(self, rows, results):
-        """Keep what was measured."""
-        messages = results.pop('messages', None) or [None] * len(rows)
-        self._messages |= dict(zip(rows.tolist(), messages, strict=True))
-        self._is_measured[rows] = True
-        results.setdefault('flags', np.zeros(len(rows), int))
-        for name, values in results.items():
-            values = np.asarray(values)
-            if name not in self._columns:
-                empty = 0 if name == 'flags' else np.nan
-                self._columns[name] = np.full(len(self), empty, values.dtype)
-            self._columns[name][rows] = values
 
     def _model(self, fitted):
         """Take over what was fitted, and solve for the fluxes of all models."""
@@ -225,8 +189,7 @@ class FieldMeasurement:
             windows = [self._stamps.window(row) for row in rows]
             origins[:, :, 2] = [(columns.start, lines.start) for lines, columns in windows]
             models = models.moved(origins, np.ones(len(rows)))
-            good = self._columns['flags'][rows] & FATAL_FLAGS == 0
-            noise = np.where(good, self._noise[rows], np.nan)
+            noise = np.where(self._results.is_good(rows), self._results.noise[rows], np.nan)
             self._sky.put(rows, models, noise)
             self._enlarge(rows, models.profile[:, RADIUS])
         self._sky.solve()
@@ -240,36 +203,76 @@ class FieldMeasurement:
 
     def _light_of_others(self):
         """Return the light that is taken away from each source: over its own, or the noise."""
-        light = self._sky.light_of_others()
+        light, position = self._sky.light_of_others(), self._results.position
         for row in np.flatnonzero(~self._sky.is_known & self._has_stamp):
-            place = self._places[row]
-            at = _nearest_pixel(np.add(place.position, place.origin), self._sky.total.shape)
-            light[row] = self._sky.total[at] / self._noise[row]
+            at = nearest_pixel(position[row], self._sky.total.shape)
+            light[row] = self._sky.total[at] / self._results.noise[row]
         return light
 
     def _is_changed(self, change):
         """Return which sources are to be measured again for a change of that light."""
         change = np.abs(change)
-        if 'flux' in self._columns:
-            with np.errstate(invalid='ignore', divide='ignore'):
-                in_errors = change * self._columns['flux'] / self._columns['flux_err']
-            change = np.where(self._sky.is_known, in_errors, change)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            snr = self._results.column('flux') / self._results.column('flux_err')
+            change = np.where(self._sky.is_known, change * snr, change)
         is_enough = change > (0 if self.n_passes == 1 else SETTLED)
         return self._has_stamp & ~self._is_led & (is_enough | self._is_enlarged)
+
+    # -- sources within a FWHM of each other ------------------------------------------------------
+
+    def _choose_leaders(self):
+        """Choose which source of each group is measured for all of them."""
+        position = np.where(self._has_stamp[:, None], self._results.position, np.nan)
+        self._groups = find_groups(position, self._results.fwhm)
+        for number, group in enumerate(self._groups):
+            apart = np.full(len(group), np.inf)
+            if self._sky.models is not None:
+                fitted = self._sky.models.profile[group, 1:3]
+                apart = np.nan_to_num(np.hypot(*(fitted - position[group]).T), nan=np.inf)
+            # the one first that is nearest to the middle of the light
+            self._groups[number] = group[np.argsort(apart, kind='stable')]
+            self._is_led[self._groups[number][1:]] = True
+
+    def _divide(self):
+        """Divide what was measured of each group among its sources."""
+        for group in self._groups:
+            if self._results.is_measured[group[0]]:
+                self._results.divide(group, *self._shares(group))
+            else:
+                self._results.fail(group)
+
+    def _shares(self, group):
+        leader = group[0]
+        if not self._sky.is_known[leader]:
+            return np.full(len(group), 1 / len(group)), np.ones(len(group))
+        window = self._stamps.window(leader)
+        data = self._sky.without_others(leader, window)
+        corner = (window[1].start, window[0].start)
+        return shares_of_points(
+            np.where(self._sky.weight[window] > 0, data, 0),
+            self._results.noise[leader],
+            self._results.position[group] - corner,
+            self._sky.models[[leader]],
+            self._results.fwhm[leader],
+        )
 
     # -- the table --------------------------------------------------------------------------------
 
     def _table(self):
         self._doubt_neighbors()
         self._divide()
-        rows = RowCollector(self._estimator._extra_units)
-        measured = np.flatnonzero(self._is_measured)
-        results = {name: values[measured] for name, values in self._columns.items()}
-        results['messages'] = [self._messages.get(row) for row in measured.tolist()]
-        rows.add(self._places, measured.tolist(), results)
+        rows = self._results.rows(self._estimator._extra_units)
         table = self._estimator._table(rows, self._told)
         table.meta['field'] = {'neighbors': 'model', 'passes': self.n_passes}
         return table
+
+    def _doubt_neighbors(self):
+        """Add to the errors what the light that was taken away may be wrong by."""
+        light = np.where(self._sky.is_known, np.abs(self._taken), 0)
+        rows = np.flatnonzero(self._results.is_measured & (light > 0))
+        if len(rows):
+            flux = np.abs(self._results.column('flux')[rows])
+            self._results.widen(rows, KNOWN_MISFIT * light[rows] * flux)
 
     # -- images -----------------------------------------------------------------------------------
 
@@ -287,7 +290,7 @@ class FieldMeasurement:
     def weight(self):
         """Inverse variance of each pixel, estimated if no noise is given; 0 if it is not used."""
         weight = self._sky.weight
-        noise = self._noise[np.isfinite(self._noise)]
+        noise = self._results.noise[np.isfinite(self._results.noise)]
         if self._stamps.has_noise or not len(noise):
             return weight
         return weight / np.float32(np.median(noise)) ** 2
@@ -295,7 +298,7 @@ class FieldMeasurement:
     @property
     def fwhm(self):
         """FWHM of the PSF at each source, in pixels; NaN where it is unknown."""
-        return self._fwhm
+        return self._results.fwhm
 
     @property
     def pixel_scale(self):
@@ -338,87 +341,6 @@ class FieldMeasurement:
             record=self._estimator._record(self._told) | {'keywords': keywords},
             overwrite=overwrite,
         )
-
-    def _choose_leaders(self):
-        """Choose which source of each group within a FWHM is measured for all of them."""
-        self._position = np.array([np.add(p.position, p.origin) for p in self._places], float)
-        position = np.where(self._has_stamp[:, None], self._position, np.nan)
-        self._groups = find_groups(position, self._fwhm)
-        for number, group in enumerate(self._groups):
-            apart = np.full(len(group), np.inf)
-            if self._sky.models is not None:
-                fitted = self._sky.models.profile[group, 1:3]
-                apart = np.nan_to_num(np.hypot(*(fitted - position[group]).T), nan=np.inf)
-            # the one first that is nearest to the middle of the light
-            self._groups[number] = group[np.argsort(apart, kind='stable')]
-            self._is_led[self._groups[number][1:]] = True
-
-    def _doubt_neighbors(self):
-        """Add to the errors what the light that was taken away may be wrong by."""
-        light = np.where(self._sky.is_known, np.abs(self._taken), 0)
-        rows = np.flatnonzero(self._is_measured & (light > 0))
-        if len(rows):
-            self._widen(rows, KNOWN_MISFIT * light[rows] * np.abs(self._columns['flux'][rows]))
-
-    def _divide(self):
-        """Divide what was measured of each group among its sources."""
-        for leader, *others in self._groups:
-            rows = np.array([leader, *others])
-            self._is_measured[others] = self._is_measured[leader]
-            if not self._is_measured[leader]:
-                for row in others:
-                    place = copy(self._places[row])
-                    place.flags, place.message = (
-                        getattr(self._places[leader], name) for name in ('flags', 'message')
-                    )
-                    self._places[row] = place
-                continue
-            for values in self._columns.values():
-                values[others] = values[leader]
-            self._messages |= dict.fromkeys(others, self._messages.get(leader))
-            self._columns['flags'][rows] |= int(Flag.BLENDED)
-            share, error = self._shares(rows)
-            whole = self._columns['flux'][leader]
-            for name in ('flux', *ENDS):
-                if name in self._columns:
-                    # the error of the whole stays
-                    self._columns[name][rows] += (share - 1) * whole
-            if 'flux_uniform_prior' in self._columns:
-                self._columns['flux_uniform_prior'][rows] *= share
-            self._widen(rows, error * whole)
-
-    def _widen(self, rows, error):
-        """Add errors to those of the fluxes of some sources."""
-        flux = self._columns['flux'][rows]
-        with np.errstate(invalid='ignore'):
-            self._columns['flux_err'][rows] = np.hypot(self._columns['flux_err'][rows], error)
-            for name, n_sigma in ENDS.items():
-                if name in self._columns:
-                    half = np.hypot(self._columns[name][rows] - flux, n_sigma * error)
-                    self._columns[name][rows] = flux + np.sign(n_sigma) * half
-
-    def _shares(self, rows):
-        leader = rows[0]
-        if not self._sky.is_known[leader]:
-            return np.full(len(rows), 1 / len(rows)), np.ones(len(rows))
-        window = self._stamps.window(leader)
-        data = self._sky.without_others(leader, window)
-        corner = (window[1].start, window[0].start)
-        return shares_of_points(
-            np.where(self._sky.weight[window] > 0, data, 0),
-            self._noise[leader],
-            self._position[rows] - corner,
-            self._sky.models[[leader]],
-            self._fwhm[leader],
-        )
-
-
-def _nearest_pixel(position, shape):
-    """Return the row and the column of the pixel of an image that is nearest to a position."""
-    return tuple(
-        int(np.clip(round(at), 0, length - 1))
-        for at, length in zip(position[::-1], shape, strict=True)
-    )
 
 
 def _default_network():
