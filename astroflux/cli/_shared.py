@@ -52,6 +52,27 @@ def options(*decorators):
     return add
 
 
+# How the sources of an image are measured, as measure_field has it.
+field_options = options(
+    click.option(
+        '--neighbors',
+        '--neighbours',
+        'neighbors',
+        type=click.Choice(('model', 'none')),
+        default='model',
+        show_default=True,
+        help='Whether the light of other sources is modelled and taken away.',
+    ),
+    click.option(
+        '--passes',
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help='The most passes over the sources.',
+    ),
+)
+
+
 # What of a file is read, and as what: arguments of a CutoutFile.
 READING = ('hdu', 'plane', 'unit', 'max_pixels')
 

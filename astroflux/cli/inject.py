@@ -8,6 +8,7 @@ from astroflux.cli._shared import (
     READING,
     check_available,
     check_of_network,
+    field_options,
     friendly_errors,
     network_options,
     noise_correlation_option,
@@ -74,20 +75,7 @@ PRINTED = ('low', 'n', 'completeness', 'bias', 'scatter', 'outliers', 'coverage_
     show_default=True,
     help='How to measure.',
 )
-@click.option(
-    '--neighbors',
-    type=click.Choice(('model', 'none')),
-    default='model',
-    show_default=True,
-    help='Whether the light of neighbors is modelled and subtracted.',
-)
-@click.option(
-    '--passes',
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help='The most passes over the sources.',
-)
+@field_options
 @click.option(
     '--psf',
     metavar='FILE',

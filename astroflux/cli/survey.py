@@ -12,6 +12,7 @@ from astroflux.cli._shared import (
     READING,
     check_available,
     check_of_network,
+    field_options,
     friendly_errors,
     network_options,
     noise_correlation_option,
@@ -89,22 +90,7 @@ _field_options = options(
         help='AB magnitude of a source of 1 in the unit of the images. By default that of each '
         'file, if its header states one.',
     ),
-    click.option(
-        '--neighbors',
-        '--neighbours',
-        'neighbors',
-        type=click.Choice(('model', 'none')),
-        default='model',
-        show_default=True,
-        help='Whether the light of other sources is modelled and taken away.',
-    ),
-    click.option(
-        '--passes',
-        type=click.IntRange(min=1),
-        default=3,
-        show_default=True,
-        help='The most passes over the sources.',
-    ),
+    field_options,
     click.option(
         '--recalibrate',
         metavar='FILE',
