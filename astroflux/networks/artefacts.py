@@ -4,8 +4,8 @@
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
+from astroflux.networks.layers import highest_of_nine
 from astroflux.networks.neighbors import FWHM_TO_SIGMA
 from astroflux.networks.oddity import excess_over_star
 from astroflux.networks.pyramid import PICTURE_SIZES, tiles
@@ -67,7 +67,9 @@ class Artefacts(nn.Module):
         super().__init__()
         for name, reach in (('near_ends', NEAR_END), ('far_ends', FAR_END)):
             self.register_buffer(name, _ends(reach), persistent=False)
-        ticks = torch.arange(PICTURE_SIZES[0], dtype=torch.float32) - PICTURE_SIZES[0] // 2
+        # of numpy: where networks are only looked at, torch would import its compiler for these
+        ticks = np.arange(PICTURE_SIZES[0]) - PICTURE_SIZES[0] // 2
+        ticks = torch.as_tensor(ticks, dtype=torch.float32)
         self.register_buffer('ticks', ticks, persistent=False)
 
     def forward(self, picture, weight, tiled, tiled_weight, ln_fwhm):
@@ -101,7 +103,7 @@ class Artefacts(nn.Module):
     @staticmethod
     def _spike(picture, weight, ln_fwhm):
         """Return by how much a pixel stands out, of those whose neighbors are all known."""
-        unknown = functional.max_pool2d(-weight[:, None], 3, stride=1)[:, 0] >= 0
+        unknown = highest_of_nine(-weight)[:, 1:-1, 1:-1] >= 0
         is_light = picture[:, 1:-1, 1:-1] > 0
         excess = torch.where(is_light & ~unknown, excess_over_star(picture, ln_fwhm), 0.0)
         return excess.amax(dim=(1, 2))
@@ -165,7 +167,7 @@ class Artefacts(nn.Module):
         snr = snr / noise.sqrt()[:, None, None]
         distance = torch.hypot(self.ticks[:, None], self.ticks)
         within = distance < SECOND_REACH * (sigma / FWHM_TO_SIGMA)[:, None, None]
-        highest = functional.max_pool2d(snr[:, None], 3, stride=1, padding=1)[:, 0]
+        highest = highest_of_nine(snr)
         is_maximum = (snr == highest) & within & (snr > LEAST_SNR)
         heights, place = torch.where(is_maximum, snr, 0.0).flatten(1).topk(2, dim=1)
         side = len(self.ticks)

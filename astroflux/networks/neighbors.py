@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
+from astroflux.networks.layers import highest_of_nine
 from astroflux.networks.photometry import compress
 from astroflux.networks.pyramid import BLOCKS, PICTURE_SIZES, tiles
 from astroflux.networks.sersic_model import PROFILE_PARAMETERS, SersicModel
@@ -80,7 +80,7 @@ FARTHEST = 20.0
 @dataclass
 class Neighbors:
     """
-    The neighbors of each stamp of a batch, as many for all; some of them may not exist.
+    The neighbors of each stamp of a batch, as many for all; the last of them may not exist.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class _Finder(nn.Module):
         x, y = self.ticks - centre[:, :1], self.ticks - centre[:, 1:]
         distance = (x[:, None, :] ** 2 + y[:, :, None] ** 2).sqrt()
         influence = snr * (fwhm[:, None, None] / distance.clamp(min=BLOCK)) ** 2
-        highest = functional.max_pool2d(snr[:, None], 3, stride=1, padding=1)[:, 0]
+        highest = highest_of_nine(snr)
         counts = (snr == highest) & (snr > LOWEST_SNR) & (influence > LEAST_INFLUENCE)
         counts &= distance > (NEAREST * fwhm).clamp(min=BLOCK)[:, None, None]
         found, place = (influence * counts).flatten(1).topk(self.n_neighbors, dim=1)
@@ -276,6 +276,7 @@ class NeighborFit(nn.Module):
         each = modes[:, :, 0]
         total = each.sum(dim=1)
         return Light(
+            number=neighbors.exists.sum(dim=1).long(),
             each=each,
             total=total,
             misfit=self._misfit(neighbors, each, total, step),
@@ -336,6 +337,8 @@ class Light:
 
     Attributes
     ----------
+    number : `torch.Tensor`
+        ``(n,)``, how many there are: the first ones of each.
     each : `torch.Tensor`
         ``(n, k, n_tiles)``, of each neighbor.
     total, misfit : `torch.Tensor`
@@ -346,6 +349,7 @@ class Light:
         ``(n, 7 k)``, standard deviations of the prior of what they are derivatives by.
     """
 
+    number: torch.Tensor
     each: torch.Tensor
     total: torch.Tensor
     misfit: torch.Tensor
@@ -354,15 +358,46 @@ class Light:
 
     def eliminate(self, modes, weight, residual):
         """Return what a galaxy's modes `Left` if these are free."""
-        own = self.modes * self.width[:, :, None]
-        weighted = own * weight[:, None]
-        normal = (weighted @ own.mT).double()
-        normal = normal + torch.diag_embed(1 + ROUNDING * normal.diagonal(dim1=1, dim2=2))
-        cross = weighted @ torch.cat([modes, residual[:, None]], dim=1).mT
-        # the one that does not raise: a row that cannot be solved is NaN, and no other
-        factor, _ = torch.linalg.cholesky_ex(normal)
-        solved = torch.cholesky_solve(cross.double(), factor).float()
-        return LeftByNeighbors(residual, modes, weight, cross, solved, self)
+        sides = torch.cat([modes, residual[:, None]], dim=1)
+        n, p = sides.shape[:2]
+        solved = sides.new_zeros(n, self.modes.shape[1], p)
+        taken = sides.new_zeros(n, p - 1, p)
+        # as many at a time as have as many: most have few
+        for number in self.number.unique().tolist():
+            if number:
+                rows = (self.number == number).nonzero()[:, 0]
+                some = slice(number * N_PARAMETERS)
+                own = self.modes[rows, some] * self.width[rows, some, None]
+                solved[rows, some], taken[rows] = _eliminated(own, weight[rows], sides[rows])
+        return LeftByNeighbors(residual, modes, weight, taken, solved, self)
+
+
+def _eliminated(own, weight, sides):
+    """
+    Return what neighbors do to make up for changes of the galaxy, and what that takes away.
+
+    Parameters
+    ----------
+    own : `torch.Tensor`
+        ``(n, m, n_tiles)``: their modes, in units of the prior.
+    weight : `torch.Tensor`
+        ``(n, n_tiles)``.
+    sides : `torch.Tensor`
+        ``(n, p, n_tiles)``: the galaxy's modes and the residual.
+
+    Returns
+    -------
+    solved, taken : `torch.Tensor`
+        ``(n, m, p)`` and ``(n, p - 1, p)``.
+    """
+    weighted = own * weight[:, None]
+    normal = (weighted @ own.mT).double()
+    normal = normal + torch.diag_embed(1 + ROUNDING * normal.diagonal(dim1=1, dim2=2))
+    cross = weighted @ sides.mT
+    # the one that does not raise: a row that cannot be solved is NaN, and no other
+    factor, _ = torch.linalg.cholesky_ex(normal)
+    solved = torch.cholesky_solve(cross.double(), factor).float()
+    return solved, cross[:, :, :-1].mT @ solved
 
 
 class Left:
@@ -389,10 +424,10 @@ class LeftByNeighbors(Left):
         ``(n,)``, by how much the error of a galaxy's flux of known shape is larger for them.
     """
 
-    def __init__(self, residual, modes, weight, cross, solved, light):
+    def __init__(self, residual, modes, weight, taken, solved, light):
         super().__init__(residual, modes)
         self.solved, self._light = solved, light
-        self._taken = cross[:, :, :-1].mT @ solved
+        self._taken = taken
         alone = (weight * modes[:, 0] ** 2).sum(dim=1).clamp(min=1e-9)
         left = (1 - self._taken[:, 0, 0] / alone).clamp(min=LEAST_LEFT)
         self.ln_lost = -0.5 * left.log()

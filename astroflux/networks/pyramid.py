@@ -109,6 +109,18 @@ class Pixels:
     pictures: tuple
     weights: tuple
 
+    def with_rows(self, rows, others):
+        """Return the same with others for some of the images, by their numbers."""
+        return Pixels(
+            *(
+                tuple(a.index_copy(0, rows, b) for a, b in zip(mine, theirs, strict=True))
+                for mine, theirs in (
+                    (self.pictures, others.pictures),
+                    (self.weights, others.weights),
+                )
+            )
+        )
+
 
 def _block_sum(picture, side):
     rows = sum(picture[:, start::side] for start in range(side))
@@ -171,16 +183,25 @@ class Pyramid(nn.Module):
         valid = (weight > 0).to(image.dtype)
         variance = valid / weight.clamp(min=1e-12)
         raw = _reduce(image, valid, variance)
-        fillable = (1 - valid) * valid.flip((-2, -1))
-        if not fillable.any():
+        # mostly nothing is missing
+        holed = (valid == 0).flatten(1).any(dim=1).nonzero()[:, 0]
+        if not len(holed):
             return raw, raw
+        if len(weight) == 1:
+            return raw, self._fill(image, valid, variance)
+        filled = self._fill(image[holed], valid[holed], variance[holed])
+        return raw, raw.with_rows(holed, filled)
+
+    @staticmethod
+    def _fill(image, valid, variance):
+        """Return `Pixels` with what is missing replaced."""
+        fillable = (1 - valid) * valid.flip((-2, -1))
         turned = [t.flip((-2, -1)) for t in (image, variance)]
-        filled = _reduce(
+        return _reduce(
             torch.addcmul(image, fillable, turned[0]),
             valid + fillable,
             torch.addcmul(variance, fillable, turned[1]),
         )
-        return raw, filled
 
     def tile(self, pictures):
         """Return the tiles of the pictures of each side, ``(n, n_tiles)``."""

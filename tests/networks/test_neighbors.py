@@ -144,6 +144,34 @@ def test_elimination_is_the_solution_of_all_parameters_at_once():
     assert float(left.ln_lost) > 0
 
 
+def test_each_galaxy_of_a_batch_has_its_own_number_of_neighbors():
+    others = source(2000.0, 9.0, 4.0), source(900.0, -10.0, 3.0), source(700.0, 2.0, -12.0)
+    images = [image_of(GALAXY, *others[:number], noise_seed=number)[0] for number in (2, 0, 3)]
+    start = source(1050.0, 0.0, 0.0)
+    fit = ProfileFit(2, n_neighbors=4)
+
+    def fitted(image):
+        weight = torch.ones_like(image)
+        guess = guess_of(start)
+        for name in ('start', 'ln_variance', 'weight', 'free_width', 'bend_width'):
+            value = getattr(guess, name)
+            setattr(guess, name, value.expand(len(image), -1))
+        for name in ('width', 'misfit', 'cut'):
+            value = getattr(guess, name)
+            setattr(guess, name, value.expand(-1, len(image), *value.shape[2:]))
+        guess.fwhm = guess.fwhm.expand(len(image))
+        with torch.no_grad():
+            return fit(image, weight, guess, blocks_of(image, weight))
+
+    together, alone = fitted(torch.cat(images)), [fitted(image) for image in images]
+    assert together['n_neighbors'].tolist() == [2, 0, 3]
+    for name in ('ln_sersic', 'ln_free', 'parameters', 'neighbor_light'):
+        assert_close(
+            together[name], torch.cat([each[name] for each in alone]), rtol=1e-4, atol=1e-4
+        )
+    assert_allclose(together['ln_sersic'], math.log(1000.0), atol=0.05)
+
+
 def test_what_is_said_of_neighbors():
     image, weight = image_of(GALAXY, source(3000.0, 6.0, 0.0), source(100.0, -20.0, 0.0))
     with torch.no_grad():

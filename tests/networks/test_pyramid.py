@@ -172,6 +172,19 @@ def test_missing_half_is_filled_from_the_other(pyramid, ones):
     assert torch.all(raw.weights[0][:, :, : REACH - 4 - EDGE] == 0)
 
 
+def test_only_stamps_that_lack_something_are_filled(pyramid):
+    image, weight = noise(3), torch.ones(3, CANVAS_SIZE, CANVAS_SIZE)
+    weight[1, REACH - 3 : REACH + 5, REACH + 2 :] = 0
+    raw, filled = pyramid(image * weight, weight)
+    alone = [pyramid((image * weight)[i : i + 1], weight[i : i + 1])[1] for i in range(3)]
+    for level in range(len(BLOCKS)):
+        for name in ('pictures', 'weights'):
+            got = getattr(filled, name)[level]
+            assert torch.equal(got, torch.cat([getattr(each, name)[level] for each in alone]))
+            assert torch.equal(got[::2], getattr(raw, name)[level][::2])
+    assert not torch.equal(filled.pictures[0][1], raw.pictures[0][1])
+
+
 def test_what_fills_keeps_its_variance(pyramid):
     weight = torch.full((1, CANVAS_SIZE, CANVAS_SIZE), 0.5)
     weight[0, EDGE + 10, EDGE + 20] = 0
