@@ -66,7 +66,7 @@ field_options = options(
     click.option(
         '--passes',
         type=click.IntRange(min=1),
-        default=3,
+        default=4,
         show_default=True,
         help='The most passes over the sources.',
     ),

@@ -204,7 +204,7 @@ class FluxEstimator(HasParameters, metaclass=ABCMeta):
         *,
         detector=None,
         neighbors='model',
-        passes=3,
+        passes=4,
         recalibrate=None,
         zeropoint=None,
         progress=None,

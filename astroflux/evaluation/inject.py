@@ -71,7 +71,7 @@ def inject_galaxies(
     gain=None,
     detector=None,
     neighbors='model',
-    passes=3,
+    passes=4,
     recalibrate=None,
     zeropoint=None,
     progress=None,

@@ -91,7 +91,7 @@ class SurveyPlan:
         estimator=None,
         psf=None,
         neighbors='model',
-        passes=3,
+        passes=4,
         block_size=BLOCK_SIZE,
         **options,
     ):

@@ -88,7 +88,7 @@ def measure_survey(
     estimator=None,
     psf=None,
     neighbors='model',
-    passes=3,
+    passes=4,
     block_size=BLOCK_SIZE,
     client=None,
     workers=None,

@@ -24,7 +24,7 @@ def measure_field(
     *,
     detector=None,
     neighbors='model',
-    passes=3,
+    passes=4,
     recalibrate=None,
     look=None,
     **options,

@@ -14,10 +14,14 @@ __all__ = ['SkyModel', 'within']
 # Light is drawn to where it is this part of the noise of a pixel.
 FAINTEST = 0.05
 
-# The fluxes of all models are solved for together. Of each it is held to be right within this
-# part, which matters for those that nearly coincide; and it may change by no more than that.
-PRIOR = 1.0
+# The fluxes of all models are solved for together. Each is held to be right within so many times
+# the error that it had alone, or models of the same light would be all or nothing for the little
+# by which they differ; and it may change by no more than that factor.
+PRIOR_ERRORS = 5.0
 HIGHEST_FACTOR = 3.0
+
+# What a factor is taken to be where it may not be zero.
+LEAST_FACTOR = 1e-3
 
 # Neighbors that are fitted together with a source: no more than the network takes, and no farther
 # away, in pixels, than it sees.
@@ -140,7 +144,8 @@ class SkyModel:
         rows = np.flatnonzero(self.is_known)
         if not len(rows):
             return
-        power, wanted = self._power[rows] + PRIOR**-2, np.full(len(rows), PRIOR**-2)
+        wanted = self._power[rows] / PRIOR_ERRORS**2
+        power = self._power[rows] + wanted
         for number, row in enumerate(rows):
             where = self._where(row)
             wanted[number] += np.vdot(self._light[row] * self.weight[where], self.data[where])
@@ -219,12 +224,21 @@ class SkyModel:
             where = self._where(row)
             own = self._light[row] * self.weight[where]
             light[row] = np.vdot(own, self.total[where]) / self._power[row] - self.factor[row]
-        return light / np.maximum(self.factor, 1e-3)
+        return light / np.maximum(self.factor, LEAST_FACTOR)
 
     @property
     def snr(self):
         """Signal-to-noise ratio of the models, ``(n,)``."""
         return self.factor * np.sqrt(self._power)
+
+    def is_outshone(self, fwhm):
+        """Return which sources have a brighter one among the neighbors that matter to them."""
+        is_outshone = np.zeros(len(self), bool)
+        rows = np.flatnonzero(self.is_known)
+        for row, others in zip(rows, self.neighbors(rows, fwhm), strict=True):
+            flux = self.models.profile[row, 0] + np.log(max(self.factor[row], LEAST_FACTOR))
+            is_outshone[row] = (others[:, 0] > flux).any()
+        return is_outshone
 
     def neighbors(self, rows, fwhm):
         """
@@ -243,10 +257,13 @@ class SkyModel:
             ``(k, 7)``, in pixels of the image; `None` for a source without a model.
         """
         known = np.flatnonzero(self.is_known)
+        if not len(known):
+            yield from (None for _ in rows)
+            return
         profile = self.models.profile.copy()
-        profile[:, 0] += np.log(np.maximum(self.factor, 1e-3))
+        profile[:, 0] += np.log(np.maximum(self.factor, LEAST_FACTOR))
         radius, snr = np.exp(profile[:, 5]), self.snr
-        tree = KDTree(profile[known, 1:3]) if len(known) else None
+        tree = KDTree(profile[known, 1:3])
         for row in rows:
             if not self.is_known[row]:
                 yield None

@@ -34,7 +34,8 @@ class FieldMeasurement:
     In the first pass each source is measured as in a stamp of its own. The profiles that the
     network fits to them, drawn with the PSF, are a model of the image; their fluxes are solved
     for together, so that no light is counted twice. In each further pass the sources are measured
-    again without the light of all others, the nearest of which are fitted together with them.
+    again without the light of all others, the nearest of which are fitted together with them:
+    first those that outshine their neighbors, then the neighbors without the new light of these.
 
     Sources within a FWHM of each other are measured as one, which is divided among them as point
     sources at their positions would share the light. Each has the flag ``BLENDED``, the error of
@@ -66,7 +67,7 @@ class FieldMeasurement:
         How many passes there were.
     """
 
-    def __init__(self, estimator, image, catalogue, *, passes=3, progress=None, **options):
+    def __init__(self, estimator, image, catalogue, *, passes=4, progress=None, **options):
         if passes < 1:
             msg = f'passes must be 1 or more, got {passes}'
             raise ValueError(msg)
@@ -104,14 +105,9 @@ class FieldMeasurement:
         ):
             self._bar = bar
             self._measure_first(everything)
-            while self.n_passes < self._passes:
-                light = self._light_of_others()
-                changed = self._is_changed(light - self._taken)
-                if not changed.any():
-                    break
-                rows = np.flatnonzero(changed)
-                self._measure_again(rows)
-                self._taken[rows] = light[rows]
+            self.n_passes = 1
+            while self.n_passes < self._passes and self._measure_again():
+                self.n_passes += 1
             if self._fitter is not self._estimator:
                 self._taken = self._light_of_others()
                 self._measure_by_estimator(everything)
@@ -131,7 +127,21 @@ class FieldMeasurement:
             self._sky.forget(np.flatnonzero(self._is_led))
             self._sky.solve()
 
-    def _measure_again(self, rows):
+    def _measure_again(self):
+        """Measure those again that have changed; return whether there were any."""
+        n_measured = 0
+        is_outshone = self._sky.is_outshone(self._results.fwhm)
+        # the light of brighter ones is right before it is taken away from the others
+        for some in (~is_outshone, is_outshone):
+            light = self._light_of_others()
+            rows = np.flatnonzero(some & self._is_changed(light - self._taken))
+            if len(rows):
+                self._measure_without_others(rows)
+                self._taken[rows] = light[rows]
+            n_measured += len(rows)
+        return n_measured > 0
+
+    def _measure_without_others(self, rows):
         self._bar.total += len(rows)
         self._is_enlarged[rows] = False
         fitted = []
@@ -193,7 +203,6 @@ class FieldMeasurement:
             self._sky.put(rows, models, noise)
             self._enlarge(rows, models.profile[:, RADIUS])
         self._sky.solve()
-        self.n_passes += 1
 
     def _enlarge(self, rows, ln_radius):
         """Give sources that are too large for their stamps larger ones."""
