@@ -85,8 +85,8 @@ class Batch:
         self.index = -1
         self._scale = (None, None, math.nan)
 
-    def parse(self, item, told):
-        """Return one item as a `Cutout`, failed if need be."""
+    def parse(self, item, told, scale=None):
+        """Return one item as a `Cutout`, failed if need be; ``scale`` is that of its pixels."""
         self.index += 1
         if isinstance(item, Cutout) and item.is_failed:
             return item
@@ -96,7 +96,7 @@ class Batch:
                 raw = item
                 return self._again(raw, told)
             raw = item if isinstance(item, RawItem) else unpack(item)
-            return self._build(raw, told)
+            return self._build(raw, told, scale)
         except ItemFault as exc:
             if self.single and exc.error is not None:
                 raise exc.error(exc.message) from exc.__cause__
@@ -106,12 +106,12 @@ class Batch:
             unit = self.unit if self.unit is not None else u.dimensionless_unscaled
             return Cutout.failed(exc.flag, exc.message, label=label, unit=unit, **_place_of(raw))
 
-    def _build(self, raw, told):
+    def _build(self, raw, told, scale):
         """Return a cutout of what was given."""
         check_structure(raw)
         position = raw.position if told.position is None else told.position
         xy = position_of(position, raw.data.shape, raw.wcs, raw.wcs_origin)
-        scale = self._scale_of(raw, xy)
+        scale = self._scale_of(raw, xy) if scale is None else scale
         pixels, correlation, sky_err = self._pixels(raw, told, self._factor(raw.unit, scale))
         image = raw.psf if told.psf is None else told.psf
         psf = _psf(image, self.oversampling, raw.data.shape, np.add(xy, raw.origin))

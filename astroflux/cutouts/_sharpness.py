@@ -116,18 +116,21 @@ def _core(image, xy, variance):
         y, x = (
             np.arange(each.start, each.stop) - c for each, c in zip(window, xy[::-1], strict=True)
         )
-        squared = y[:, None] ** 2 + x**2
-        weighted = image[window] * np.exp(-0.5 * squared / variance)
+        down, across = (np.exp(-0.5 * apart**2 / variance) for apart in (y, x))
+        weighted = image[window] * down[:, None] * across
         total = weighted.sum()
         if not 0 < total < math.inf or math.dist(xy, start) > _FWHM_PER_SIGMA * sigma:
             return None
         if step < _CENTRING_ROUNDS:
             # under the weight, the centroid of a Gaussian as wide moves half as far
-            shift = 2 * np.array([weighted.sum(axis=0) @ x, weighted.sum(axis=1) @ y]) / total
-            if not np.isfinite(shift).all():
+            moves = [
+                2 * float(weighted.sum(axis=axis) @ apart / total)
+                for axis, apart in enumerate((x, y))
+            ]
+            if not all(map(math.isfinite, moves)):
                 return None
-            xy = tuple(np.add(xy, np.clip(shift, -sigma, sigma)).tolist())
-    return xy, squared, weighted
+            xy = tuple(c + min(max(move, -sigma), sigma) for c, move in zip(xy, moves, strict=True))
+    return xy, y[:, None] ** 2 + x**2, weighted
 
 
 def _bounds(xy, reach):

@@ -83,6 +83,7 @@ class ImageStamps:
         self.wcs, self.label = whole.wcs, whole.label
         self._batch = Batch(False, correlation, of_image=True, oversampling=oversampling)
         self._prepare(amended_whole)
+        self._scales = [None] * len(sources)
         self._stamps = [self._cut(row) for row in range(len(sources))]
 
     def _cut(self, row):
@@ -93,7 +94,11 @@ class ImageStamps:
         told = self._told[row]
         if not isinstance(stamp, Cutout):
             told = told.part(*stamp.window)
-        return self._batch.parse(stamp, told)
+        cutout = self._batch.parse(stamp, told, self._scales[row])
+        if not cutout.is_failed:
+            # it takes as long to find as all else that a WCS is asked for
+            self._scales[row] = cutout.pixel_scale
+        return cutout
 
     def enlarge(self, row, size):
         """
@@ -140,10 +145,12 @@ class ImageStamps:
 
     @property
     def weight(self):
+        weight = np.empty_like(self.data)
         with np.errstate(divide='ignore', invalid='ignore'):
-            weight = np.broadcast_to(1 / np.float32(self._variance), self.data.shape)
-        usable = ~self._mask & np.isfinite(weight) & (weight > 0)
-        return np.where(usable, weight, np.float32(0))
+            np.divide(1, self._variance, out=weight, casting='same_kind')
+        # neither is NaN
+        weight[self._mask | ~((weight > 0) & (weight < np.inf))] = 0
+        return weight
 
     def first(self, row):
         """Return the `~astroflux.cutouts.Cutout` of a source, with all light in it."""

@@ -138,9 +138,10 @@ def _wanted_binning(answer, stamps, rows):
     binning = answer.binning[rows]
     pixels = binning * np.exp(answer.values['ln_radius'][rows])
     sides = np.array([_used_side(stamps[row]) for row in rows])
-    fitting = np.minimum(np.ceil(sides / CANVAS_SIZE), pixels // RESOLVED_RADIUS)
-    wanted = np.maximum(np.ceil(pixels / LARGE_RADIUS), fitting).astype(int)
-    return np.clip(wanted, binning + 1, MAX_BINNING)
+    fitting = np.minimum(np.ceil(sides / CANVAS_SIZE), np.floor(pixels / RESOLVED_RADIUS))
+    wanted = np.maximum(np.ceil(pixels / LARGE_RADIUS), fitting)
+    # a radius may be infinite
+    return np.clip(wanted, binning + 1, MAX_BINNING).astype(int)
 
 
 def _used_side(stamp):

@@ -90,8 +90,11 @@ class SkyModel:
         self._light = [None] * n
         self._corner = np.zeros((n, 2), int)
         self._half = np.zeros(n, int)
-        # of each, the sum of its squared light over the variance
-        self._power = np.zeros(n)
+        # of each, the sum of its squared light over the variance, and of that times the data
+        self._power, self._seen = np.zeros((2, n))
+        # the same of pairs, as long as both stay as they are
+        self._products = {}
+        self._is_new = np.zeros(n, bool)
 
     def __len__(self):
         return len(self._light)
@@ -127,10 +130,13 @@ class SkyModel:
                 continue
             self._light[row], self._corner[row] = part, (where[1].start, where[0].start)
             self._half[row] = max(part.shape)
-            self._power[row] = np.vdot(part * self.weight[where], part)
+            weighted = part * self.weight[where]
+            self._power[row] = np.vdot(weighted, part)
+            self._seen[row] = np.vdot(weighted, self.data[where])
 
     def forget(self, rows):
         """Forget the models of some sources."""
+        self._is_new[rows] = True
         for row in rows:
             self._light[row], self._power[row] = None, 0.0
 
@@ -144,11 +150,8 @@ class SkyModel:
         rows = np.flatnonzero(self.is_known)
         if not len(rows):
             return
-        wanted = self._power[rows] / PRIOR_ERRORS**2
-        power = self._power[rows] + wanted
-        for number, row in enumerate(rows):
-            where = self._where(row)
-            wanted[number] += np.vdot(self._light[row] * self.weight[where], self.data[where])
+        held = self._power[rows] / PRIOR_ERRORS**2
+        power, wanted = self._power[rows] + held, self._seen[rows] + held
         i, j, shared = self._overlaps(rows)
         # in units of the diagonal
         scale = 1 / np.sqrt(power)
@@ -167,16 +170,27 @@ class SkyModel:
 
     def _overlaps(self, rows):
         """Return pairs of the rows whose light overlaps, and by how much."""
+        is_new = self._is_new
+        known = {
+            pair: product
+            for pair, product in self._products.items()
+            if not (is_new[pair[0]] or is_new[pair[1]])
+        }
+        self._products, is_new[:] = {}, False
         pairs = []
         centers = self._corner[rows] + self._half[rows, None] / 2
         reach = self._half[rows] / 2
         # the one that reaches farther looks for the other
         near = KDTree(centers).query_ball_point(centers, 2 * reach, p=np.inf)
+        rows, reach = rows.tolist(), reach.tolist()
         for i, others in enumerate(near):
             for j in others:
-                is_mine = (reach[j], j) < (reach[i], i)
-                if is_mine and (product := self._product(rows[i], rows[j])):
-                    pairs.append((i, j, product))
+                if (reach[j], j) < (reach[i], i):
+                    pair = rows[i], rows[j]
+                    product = known[pair] if pair in known else self._product(*pair)
+                    self._products[pair] = product
+                    if product:
+                        pairs.append((i, j, product))
         i, j, product = np.reshape(pairs, (-1, 3)).T
         return i.astype(int), j.astype(int), product
 

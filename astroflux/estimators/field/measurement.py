@@ -33,9 +33,10 @@ class FieldMeasurement:
 
     In the first pass each source is measured as in a stamp of its own. The profiles that the
     network fits to them, drawn with the PSF, are a model of the image; their fluxes are solved
-    for together, so that no light is counted twice. In each further pass the sources are measured
-    again without the light of all others, the nearest of which are fitted together with them:
-    first those that outshine their neighbors, then the neighbors without the new light of these.
+    for together, so that no light is counted twice. In each further pass those sources for which
+    that matters are measured again without the light of all others, the nearest of which are
+    fitted together with them: first those that outshine their neighbors, then the neighbors
+    without the new light of these.
 
     Sources within a FWHM of each other are measured as one, which is divided among them as point
     sources at their positions would share the light. Each has the flag ``BLENDED``, the error of
@@ -224,8 +225,7 @@ class FieldMeasurement:
         with np.errstate(invalid='ignore', divide='ignore'):
             snr = self._results.column('flux') / self._results.column('flux_err')
             change = np.where(self._sky.is_known, change * snr, change)
-        is_enough = change > (0 if self.n_passes == 1 else SETTLED)
-        return self._has_stamp & ~self._is_led & (is_enough | self._is_enlarged)
+        return self._has_stamp & ~self._is_led & ((change > SETTLED) | self._is_enlarged)
 
     # -- sources within a FWHM of each other ------------------------------------------------------
 
@@ -293,7 +293,9 @@ class FieldMeasurement:
     @property
     def residual(self):
         """What is left of the image without it; 0 where pixels cannot be used."""
-        return np.where(self._sky.weight > 0, self._sky.data - self._sky.total, np.float32(0))
+        residual = self._sky.data - self._sky.total
+        residual[self._sky.weight == 0] = 0
+        return residual
 
     @property
     def weight(self):
