@@ -25,6 +25,9 @@ MOST_BINS = 6
 # A bin says so much of the correction as n / (n + this) of its n galaxies.
 PRIOR = 20
 
+# The scatter of ln(flux) of a bin is taken to be this at least.
+SMALLEST_SCATTER = 1e-4
+
 # Fewer galaxies correct nothing.
 FEWEST = 40
 
@@ -59,7 +62,7 @@ class Recalibration:
     ln(measured / true). The factors are conformal: what makes the interval hold as many of them as
     it should. What all ``n`` galaxies say together counts as ``n / (n + 20)``, and so does, of its
     own galaxies, what a bin differs from that: few correct little. All three are made monotone by
-    isotonic regression.
+    isotonic regression; a bias counts for as much as it is known.
 
     Attributes
     ----------
@@ -337,7 +340,9 @@ def _learned(columns, snr):
     # that of all galaxies, and then what those of a bin differ by
     median = np.median(ln_error)
     bias = of_all * median
-    bias += _monotone(of_bin * [np.median(ln_error[rows]) - median for rows in bins], n)
+    # where galaxies scatter little, the median is well known, and a small bias matters
+    known = n / np.square([max(_scatter(ln_error[rows]), SMALLEST_SCATTER) for rows in bins])
+    bias += _monotone(of_bin * [np.median(ln_error[rows]) - median for rows in bins], known)
     correction = np.exp(-np.interp(np.log(snr), ln_points, bias))
     factors = {}
     for (name, ends), coverage in zip(_INTERVALS.items(), COVERAGES.values(), strict=True):
@@ -376,6 +381,12 @@ def _conformal(score, coverage):
     value = np.sort(score)[rank - 1]
     finite = score[np.isfinite(score)]
     return float(np.clip(value, 0.2, max(finite.max(initial=0.2), 0.2)))
+
+
+def _scatter(ln_error):
+    """Return the standard deviation of a normal distribution as wide as the middle half."""
+    low, high = np.percentile(ln_error, [25, 75])
+    return (high - low) / 1.349
 
 
 def _monotone(values, weight):
