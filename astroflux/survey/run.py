@@ -248,13 +248,14 @@ class _Run:
 
     def measure(self, client, progress):
         """Measure what is missing."""
-        self._workers = n_threads(client)
         tasks = (self._plan.task(i, self._digests[i]) for i in self.missing)
         unit, total = self._plan.work
         done = sum(map(self._plan.part_of_work, self.records.values()))
         counts = {'total': total, 'initial': done, 'unit': f' {unit}'}
         with progress_bar(desc='survey', progress=progress, **counts) as bar:
             for task, result in results_of(client, measure_image, self._job, tasks):
+                # those of a cluster come and go
+                self._workers = max(self._workers, n_threads(client))
                 record = self._take(task, result)
                 bar.update(self._plan.part_of_work(record))
                 if time.monotonic() - self._saved > _SAVE_INTERVAL:

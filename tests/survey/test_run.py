@@ -225,9 +225,10 @@ def test_same_bits_on_any_cluster(tiles, client, tmp_path):
     run(tiles, tmp_path / 'two', client, **options)
     with external() as address:
         run(tiles, tmp_path / 'one', address, **options)
-    for name, n_workers in (('two', 2), ('one', 1)):
+    run(tiles, tmp_path / 'alone', None, workers=1, **options)
+    for name, n_workers in (('two', 2), ('one', 1), ('alone', 1)):
         assert status(tmp_path / name)['runs'][0]['workers'] == n_workers
-    assert_same(tmp_path / 'one', tmp_path / 'two')
+        assert_same(tmp_path / name, tmp_path / 'two')
     table = rows_of(tmp_path / 'two')[0]
     assert np.median(np.abs(table['flux'] / table['truth'] - 1)) < 0.05
     assert table.meta['weights_sha256']
