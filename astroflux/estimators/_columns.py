@@ -119,18 +119,16 @@ def columns_of(answer):
 
     Fluxes are in the unit of the data, lengths in their pixels.
     """
-    # What is too large for a number is no measurement: of a canvas without a usable pixel.
-    with np.errstate(over='ignore'):
-        columns = {
-            name: np.exp(answer.ln_flux(quantile)) * answer.scale
-            for name, quantile in FLUX_QUANTILES.items()
-        }
-        median = answer.ln_flux(FLUX_QUANTILES['flux'])
-        rise = rise_by_uniform_prior(
-            median - answer.ln_flux(FLUX_QUANTILES['flux_lower']),
-            answer.ln_flux(FLUX_QUANTILES['flux_upper']) - median,
-        )
-        columns['flux_uniform_prior'] = np.exp(rise) * columns['flux']
+    columns = {
+        name: np.exp(answer.ln_flux(quantile)) * answer.scale
+        for name, quantile in FLUX_QUANTILES.items()
+    }
+    median = answer.ln_flux(FLUX_QUANTILES['flux'])
+    rise = rise_by_uniform_prior(
+        median - answer.ln_flux(FLUX_QUANTILES['flux_lower']),
+        answer.ln_flux(FLUX_QUANTILES['flux_upper']) - median,
+    )
+    columns['flux_uniform_prior'] = np.exp(rise) * columns['flux']
     columns['flux_err'] = (columns['flux_upper'] - columns['flux_lower']) / 2
     for output in SHAPE:
         value, error = _value(answer, output.name), _value(answer, output.error)

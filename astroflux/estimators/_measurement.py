@@ -180,8 +180,13 @@ class ProfileMethod:
 
     def measure(self, cutouts):
         """Return what `~astroflux.estimators.base.FluxEstimator` wants to know of a batch."""
-        answer = measure_stamps(self.weights, cutouts, self.device)
-        return results_of(answer, self.weights.metadata)
+        return self._answer(cutouts)[1]
+
+    def _answer(self, cutouts):
+        # what is too large for a number is no measurement, and its row says so
+        with np.errstate(over='ignore', invalid='ignore'):
+            answer = measure_stamps(self.weights, cutouts, self.device)
+            return answer, results_of(answer, self.weights.metadata)
 
     @property
     def fits_sources(self):
@@ -190,8 +195,8 @@ class ProfileMethod:
 
     def fit_sources(self, cutouts):
         """Return the same, and what was fitted to each: `Answer.models`."""
-        answer = measure_stamps(self.weights, cutouts, self.device)
-        return results_of(answer, self.weights.metadata), answer.models
+        answer, results = self._answer(cutouts)
+        return results, answer.models
 
     @property
     def network_to_fit(self):
