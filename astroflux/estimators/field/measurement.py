@@ -18,8 +18,8 @@ from astroflux.networks.sersic_model import PROFILE_PARAMETERS
 __all__ = ['FieldMeasurement']
 
 # A source is measured again if the light that was taken from it has changed by this part of the
-# error of its flux.
-SETTLED = 0.1
+# error that its flux would have alone: that of one with neighbors may be large for these.
+SETTLED = 0.25
 
 # A stamp is at least so many half-light radii wide if these are larger than so many pixels.
 STAMP_PER_RADIUS = 12.0
@@ -221,10 +221,7 @@ class FieldMeasurement:
 
     def _is_changed(self, change):
         """Return which sources are to be measured again for a change of that light."""
-        change = np.abs(change)
-        with np.errstate(invalid='ignore', divide='ignore'):
-            snr = self._results.column('flux') / self._results.column('flux_err')
-            change = np.where(self._sky.is_known, change * snr, change)
+        change = np.abs(np.where(self._sky.is_known, change * self._sky.snr, change))
         return self._has_stamp & ~self._is_led & ((change > SETTLED) | self._is_enlarged)
 
     # -- sources within a FWHM of each other ------------------------------------------------------
