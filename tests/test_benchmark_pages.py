@@ -227,3 +227,71 @@ def test_what_is_said_of_reading_files():
     """Reading, with all checks of a file, costs about twice what astropy needs for the bare one."""
     (row,) = [row for row in rows_of('files') if row[0].startswith('files, without')]
     assert float(row[2]) < 2.4
+
+
+def accuracy_of_survey():
+    """Return bias, scatter and so on of sources near a brighter one and elsewhere, as numbers."""
+    rows = {}
+    for where, snr, method, *cells in rows_of('survey-accuracy'):
+        values = [float(cell.split()[0]) for cell in cells]
+        if len(values) == 8:
+            # one that is compared with itself
+            del values[5]
+        names = ('n', 'measured', 'bias', 'scatter', 'half', 'beyond', 'held')
+        rows[where.split()[0], snr, method] = dict(zip(names, values, strict=True))
+    return rows
+
+
+def test_what_is_said_of_surveys():
+    rows = accuracy_of_survey()
+    modelled, once = 'CNN, neighbors modelled', 'CNN, one pass'
+    near, near_once = (rows['brighter', '30-300', name] for name in (modelled, once))
+    assert near['beyond'] < 0.5 * near_once['beyond']
+    assert near['half'] < 0.5 * near_once['half']
+    assert 0.5 < near['scatter'] / near_once['scatter'] < 0.65
+    for name in ('Kron (photutils)', 'AUTO (sep)'):
+        assert rows['brighter', '30-300', name]['scatter'] > 5 * near['scatter']
+    for snr in ('10-30', '30-300', '300-3000'):
+        both = [rows['all', snr, name]['scatter'] for name in (modelled, once)]
+        assert 0.9 < both[0] / both[1] < 1
+    assert near['held'] > 64
+    assert near_once['held'] < 55
+    assert all(rows['all', '300-3000', name]['held'] < 64 for name in (modelled, once))
+
+
+def test_what_surveys_take():
+    """Two cores, from end to end, and a small survey as a large one."""
+    rows = {
+        tuple(row[:3]): [float(cell.replace(',', '')) for cell in row[3:]]
+        for row in rows_of('survey-speed')
+    }
+    for neighbors in ('one pass', 'modelled'):
+        few, many, two = (
+            rows[neighbors, *of] for of in (('1', '5,062'), ('1', '40,000'), ('2', '40,000'))
+        )
+        assert two[0] < many[0] / 1.6
+        assert abs(many[3] / few[3] - 1) < 0.1
+        assert max(few[4], many[4], two[4]) < 2000
+
+
+def test_what_is_said_of_injected_galaxies():
+    rows = {}
+    for row in rows_of('injection-sky')[3:]:
+        rows[tuple(row[:3])] = [cell.split(' ± ') for cell in row[4:]]
+    bins = ('10-30', '30-100', '100-1000')
+    of_set = [row for row in rows_of('injection-sky') if row[0] == 'test set sky']
+    for snr, *expected in ((row[1], *row[3:]) for row in of_set):
+        found = rows['injected: places of that set', 'none', snr]
+        for cell, (value, error) in zip(expected, found, strict=True):
+            wanted, its_error = map(float, cell.split(' ± '))
+            assert abs(float(value) - wanted) < 3.5 * np.hypot(float(error), its_error) + 0.1
+    near = 'injected: near a source'
+    bias = {name: float(rows[near, name, '10-30'][0][0]) for name in ('none', 'model')}
+    assert bias['none'] > 30 > 15 > bias['model']
+    held = {key: float(cells[3][0]) for key, cells in rows.items()}
+    assert held[near, 'none', '10-30'] + 15 < held[near, 'model', '10-30']
+    assert all(held[near, 'model', snr] < 64 for snr in bins)
+    assert held['injected: places of that set', 'model', '30-100'] < 64
+    recalibrated = {row[1]: float(row[6].split()[0]) for row in rows_of('injection')[5:]}
+    assert abs(recalibrated['all'] - 68) < 3
+    assert recalibrated['100-3000'] < 65
