@@ -145,6 +145,15 @@ def _reduce(image, valid, variance):
     return Pixels(tuple(pictures), tuple(weights))
 
 
+def _fill(image, valid, variance, fillable):
+    """Return `Pixels` with what lies across the centre where a pixel is missing."""
+    return _reduce(
+        torch.addcmul(image, fillable, image.flip((-2, -1))),
+        valid + fillable,
+        torch.addcmul(variance, fillable, variance.flip((-2, -1))),
+    )
+
+
 class Pyramid(nn.Module):
     """
     Reduce stamps to pixels and blocks.
@@ -183,25 +192,16 @@ class Pyramid(nn.Module):
         valid = (weight > 0).to(image.dtype)
         variance = valid / weight.clamp(min=1e-12)
         raw = _reduce(image, valid, variance)
-        # mostly nothing is missing
-        holed = (valid == 0).flatten(1).any(dim=1).nonzero()[:, 0]
-        if not len(holed):
+        # mostly nothing is missing, or the same on both sides
+        rows = (valid == 0).flatten(1).any(dim=1).nonzero()[:, 0]
+        fillable = (1 - valid[rows]) * valid[rows].flip((-2, -1))
+        is_filled = fillable.flatten(1).any(dim=1)
+        if not is_filled.any():
             return raw, raw
         if len(weight) == 1:
-            return raw, self._fill(image, valid, variance)
-        filled = self._fill(image[holed], valid[holed], variance[holed])
-        return raw, raw.with_rows(holed, filled)
-
-    @staticmethod
-    def _fill(image, valid, variance):
-        """Return `Pixels` with what is missing replaced."""
-        fillable = (1 - valid) * valid.flip((-2, -1))
-        turned = [t.flip((-2, -1)) for t in (image, variance)]
-        return _reduce(
-            torch.addcmul(image, fillable, turned[0]),
-            valid + fillable,
-            torch.addcmul(variance, fillable, turned[1]),
-        )
+            return raw, _fill(image, valid, variance, fillable)
+        rows, fillable = rows[is_filled], fillable[is_filled]
+        return raw, raw.with_rows(rows, _fill(image[rows], valid[rows], variance[rows], fillable))
 
     def tile(self, pictures):
         """Return the tiles of the pictures of each side, ``(n, n_tiles)``."""
