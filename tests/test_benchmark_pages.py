@@ -284,7 +284,7 @@ def test_what_is_said_of_injected_galaxies():
         found = rows['injected: places of that set', 'none', snr]
         for cell, (value, error) in zip(expected, found, strict=True):
             wanted, its_error = map(float, cell.split(' ± '))
-            assert abs(float(value) - wanted) < 3.5 * np.hypot(float(error), its_error) + 0.1
+            assert abs(float(value) - wanted) < 2.5 * np.hypot(float(error), its_error) + 0.1
     near = 'injected: near a source'
     bias = {name: float(rows[near, name, '10-30'][0][0]) for name in ('none', 'model')}
     assert bias['none'] > 30 > 15 > bias['model']
