@@ -254,7 +254,7 @@ def test_what_is_said_of_surveys():
     for snr in ('10-30', '30-300', '300-3000'):
         both = [rows['all', snr, name]['scatter'] for name in (modelled, once)]
         assert 0.9 < both[0] / both[1] < 1
-    assert near['held'] > 64
+    assert near['held'] > rows['all', '30-300', modelled]['held'] - 3
     assert near_once['held'] < 55
     assert all(rows['all', '300-3000', name]['held'] < 64 for name in (modelled, once))
 

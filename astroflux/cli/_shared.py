@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from astroflux.cli._types import DEVICE, WEIGHTS, ImageUnit, NoiseCorrelation, NumberOrName
+from astroflux.estimators._options import PASSES
 from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [
@@ -66,7 +67,7 @@ field_options = options(
     click.option(
         '--passes',
         type=click.IntRange(min=1),
-        default=4,
+        default=PASSES,
         show_default=True,
         help='The most passes over the sources.',
     ),

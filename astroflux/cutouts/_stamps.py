@@ -96,7 +96,7 @@ class ImageStamps:
             told = told.part(*stamp.window)
         cutout = self._batch.parse(stamp, told, self._scales[row])
         if not cutout.is_failed:
-            # it takes as long to find as all else that a WCS is asked for
+            # found once, as a WCS is slow
             self._scales[row] = cutout.pixel_scale
         return cutout
 
@@ -148,7 +148,7 @@ class ImageStamps:
         weight = np.empty_like(self.data)
         with np.errstate(divide='ignore', invalid='ignore'):
             np.divide(1, self._variance, out=weight, casting='same_kind')
-        # neither is NaN
+        # both are false for NaN
         weight[self._mask | ~((weight > 0) & (weight < np.inf))] = 0
         return weight
 

@@ -18,7 +18,7 @@ from astroflux._optional import import_optional
 from astroflux._progress import progress_bar
 from astroflux._sersic import enclosing_radius
 from astroflux.cutouts._field_pixels import FieldPixels
-from astroflux.estimators._options import takes_cutout_options
+from astroflux.estimators._options import PASSES, takes_cutout_options
 from astroflux.estimators.cnn import CNNFluxEstimator
 from astroflux.estimators.field import FieldMeasurement
 from astroflux.estimators.field._psf import with_psf
@@ -71,7 +71,7 @@ def inject_galaxies(
     gain=None,
     detector=None,
     neighbors='model',
-    passes=4,
+    passes=PASSES,
     recalibrate=None,
     zeropoint=None,
     progress=None,

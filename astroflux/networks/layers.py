@@ -62,7 +62,7 @@ def highest_of_nine(pictures):
     """
     Return the highest value within a pixel of each, ``(n, ny, nx)`` as the pictures.
 
-    It is what ``max_pool2d`` returns, which takes several times as long.
+    It is what ``max_pool2d`` returns, which is slower.
     """
     padded = functional.pad(pictures, (1, 1, 1, 1), value=-math.inf)
     return _highest_of_three(_highest_of_three(padded, 1), 2)

@@ -8,6 +8,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,13 @@ from astroflux import CNNFluxEstimator, decode_flags
 from astroflux.estimators import _canvas
 from astroflux.estimators._canvas import stamps_around
 from astroflux.estimators._columns import columns_of, results_of, rise_by_uniform_prior
-from astroflux.estimators._measurement import LARGE_RADIUS, Answer, measure_stamps
+from astroflux.estimators._measurement import (
+    LARGE_RADIUS,
+    MAX_BINNING,
+    Answer,
+    _wanted_binning,
+    measure_stamps,
+)
 from astroflux.flags import MeasurementFlag
 from astroflux.networks import (
     WeightsError,
@@ -892,3 +899,12 @@ def test_numbers_at_the_end_of_their_range_harm_no_other_row(estimator, make_ccd
     flux = table['flux'].value
     assert flux[[0, 2]] == pytest.approx(estimator.predict(good, psf_fwhm=4.0).value, rel=1e-6)
     assert table['flags'][1] != 0
+
+
+def test_no_radius_is_too_large_for_blocks():
+    answer = SimpleNamespace(
+        binning=np.ones(2, int), values={'ln_radius': np.array([800.0, np.log(35.0)])}
+    )
+    stamps = [SimpleNamespace(data=np.zeros((200, 200)), ignored=None)] * 2
+    with np.errstate(over='ignore'):
+        assert _wanted_binning(answer, stamps, np.arange(2)).tolist() == [MAX_BINNING, 4]

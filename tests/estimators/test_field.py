@@ -89,6 +89,21 @@ def test_model_and_residual(network, field):
     assert np.abs(measurement.residual).max() < 6
 
 
+def test_brighter_ones_come_first(network, field, monkeypatch):
+    measured, measure = [], FieldMeasurement._measure_without_others
+
+    def seen(self, rows):
+        measured.append(rows.tolist())
+        measure(self, rows)
+
+    monkeypatch.setattr(FieldMeasurement, '_measure_without_others', seen)
+    FieldMeasurement(network, field, PLACES, psf_fwhm=FWHM).run()
+    # those with a fainter neighbor; then the neighbors, of which one is nearly as bright
+    assert measured[:2] == [[0, 2], [1, 3]]
+    # and those that are alone stay as they are
+    assert not {4, 5} & {row for rows in measured for row in rows}
+
+
 def test_large_galaxy_has_a_larger_stamp(network):
     # a stamp of 147 pixels ends at 2.5 half-light radii of it
     large = np.array([(130.0, 110.0, 200000.0, 25.0), (175.0, 130.0, 900.0, 2.0)])

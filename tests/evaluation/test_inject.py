@@ -314,6 +314,17 @@ def test_bias_of_faint_galaxies_is_none_of_bright_ones():
         assert abs(coverage(table[part])[0] - 0.6827) < 0.04
 
 
+def test_bias_counts_for_as_much_as_it_is_known():
+    # of those of less S/N, which scatter more, it is as large, and matters less
+    def bias(snr):
+        return np.select([snr < 40, snr < 120], [0.1, -0.02], 0.0)
+
+    recalibration = Recalibration.from_injection(measured(2000, 6, bias))
+    fresh = measured(4000, 7, bias).table
+    table = recalibration.apply(fresh)
+    assert abs(coverage(table[fresh['snr'] > 150])[2]) < 0.006
+
+
 def test_recalibration_can_be_undone(tmp_path):
     recalibration = Recalibration.from_injection(measured(300, 1))
     path = tmp_path / 'recalibration.json'

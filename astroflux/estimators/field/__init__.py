@@ -4,6 +4,7 @@
 from dataclasses import asdict
 
 from astroflux.cutouts._field_pixels import FieldPixels
+from astroflux.estimators._options import PASSES
 from astroflux.estimators.field._catalogue import SUFFIX, with_catalogue
 from astroflux.estimators.field._psf import is_stars, with_psf
 from astroflux.estimators.field.measurement import FieldMeasurement
@@ -24,7 +25,7 @@ def measure_field(
     *,
     detector=None,
     neighbors='model',
-    passes=4,
+    passes=PASSES,
     recalibrate=None,
     look=None,
     **options,

@@ -16,7 +16,7 @@ FAINTEST = 0.05
 
 # The fluxes of all models are solved for together. Each is held to be right within so many times
 # the error that it had alone, or models of the same light would be all or nothing for the little
-# by which they differ. None becomes larger than by that factor.
+# by which they differ. And none becomes so many times what it was.
 PRIOR_ERRORS = 5.0
 HIGHEST_FACTOR = 3.0
 
