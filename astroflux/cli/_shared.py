@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from astroflux.cli._types import DEVICE, WEIGHTS, ImageUnit, NoiseCorrelation, NumberOrName
-from astroflux.estimators._options import PASSES
+from astroflux.estimators._defaults import PASSES
 from astroflux.estimators.methods import KNOWN_METHODS
 
 __all__ = [

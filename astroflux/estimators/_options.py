@@ -10,10 +10,7 @@ from inspect import Parameter, signature
 
 from astroflux.cutouts import iter_cutouts
 
-__all__ = ['CUTOUT_OPTIONS', 'PASSES', 'takes_cutout_options']
-
-# How often the sources of a field are measured at the most, if nothing is said.
-PASSES = 4
+__all__ = ['CUTOUT_OPTIONS', 'takes_cutout_options']
 
 _KEYWORDS = {
     name: parameter

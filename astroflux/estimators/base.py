@@ -15,10 +15,11 @@ from astroflux._progress import progress_bar
 from astroflux._quiet import keep_filters
 from astroflux.cutouts import iter_cutouts
 from astroflux.estimators._checks import POSITIVE_INTEGER, check_values
+from astroflux.estimators._defaults import PASSES
 from astroflux.estimators._described import describe, plain
 from astroflux.estimators._docs import share_docs
 from astroflux.estimators._magnitudes import Calibration
-from astroflux.estimators._options import CUTOUT_OPTIONS, PASSES, takes_cutout_options
+from astroflux.estimators._options import CUTOUT_OPTIONS, takes_cutout_options
 from astroflux.estimators._parameters import HasParameters
 from astroflux.estimators._rows import RowCollector
 from astroflux.estimators._sky_error import with_sky_error

@@ -18,7 +18,8 @@ from astroflux._optional import import_optional
 from astroflux._progress import progress_bar
 from astroflux._sersic import enclosing_radius
 from astroflux.cutouts._field_pixels import FieldPixels
-from astroflux.estimators._options import PASSES, takes_cutout_options
+from astroflux.estimators._defaults import PASSES
+from astroflux.estimators._options import takes_cutout_options
 from astroflux.estimators.cnn import CNNFluxEstimator
 from astroflux.estimators.field import FieldMeasurement
 from astroflux.estimators.field._psf import with_psf

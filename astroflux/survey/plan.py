@@ -15,8 +15,8 @@ from scipy.spatial import cKDTree
 from astroflux._forks import cached_property
 from astroflux.cutouts._own_files import kind_and_path
 from astroflux.cutouts._units import check_flux_unit
+from astroflux.estimators._defaults import PASSES
 from astroflux.estimators._described import describe
-from astroflux.estimators._options import PASSES
 from astroflux.estimators._parts import record_of
 from astroflux.estimators.field import NEIGHBORS
 from astroflux.estimators.field._catalogue import with_catalogue

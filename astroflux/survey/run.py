@@ -28,7 +28,7 @@ from pathlib import Path
 from astroflux._locks import lock_folder
 from astroflux._progress import progress_bar
 from astroflux._work import check_writable
-from astroflux.estimators._options import PASSES
+from astroflux.estimators._defaults import PASSES
 from astroflux.survey._cluster import WorkerDied, connected, n_threads, results_of
 from astroflux.survey._folder import SurveyFolder
 from astroflux.survey._image_task import OF_THE_CALL, measure_image, reason_of

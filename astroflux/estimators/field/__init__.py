@@ -4,7 +4,7 @@
 from dataclasses import asdict
 
 from astroflux.cutouts._field_pixels import FieldPixels
-from astroflux.estimators._options import PASSES
+from astroflux.estimators._defaults import PASSES
 from astroflux.estimators.field._catalogue import SUFFIX, with_catalogue
 from astroflux.estimators.field._psf import is_stars, with_psf
 from astroflux.estimators.field.measurement import FieldMeasurement

@@ -7,7 +7,7 @@ from astroflux._progress import progress_bar
 from astroflux._quiet import keep_filters
 from astroflux.cutouts._stamps import ImageStamps
 from astroflux.cutouts._wcs import pixel_scale
-from astroflux.estimators._options import PASSES
+from astroflux.estimators._defaults import PASSES
 from astroflux.estimators.field._blends import find_groups, shares_of_points
 from astroflux.estimators.field._images import write_images
 from astroflux.estimators.field._psf import with_psf
